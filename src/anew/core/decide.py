@@ -1,0 +1,152 @@
+"""`decide`: from one reading of everything to the next steps. Pure and total.
+
+Rules
+
+1. What is committed comes before what it permits: a step that shifts traffic stands behind the commit that says so.
+2. The edge is told first: a group gets weight only with a ready instance, and loses instances only without weight.
+3. Whatever the world looks like, there is an answer, and repeating the answers reaches a fixed point.
+"""
+
+from __future__ import annotations
+
+from anew.core import machine, placement, retention, traffic
+from anew.core.progress import Happening, is_prepared, look
+from anew.core.steps import Begin, Decision, Declare, Enter, Forget, Keep, Shift, Step, Test
+from anew.core.world import World
+from anew.model import Declaration, Policy, Rollout
+
+
+def decide(world: World) -> Decision:
+    """Return the next steps towards the wish, or when to look again, and why; same world, same decision."""
+    rollout = world.rollout
+    if rollout is None:
+        begun = _begin(world)
+        if begun:
+            return Decision(begun, reason=_reason(begun))
+        return _tend(world, Happening(None, _idle(world)))
+    happening = look(world, rollout)
+    if happening.event is not None:
+        steps = _move(world, rollout, happening)
+        return Decision(steps, reason=happening.reason)
+    return _tend(world, happening)
+
+
+def _begin(world: World) -> tuple[Step, ...]:
+    if world.wish == world.serving or world.wish not in world.generations:
+        return ()
+    kind = "rollback" if world.wish_kind == "rollback" else "rollout"
+    reason = f"g{world.wish} is wanted" + (f", g{world.serving} serves" if world.serving else "")
+    if kind == "rollback" and is_prepared(world, world.wish):
+        wanted = traffic.wanted_weights(world.members(world.serving), world.members(world.wish), "full")
+        begin = Begin("rollback", world.serving, world.wish, f"{reason}, and g{world.wish} is warm", "full")
+        return (begin, Shift(traffic.guarded(world, wanted)))
+    return (Begin("rollback" if kind == "rollback" else "rollout", world.serving, world.wish, reason),)
+
+
+def _move(world: World, rollout: Rollout, happening: Happening) -> tuple[Step, ...]:
+    """Commit the event, and let the shift that it permits follow at once."""
+    assert happening.event is not None  # noqa: S101 - the caller has looked
+    phase = machine.follow(rollout.phase, happening.event)
+    stage = rollout.stage + 1 if (rollout.phase, phase) == ("stage", "stage") else 0
+    enter = Enter(rollout.id, rollout.version, phase, stage, happening.reason)
+    if phase in {"stage", "full", "rolling back"}:
+        old, new = world.members(rollout.old), world.members(rollout.new)
+        wanted = traffic.guarded(world, traffic.wanted_weights(old, new, phase, stage))
+        may_shift = world.edge.is_up and not traffic.is_set(world, wanted)
+        return (enter, Shift(wanted)) if may_shift else (enter,)
+    if phase == "done":
+        return (enter, *_begin_after(world, rollout))
+    return (enter,)
+
+
+def _begin_after(world: World, rollout: Rollout) -> tuple[Step, ...]:
+    """A wish that ends a warm window begins in the same breath, so that going back costs no further round."""
+    return _begin(world) if world.wish != rollout.new else ()
+
+
+def _tend(world: World, happening: Happening) -> Decision:
+    """Heal, tell the edge, move traffic where it belongs, and clear away: all that needs no event."""
+    told = _declare(world)
+    shifted = () if told else _shift(world)
+    wants_test = happening.wants_test and world.rollout is not None
+    tests = (Test(world.rollout.new),) if wants_test and world.rollout is not None else ()
+    steps, waits = _place(world)
+    ended = _forget(world) if not (told or shifted or steps) else ()
+    every = (*told, *shifted, *tests, *steps, *ended)
+    if happening.until is not None:
+        waits.append(happening.until)
+    later = [at for at in waits if at > world.now]
+    if not every and waits and not later:
+        later = [world.now + 1.0]  # something must change by itself: look again soon
+    reason = happening.reason if world.rollout is not None or not every else _reason(every)
+    return Decision(every, min(later, default=None) if not every else None, reason)
+
+
+def _declare(world: World) -> tuple[Step, ...]:
+    wanted = traffic.declaration(world)
+    if not wanted.groups:
+        is_gone = not world.edge.is_up and world.edge.declaration is None
+        empty = Declaration(wanted.host, wanted.port, wanted.preview_port)
+        return () if is_gone else (Declare(empty),)
+    if world.edge.is_up and world.edge.declaration == wanted:
+        return ()
+    return (Declare(wanted),)
+
+
+def _shift(world: World) -> tuple[Step, ...]:
+    if not world.edge.is_up:
+        return ()
+    rollout = world.rollout
+    if rollout is None:
+        members = world.members(world.serving)
+        wanted = traffic.wanted_weights(members, members, "done")
+    else:
+        old, new = world.members(rollout.old), world.members(rollout.new)
+        wanted = traffic.wanted_weights(old, new, rollout.phase, rollout.stage)
+    wanted = traffic.guarded(world, wanted)
+    return () if traffic.is_set(world, wanted) else (Shift(wanted),)
+
+
+def _place(world: World) -> tuple[list[Step], list[float]]:
+    sizes, policies = retention.sizes(world), _policies(world)
+    weighted = {g for weights in world.edge.weights.values() for g, w in weights.items() if w}
+    steps: list[Step] = []
+    waits: list[float] = []
+    for name in sorted(world.groups):
+        policy = policies.get(name, Policy())
+        if name in sizes:
+            placed = placement.place(world, name, sizes[name], policy)
+        elif name in weighted:
+            continue  # the shift comes first
+        else:
+            placed = placement.clear(world, name, policy)
+        steps += placed.steps
+        waits += placed.waits
+    waits += [g.warm_until for n, g in world.generations.items() if n != world.serving and g.warm_until > world.now]
+    return steps, waits
+
+
+def _policies(world: World) -> dict[str, Policy]:
+    """Return the policy of each group: the newest generation that maps to it says it."""
+    return {m.group: m.policy for _, g in sorted(world.generations.items()) for m in g.members}
+
+
+def _forget(world: World) -> tuple[Step, ...]:
+    if world.rollout is not None and world.rollout.phase != "warm":
+        return ()
+    retired = retention.expired(world)
+    kept = {m.group for n, g in world.generations.items() if not g.is_retired for m in g.members}
+    forgotten = tuple(Forget(name) for name in sorted(world.groups) if name not in kept and name not in world.by_group)
+    return (*((Keep(retired),) if retired else ()), *forgotten)
+
+
+def _idle(world: World) -> str:
+    if not world.serving:
+        return "nothing serves yet"
+    warm = [g.name for n, g in sorted(world.generations.items()) if n != world.serving and g.warm_until > world.now]
+    return f"g{world.serving} serves" + (f"; {', '.join(warm)} warm" if warm else "")
+
+
+def _reason(steps: tuple[Step, ...]) -> str:
+    first = steps[0].describe()
+    return first if len(steps) == 1 else f"{first} (and {len(steps) - 1} more)"

@@ -1,0 +1,69 @@
+"""Names that tell role and build. All are LDH labels (letters, digits, hyphens) of at most 63 characters."""
+
+from __future__ import annotations
+
+import re
+
+from anew.model import Scope
+
+LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+GENERATION = re.compile(r"g([1-9][0-9]*)\Z")
+RELEASE = re.compile(r"r([1-9][0-9]*)\Z")
+MOST = 63  # RFC 1035, section 2.3.4: octets of a label
+SUFFIX = "-g99999-99999"  # an instance's name must fit in one label for as long as anybody counts
+
+
+def is_label(text: str) -> bool:
+    """Say whether `text` can be a label of ours: lower case LDH, begins with a letter, at most 63.
+
+    >>> is_label("web"), is_label("Web"), is_label("a" * 64)
+    (True, False, False)
+    """
+    return LABEL.match(text) is not None
+
+
+def fits(project: str, environment: str, service: str) -> bool:
+    """Say whether every instance of the service will have a name that fits in a label."""
+    return len(f"{project}-{environment}-{service}{SUFFIX}") <= MOST
+
+
+def group_name(service: str, generation: int) -> str:
+    """Return the name of the group that `generation` launches first.
+
+    >>> group_name("web", 43)
+    'web-g43'
+    """
+    return f"{service}-g{generation}"
+
+
+def instance_name(scope: Scope, group: str, ordinal: int) -> str:
+    """Return the name of one instance.
+
+    >>> instance_name(Scope("shop", "production"), "web-g43", 2)
+    'shop-production-web-g43-2'
+    """
+    return f"{scope.project}-{scope.environment}-{group}-{ordinal}"
+
+
+def preview_host(scope: Scope, service: str, generation: int) -> str:
+    """Return the Host name under which the preview listener serves a group.
+
+    >>> preview_host(Scope("shop", "production"), "web", 43)
+    'g43.web.production.shop.internal'
+    """
+    return f"g{generation}.{service}.{scope.environment}.{scope.project}.internal"
+
+
+def local_host(project: str, service: str) -> str:
+    """Return the Host name that a service has for free on a loopback listener.
+
+    >>> local_host("shop", "web")
+    'web.shop.localhost'
+    """
+    return f"{service}.{project}.localhost"
+
+
+def generation_number(text: str) -> int | None:
+    """Return 43 for ``g43``; None if `text` names no generation."""
+    match = GENERATION.match(text)
+    return int(match[1]) if match else None

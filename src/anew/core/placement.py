@@ -1,0 +1,128 @@
+"""Turn the wanted size of a group into named launches, drains and disposals, where the engine does not do it itself.
+
+Rules
+
+1. An ordinal is committed before it is launched, and never used twice: a dead instance gets a successor, not a restart.
+2. Of too many instances the ready ones stay.
+3. A group whose instances keep dying is replaced ever more slowly; a rollout gives up long before that.
+4. An instance is stopped only when the edge no longer sends it anything, and nothing is in flight or the bound is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from anew.core.steps import Allot, Drain, Launch, Retire, Step, Stop
+from anew.core.world import Allotment, World
+from anew.model import Policy, Seconds
+
+SLOWEST: Seconds = 60.0  # between two launches of a group whose instances keep dying
+FORGIVEN: Seconds = 600.0  # a death this long ago no longer slows the next launch
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What a group needs now, and when to look again."""
+
+    steps: tuple[Step, ...] = ()
+    waits: tuple[float, ...] = ()
+
+
+def place(world: World, group: str, size: int, policy: Policy) -> Placement:
+    """Bring `group` to `size` living instances; dead, hung and surplus ones go."""
+    dead, leaving, living = _sorted(world, group)
+    steps: list[Step] = list(_retire(world, dead))
+    waits: list[float] = []
+    _part(world, leaving, policy, steps, waits)
+    hung = _hung(world, living, policy, waits)
+    steps += [Drain(one.name) for one in hung]
+    staying = [one for one in living if one not in hung]
+    ranked = sorted(staying, key=lambda a: (not world.is_ready(a.name), a.ordinal))
+    steps += [Drain(one.name) for one in ranked[max(size, 1) :]]
+    kept = ranked[: max(size, 1)]
+    steps += [Launch(one.name, group) for one in kept if one.name not in world.seen]
+    missing = size - len(kept)
+    if missing > 0:
+        at = next_launch(world, group)
+        if at > world.now:
+            waits.append(at)
+        else:
+            first = world.groups[group].next_ordinal
+            steps += [Allot(group, first + n) for n in range(missing)]
+    return Placement(tuple(steps), tuple(waits))
+
+
+def clear(world: World, group: str, policy: Policy) -> Placement:
+    """Drain, stop and dispose of all instances of a group that nothing needs. It must have no weight."""
+    dead, leaving, living = _sorted(world, group)
+    steps: list[Step] = list(_retire(world, dead))
+    waits: list[float] = []
+    for one in living:
+        if one.name in world.seen:
+            steps.append(Drain(one.name))
+        else:
+            steps.append(Retire(one.name, "never started", is_death=False))
+    _part(world, leaving, policy, steps, waits)
+    return Placement(tuple(steps), tuple(waits))
+
+
+def next_launch(world: World, group: str) -> float:
+    """Return the earliest time of the next launch: at once after one death, later and later after more."""
+    recent = [at for at in world.groups[group].deaths if world.now - FORGIVEN < at <= world.now]
+    if len(recent) < 2:  # the first death is an accident
+        return world.now
+    return recent[-1] + min(SLOWEST, 2.0 ** (len(recent) - 2))
+
+
+def _sorted(world: World, group: str) -> tuple[list[Allotment], list[Allotment], list[Allotment]]:
+    dead, leaving, living = [], [], []
+    for one in world.by_group.get(group, ()):
+        seen = world.seen.get(one.name)
+        if seen is not None and not seen.is_alive:
+            dead.append(one)
+        elif one.draining:
+            leaving.append(one)
+        else:
+            living.append(one)
+    return dead, leaving, living
+
+
+def _retire(world: World, dead: Iterable[Allotment]) -> Iterable[Retire]:
+    for one in dead:
+        ended = world.seen[one.name].ended or "unknown"
+        if one.draining:
+            yield Retire(one.name, f"stopped, {ended}", is_death=False)
+        else:
+            yield Retire(one.name, f"died, {ended}", is_death=True)
+
+
+def _part(world: World, leaving: Iterable[Allotment], policy: Policy, steps: list[Step], waits: list[float]) -> None:
+    for one in leaving:
+        if one.name not in world.seen:
+            steps.append(Retire(one.name, "never started", is_death=False))
+        elif not _is_out_of_traffic(world, one.name):
+            continue  # the edge is told first
+        elif not world.edge.in_flight.get(one.name, 0) or world.now >= one.draining + policy.drain:
+            steps.append(Stop(one.name, policy.grace))
+        else:
+            waits.append(one.draining + policy.drain)
+
+
+def _is_out_of_traffic(world: World, name: str) -> bool:
+    if not world.edge.is_up:
+        return not any(world.edge.weights.values())
+    declared = world.edge.declaration.groups if world.edge.declaration else ()
+    return all(t.is_draining for g in declared for t in g.targets if t.name == name)
+
+
+def _hung(world: World, living: Iterable[Allotment], policy: Policy, waits: list[float]) -> tuple[Allotment, ...]:
+    """Return the one instance that has been alive and not ready for longest, if that is too long."""
+    slow = [
+        (seen.since + policy.ready, one.ordinal, one)
+        for one in living
+        if (seen := world.seen.get(one.name)) is not None and not seen.is_ready
+    ]
+    over = sorted((at, ordinal, one) for at, ordinal, one in slow if at <= world.now)
+    waits += [at for at, _, _ in slow if at > world.now]
+    return (over[0][2],) if over else ()

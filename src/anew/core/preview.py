@@ -1,0 +1,145 @@
+"""What a run would do: the same `decide`, folded over assumed success until nothing is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from anew.core import names
+from anew.core.consequences import consequences
+from anew.core.decide import decide
+from anew.core.machine import ENDS
+from anew.core.steps import (
+    Allot,
+    Begin,
+    Declare,
+    Drain,
+    Enter,
+    Forget,
+    Keep,
+    Launch,
+    Retire,
+    Shift,
+    Step,
+    Stop,
+    Test,
+)
+from anew.core.verdict import ENOUGH
+from anew.core.world import Allotment, GroupState, Seen, World
+from anew.errors import Bug
+from anew.model import EdgeReading, Generation, Rollout, Sample
+
+ROUNDS = 10_000
+
+
+def preview(world: World, *, until_warm: bool = True) -> list[Step]:
+    """Return every step until nothing is left, assuming that all succeeds and every verdict passes.
+
+    `until_warm` stops where the new generation has all the traffic: what follows happens when the warm window is over.
+    Raises  Bug if no fixed point is reached.
+    """
+    steps: list[Step] = []
+    for _ in range(ROUNDS):
+        if until_warm and world.rollout is not None and world.rollout.phase == "warm":
+            return steps
+        decision = decide(world)
+        for step in decision.steps:
+            steps.append(step)
+            world = assume(world, step)
+        if not decision.steps:
+            if decision.wait_until is None:
+                return steps
+            world = wait(world, decision.wait_until)
+    raise Bug(f"no fixed point within {ROUNDS} rounds", facts={"last": steps[-1].describe() if steps else ""})
+
+
+def wait(world: World, until: float) -> World:
+    """Return the world at `until`, if by then everything that runs became ready and good traffic came."""
+    seen = {n: replace(s, is_ready=True, since=world.now) if s.is_alive and not s.is_ready else s
+            for n, s in world.seen.items()}  # fmt: skip
+    samples = {name: (Sample(ENOUGH, 0),) for name in world.groups}
+    return replace(world, now=max(world.now, until), seen=seen, samples=samples, recent={})
+
+
+def assume(world: World, step: Step) -> World:  # noqa: PLR0911 - one arm for each step
+    """Return the world as it would be if `step` succeeded at once."""
+    match step:
+        case Begin() | Enter() | Test():
+            return _assume_phase(world, step)
+        case Allot(group, ordinal):
+            name = names.instance_name(world.scope, group, ordinal)
+            state = world.groups[group]
+            groups = {**world.groups, group: replace(state, next_ordinal=max(state.next_ordinal, ordinal + 1))}
+            return replace(world, groups=groups, allotments=(*world.allotments, Allotment(name, group, ordinal, 0)))
+        case Launch(name):
+            return replace(world, seen={name: Seen(is_alive=True, is_ready=True, since=world.now), **world.seen})
+        case Declare(declaration):
+            if not declaration.groups:
+                return replace(world, edge=EdgeReading(is_up=False))
+            return replace(world, edge=replace(world.edge, is_up=True, declaration=declaration))
+        case Shift(weights):
+            return replace(world, edge=replace(world.edge, weights=weights))
+        case Drain(name):
+            marked = tuple(replace(a, draining=world.now) if a.name == name else a for a in world.allotments)
+            return replace(world, allotments=marked)
+        case Stop(name):
+            return replace(world, seen={**world.seen, name: Seen(is_alive=False, is_ready=False, ended="exit code 0")})
+        case Retire(name, outcome, is_death):
+            return _assume_retired(world, name, outcome, is_death=is_death)
+        case Forget(group):
+            return replace(world, groups={n: g for n, g in world.groups.items() if n != group})
+        case Keep(retired):
+            return replace(world, generations=_changed(world, {n: {"is_retired": True} for n in retired}))
+
+
+def _assume_retired(world: World, name: str, outcome: str, *, is_death: bool) -> World:
+    gone = next((a for a in world.allotments if a.name == name), None)
+    groups = dict(world.groups)
+    if gone is not None and is_death and gone.group in groups:
+        state: GroupState = groups[gone.group]
+        groups[gone.group] = replace(state, deaths=(*state.deaths, world.now)[-10:], outcome=outcome)
+    return replace(
+        world,
+        groups=groups,
+        allotments=tuple(a for a in world.allotments if a.name != name),
+        seen={n: s for n, s in world.seen.items() if n != name},
+    )
+
+
+def _assume_phase(world: World, step: Begin | Enter | Test) -> World:
+    match step:
+        case Begin(kind, old, new, reason, phase):
+            begun = Rollout(1, kind, old, new, phase, world.now, reason=reason, begun=world.now)
+            return replace(world, rollout=begun, samples={}, recent={})
+        case Test():
+            rollout = replace(world.rollout, tested="passed") if world.rollout else None
+            return replace(world, rollout=rollout)
+        case Enter(_, version, phase, stage, reason):
+            return _entered(world, Enter(step.rollout, version, phase, stage, reason))
+
+
+def _entered(world: World, step: Enter) -> World:
+    rollout = world.rollout
+    if rollout is None:
+        return world
+    moved = replace(
+        rollout, phase=step.phase, stage=step.stage, since=world.now, reason=step.reason, version=rollout.version + 1
+    )
+    also = consequences(world, moved)
+    changed = {n: c for n, c in also.generations.items() if n in world.generations}
+    return replace(
+        world,
+        rollout=None if step.phase in ENDS else moved,
+        serving=world.serving if also.serving is None else also.serving,
+        wish=world.wish if also.wish is None else also.wish,
+        generations=_changed(world, changed),
+        samples={},
+        recent={},
+        trouble="",
+    )
+
+
+def _changed(world: World, changes: dict[int, dict[str, object]]) -> dict[int, Generation]:
+    out = dict(world.generations)
+    for number, fields in changes.items():
+        out[number] = replace(out[number], **fields)  # type: ignore[arg-type]
+    return out

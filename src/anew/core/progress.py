@@ -1,0 +1,235 @@
+"""What moves a rollout: from what is seen to an event of the machine, with one sentence of reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from anew.core import traffic, verdict
+from anew.core.machine import Event
+from anew.core.world import World
+from anew.model import Member, Rollout, Seconds, Verdict
+
+DEATHS = 3  # of the instances of one new group, until the rollout goes back
+LOST: Seconds = 10.0  # a group that has all the traffic may be without a ready instance this long
+TESTING: Seconds = 60.0  # preview tests may take this long beyond their own bounds
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What happened to a rollout (`event` None: nothing yet), why, and when to look again at the latest."""
+
+    event: Event | None
+    reason: str
+    until: float | None = None
+    wants_test: bool = False
+
+
+def look(world: World, rollout: Rollout) -> Happening:
+    """Return what happened to the rollout under way."""
+    view = _View.of(world, rollout)
+    match rollout.phase:
+        case "prepare":
+            return _prepare(view)
+        case "preview":
+            return _preview(view)
+        case "stage":
+            return _stage(view)
+        case "full":
+            return _full(view)
+        case "warm":
+            return _warm(view)
+        case _:
+            wanted = traffic.wanted_weights(view.old, view.new, rollout.phase)
+            if traffic.is_set(world, wanted):
+                return Happening("back", f"no traffic is left on g{rollout.new}: {rollout.reason}")
+            return Happening(None, f"going back: {rollout.reason}", world.now)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    world: World
+    rollout: Rollout
+    old: dict[str, Member]
+    new: dict[str, Member]
+
+    @classmethod
+    def of(cls, world: World, rollout: Rollout) -> _View:
+        return cls(world, rollout, dict(world.members(rollout.old)), dict(world.members(rollout.new)))
+
+    @property
+    def fresh(self) -> tuple[Member, ...]:
+        """The members of the new generation whose groups the old one does not have."""
+        have = {m.group for m in self.old.values()}
+        return tuple(m for _, m in sorted(self.new.items()) if m.group not in have)
+
+
+def is_prepared(world: World, number: int) -> bool:
+    """Say whether all groups of a generation are at full size, ready, and known to the edge."""
+    members = world.members(number).values()
+    return all(world.ready(m.group) >= m.size for m in members) and not _untold(world, number)
+
+
+def _untold(world: World, number: int) -> bool:
+    declared = world.edge.declaration
+    if not world.edge.is_up or declared is None:
+        return True
+    told = {t.name for g in declared.groups for t in g.targets if not t.is_draining}
+    groups = {m.group for m in world.members(number).values()}
+    hosts = {h for m in world.members(number).values() for h in m.hosts}
+    ready = {a.name for g in groups for a in world.by_group.get(g, ()) if not a.draining and world.is_ready(a.name)}
+    return not ready <= told or not hosts <= {r.host for r in declared.routes}
+
+
+def _prepare(view: _View) -> Happening:
+    world, rollout = view.world, view.rollout
+    gone = next(_against(view), None)
+    if gone is not None:
+        return gone
+    if is_prepared(world, rollout.new):
+        event: Event = "unjudged" if rollout.kind == "rollback" else "ready"
+        return Happening(event, f"all instances of g{rollout.new} are ready")
+    waiting = [m for m in view.new.values() if world.ready(m.group) < m.size]
+    says = "; ".join(f"{m.group} has {world.ready(m.group)} of {m.size} instances ready" for m in waiting)
+    bound = rollout.since + max((m.policy.ready for m in view.new.values()), default=0.0)
+    if world.now >= bound:
+        why = "; ".join(filter(None, (_unready(world, m) for m in waiting)))
+        return Happening("late", f"not ready in time: {says or 'the edge does not answer'}{why and ' (' + why + ')'}")
+    return Happening(None, f"waiting: {says or 'for the edge'}", bound)
+
+
+def _unready(world: World, member: Member) -> str:
+    state = world.groups.get(member.group)
+    if state is None:
+        return ""
+    if state.outcome and state.deaths:
+        return state.outcome
+    return f"{state.group.seal.health or 'its port'} does not answer as it should"
+
+
+def _preview(view: _View) -> Happening:
+    world, rollout = view.world, view.rollout
+    gone = next(_against(view), None) or next(_lost(view, 0.0), None)
+    if gone is not None:
+        return gone
+    tests = [t for m in view.fresh for t in m.tests]
+    if rollout.asked == "promote":
+        return Happening("promote", "promoted by hand")
+    if tests and rollout.tested not in {"", "passed"}:
+        return Happening("failed", rollout.tested)
+    if tests and not rollout.tested:
+        bound = rollout.since + max(t.eventually for t in tests) + TESTING
+        if world.now >= bound:
+            return Happening("late", "the preview tests did not end in time")
+        wants = not world.is_testing
+        return Happening(None, f"testing g{rollout.new} at its preview", bound, wants_test=wants)
+    passed = f"{len(tests)} preview tests passed" if tests else f"g{rollout.new} is ready"
+    if traffic.stage_count(view.old, view.new):
+        return Happening("passed", passed)
+    return Happening("unjudged", f"{passed}, and there is nothing to compare it with")
+
+
+def _stage(view: _View) -> Happening:
+    world, rollout = view.world, view.rollout
+    gone = next(_against(view), None) or next(_lost(view, 0.0), None)
+    if gone is not None:
+        return gone
+    if rollout.asked == "promote":
+        return Happening("promote", "promoted by hand")
+    services = traffic.changed(view.old, view.new)
+    count = traffic.stage_count(view.old, view.new)
+    where = f"stage {rollout.stage + 1} of {count}"
+    verdicts = {s: _verdict(view, s) for s in services}
+    for service, one in verdicts.items():
+        if one.kind == "fail":
+            return Happening("failed", f"{where}: {view.new[service].group}: {one.reason}")
+    says = "; ".join(f"{view.new[s].group}: {v.reason}" for s, v in verdicts.items())
+    policies = [view.new[s].policy for s in services]
+    least = rollout.since + max((p.each for p in policies), default=0.0)
+    most = max(least, rollout.since + max((p.within for p in policies), default=0.0))
+    onward: Event = "last" if rollout.stage + 1 >= count else "passed"
+    if not traffic.is_set(world, traffic.wanted_weights(view.old, view.new, "stage", rollout.stage)):
+        return Happening(None, f"{where}: waiting for the edge", most)
+    if all(v.kind == "pass" for v in verdicts.values()):
+        return Happening(onward if world.now >= least else None, f"{where}: {says}", least)
+    if world.now < most:
+        return Happening(None, f"{where}: {says}", most)
+    strict = [s for s in services if verdicts[s].kind != "pass" and view.new[s].policy.undecided == "roll back"]
+    if strict:
+        return Happening("failed", f"{where}: undecided when its time was over, so it goes back: {says}")
+    return Happening(onward, f"{where}: undecided when its time was over, and it is healthy: {says}")
+
+
+def _verdict(view: _View, service: str) -> Verdict:
+    samples = view.world.samples
+    old, new = samples.get(view.old[service].group, ()), samples.get(view.new[service].group, ())
+    shared = min(len(old), len(new))
+    return verdict.judge(old[:shared], new[:shared])
+
+
+def _full(view: _View) -> Happening:
+    gone = next(_against_all(view), None)
+    if gone is not None:
+        return gone
+    wanted = traffic.wanted_weights(view.old, view.new, "full")
+    if traffic.is_set(view.world, wanted):
+        return Happening("confirmed", f"g{view.rollout.new} has all the traffic")
+    return Happening(None, f"g{view.rollout.new} takes all the traffic", view.world.now)
+
+
+def _warm(view: _View) -> Happening:
+    world, rollout = view.world, view.rollout
+    if world.wish != rollout.new:
+        return Happening("over", f"g{world.wish} is wanted now")
+    gone = next(_against_all(view), None)
+    if gone is not None:
+        return gone
+    left = [m for s, m in view.old.items() if s not in view.new or view.new[s].group != m.group]
+    window = max((m.policy.warm for m in view.new.values()), default=0.0) if left else 0.0
+    if world.now >= rollout.since + window:
+        return Happening("over", f"g{rollout.new} serves" + (", the warm window is over" if left else ""))
+    return Happening(None, f"g{rollout.new} serves; g{rollout.old} is warm", rollout.since + window)
+
+
+def _against(view: _View) -> Iterator[Happening]:
+    """Yield what speaks against going on, in any phase before all traffic is on the new groups."""
+    world, rollout = view.world, view.rollout
+    if rollout.asked == "abort":
+        yield Happening("abort", "taken back by hand")
+    if world.trouble:
+        yield Happening("failed", world.trouble)
+    for member in view.fresh:
+        state = world.groups.get(member.group)
+        deaths = [at for at in state.deaths if at >= rollout.begun] if state else []
+        if state and len(deaths) >= DEATHS:
+            yield Happening("died", f"instances of {member.group} died {len(deaths)} times: {state.outcome}")
+
+
+def _lost(view: _View, patience: Seconds) -> Iterator[Happening]:
+    world = view.world
+    for member in view.fresh:
+        if world.ready(member.group):
+            continue
+        since = [s.since for a in world.by_group.get(member.group, ()) if (s := world.seen.get(a.name))]
+        state = world.groups.get(member.group)
+        deaths = state.deaths[-1:] if state else ()
+        if max((*since, *deaths), default=view.rollout.since) + patience <= world.now:
+            why = state.outcome if state and state.deaths else "it is not ready any more"
+            yield Happening("lost", f"{member.group} has no ready instance left ({why})")
+
+
+def _against_all(view: _View) -> Iterator[Happening]:
+    """Yield what speaks against a generation that has all the traffic; nothing rolls a rollback back."""
+    world, rollout = view.world, view.rollout
+    if rollout.kind == "rollback" or not rollout.old:
+        return
+    if not all(world.ready(m.group) for m in view.old.values()):
+        return
+    yield from (h for h in _against(view) if h.event != "failed")
+    yield from _lost(view, LOST)
+    for service, member in sorted(view.new.items()):
+        recent = world.recent.get(member.group)
+        if service in view.old and recent is not None and verdict.has_tripped(recent):
+            yield Happening(
+                "failed", f"{member.group}: {recent.failures} of the last {recent.requests} requests failed"
+            )

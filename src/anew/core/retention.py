@@ -1,0 +1,57 @@
+"""Which generations are needed, kept or can be gone back to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anew.core.world import World
+from anew.model import Generation
+
+
+def needed(world: World) -> tuple[int, ...]:
+    """Return the generations whose groups must run now: the one that serves, those of the rollout, the warm ones."""
+    numbers = {world.serving}
+    rollout = world.rollout
+    if rollout is not None:
+        numbers.add(rollout.old)
+        if rollout.phase != "rolling back":
+            numbers.add(rollout.new)
+        else:
+            numbers.discard(rollout.new)
+    numbers |= {n for n, g in world.generations.items() if g.warm_until > world.now and not g.is_retired}
+    return tuple(sorted(n for n in numbers if n in world.generations))
+
+
+def sizes(world: World) -> dict[str, int]:
+    """Return how many instances each needed group must have: the most that a needed generation asks for.
+
+    Once a generation has all the traffic, its own size holds for the groups that it shares with warm ones.
+    """
+    out: dict[str, int] = {}
+    for number in needed(world):
+        for member in world.members(number).values():
+            out[member.group] = max(out.get(member.group, 0), member.size)
+    if world.rollout is None or world.rollout.phase == "warm":
+        out |= {m.group: m.size for m in world.members(world.serving).values()}
+    return out
+
+
+def way_back(generations: Mapping[int, Generation], serving: int) -> int:
+    """Return the last generation that served before `serving`, failed and retired ones skipped; 0 if there is none."""
+    seen = {serving}
+    number = generations[serving].previous if serving in generations else 0
+    while number in generations and number not in seen:
+        one = generations[number]
+        if one.outcome == "promoted" and not one.is_retired:
+            return number
+        seen.add(number)
+        number = one.previous
+    return 0
+
+
+def expired(world: World) -> tuple[int, ...]:
+    """Return the generations that are no longer kept as a way back: all but the newest `keep` that served."""
+    served = [n for n, g in world.generations.items() if g.outcome == "promoted" and not g.is_retired]
+    kept = set(sorted(served)[-max(1, world.environment.keep) :]) | set(needed(world)) | {world.wish}
+    failed = [n for n, g in world.generations.items() if g.outcome == "rolled back" and not g.is_retired]
+    return tuple(sorted(n for n in (*served, *failed) if n not in kept and n < max(kept, default=0)))

@@ -1,0 +1,125 @@
+"""Which weights and which declaration the edge shall have, for every phase of a rollout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anew.core import names
+from anew.core.retention import needed
+from anew.core.world import World
+from anew.model import FULL, Declaration, EdgeGroup, Member, PerMille, Phase, Route, Target
+
+AFTER_FULL: frozenset[Phase] = frozenset({"full", "warm", "done"})
+
+
+def stage_count(old: Mapping[str, Member], new: Mapping[str, Member]) -> int:
+    """Return how many judged stages a rollout has: as many as its longest service; 0 if nothing can be compared."""
+    return max((len(new[s].policy.stages) for s in changed(old, new)), default=0)
+
+
+def changed(old: Mapping[str, Member], new: Mapping[str, Member]) -> tuple[str, ...]:
+    """Return the services that both generations have, on different groups, sorted."""
+    return tuple(sorted(s for s in new if s in old and old[s].group != new[s].group))
+
+
+def stage_weight(member: Member, stage: int) -> PerMille:
+    """Return the weight of a service's new group in a stage; it never takes the control's part."""
+    stages = member.policy.stages
+    weight = stages[min(stage, len(stages) - 1)] if stages else FULL
+    return min(weight, FULL - member.policy.control)
+
+
+def wanted_weights(
+    old: Mapping[str, Member], new: Mapping[str, Member], phase: Phase, stage: int = 0
+) -> dict[str, dict[str, PerMille]]:
+    """Return the weights that belong to a phase. A service that nobody serves (yet) has none.
+
+    Returns  service → group → weight; the weights of a service sum to 1000, or it has none at all.
+    """
+    out: dict[str, dict[str, PerMille]] = {}
+    for service in sorted({*old, *new}):
+        before, after = old.get(service), new.get(service)
+        if phase in AFTER_FULL:
+            out[service] = {after.group: FULL} if after else {}
+        elif before is None:
+            out[service] = {after.group: FULL} if after and phase == "stage" else {}
+        elif after is None or after.group == before.group or phase != "stage":
+            out[service] = {before.group: FULL}
+        else:
+            weight = stage_weight(after, stage)
+            out[service] = {after.group: weight, before.group: FULL - weight}
+    return out
+
+
+def guarded(world: World, wanted: Mapping[str, Mapping[str, PerMille]]) -> dict[str, dict[str, PerMille]]:
+    """Return `wanted`, but leave alone each service in which it would raise a group that has no ready instance.
+
+    A service with no ready group keeps its weights, and the edge answers 503.
+    """
+    out = {}
+    for service, weights in wanted.items():
+        has = {g: w for g, w in world.edge.weights.get(service, {}).items() if w}
+        may = all(w <= has.get(g, 0) or world.ready(g) for g, w in weights.items())
+        out[service] = dict(weights) if may else has
+    return out
+
+
+def is_set(world: World, wanted: Mapping[str, Mapping[str, PerMille]]) -> bool:
+    """Say whether the edge confirms exactly `wanted` for these services, and nothing for any other."""
+    has = _nonzero(world.edge.weights)
+    return has == _nonzero(wanted)
+
+
+def _nonzero(weights: Mapping[str, Mapping[str, PerMille]]) -> dict[str, dict[str, PerMille]]:
+    positive = {s: {g: w for g, w in groups.items() if w} for s, groups in weights.items()}
+    return {s: groups for s, groups in positive.items() if groups}
+
+
+def declaration(world: World) -> Declaration:
+    """Return all that the edge shall know: the groups that run or get traffic, their targets, and the routes."""
+    keep = {m.group for n in needed(world) for m in world.members(n).values()}
+    keep |= {g for weights in world.edge.weights.values() for g, w in weights.items() if w}
+    keep |= set(world.by_group)
+    groups = tuple(_edge_group(world, name) for name in sorted(keep) if name in world.groups)
+    known = {g.service for g in groups}
+    routes = tuple(r for r in _routes(world) if r.service in known)
+    return Declaration(world.environment.host, world.environment.port, world.preview_port, routes, groups)
+
+
+def _edge_group(world: World, name: str) -> EdgeGroup:
+    group = world.groups[name].group
+    before = _declared_targets(world, name)
+    targets = tuple(
+        Target(one.name, one.port, is_draining=bool(one.draining))
+        for one in world.by_group.get(name, ())
+        if _is_alive(world, one.name) and (one.name in before or world.is_ready(one.name))
+    )
+    number = names.generation_number(name.rpartition("-")[2]) or 0
+    host = names.preview_host(world.scope, group.service, number)
+    return EdgeGroup(name, group.service, group.seal.health, targets, host)
+
+
+def _declared_targets(world: World, group: str) -> frozenset[str]:
+    declared = world.edge.declaration.groups if world.edge.declaration else ()
+    return frozenset(t.name for g in declared if g.name == group for t in g.targets)
+
+
+def _is_alive(world: World, name: str) -> bool:
+    seen = world.seen.get(name)
+    return seen is not None and seen.is_alive
+
+
+def _routes(world: World) -> tuple[Route, ...]:
+    """Let the generation that has the traffic win where two claim one Host name."""
+    rollout = world.rollout
+    order = [world.serving]
+    if rollout is not None:
+        order = [rollout.new, rollout.old] if rollout.phase in AFTER_FULL else [rollout.old, rollout.new]
+        if rollout.phase in {"full", "warm"}:
+            order.pop()
+    hosts: dict[str, str] = {}
+    for number in order:
+        for member in world.members(number).values():
+            for host in member.hosts:
+                hosts.setdefault(host, member.service)
+    return tuple(Route(host, service) for host, service in sorted(hosts.items()))

@@ -1,0 +1,131 @@
+"""What the faces show: flat, frozen answers of the use cases. All of it turns into JSON as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from anew.model import Digest, PerMille, Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """One image that was built, or recognised."""
+
+    service: str
+    manifest: Digest
+    input: Digest
+    is_reused: bool  # recognised from its input digest; nothing was run
+    seconds: Seconds
+    size: int  # bytes of all its layers
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The verdict of the image gate about one image."""
+
+    service: str
+    manifest: Digest
+    is_passed: bool
+    is_reused: bool
+    results: tuple[tuple[str, str], ...]  # test, "" if it passed, else why it failed
+    at: float  # when the verdict was given
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `up` would do."""
+
+    environment: str
+    release: str  # its name, or "new" if it would be made
+    builds: tuple[str, ...]  # a line per image that would be built
+    steps: tuple[str, ...]  # `describe()` of each step, in order
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """One group as it is now."""
+
+    name: str
+    generation: str  # "g3": the newest generation that maps to it
+    weight: PerMille
+    ready: int
+    size: int
+    in_flight: int
+    role: Literal["live", "new", "warm", "leaving"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One service as it is now."""
+
+    name: str
+    urls: tuple[str, ...]
+    groups: tuple[GroupView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutView:
+    """The rollout that is under way, or the last that ended."""
+
+    generation: str
+    release: str
+    kind: Literal["rollout", "rollback"]
+    phase: str  # a phase, or "stage 2 of 4"
+    weight: PerMille  # of the new groups
+    since: float
+    reason: str
+    is_over: bool  # `up` has nothing more to wait for: warm, done or rolled back
+    is_good: bool  # the wanted generation has all traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One environment as it is now."""
+
+    project: str
+    environment: str
+    serving: str  # "g3", or ""
+    release: str
+    wish: str
+    reason: str  # the keeper's one sentence
+    keeper: int  # its pid, or 0
+    edge: str  # "http://127.0.0.1:8080", or ""
+    services: tuple[ServiceView, ...] = ()
+    rollout: RolloutView | None = None
+    warm: tuple[str, ...] = ()  # generations that can be gone back to at once
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseView:
+    """One release and where it runs."""
+
+    name: str
+    digest: Digest
+    at: float
+    images: Mapping[str, Digest]
+    generations: tuple[str, ...]  # "local g3 promoted"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record of the ledger."""
+
+    number: int
+    at: float
+    kind: str  # "wish", "decision", "effect", "gate", "note"
+    text: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    hash: Digest = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding of `doctor`."""
+
+    name: str
+    state: Literal["ok", "missing", "limited"]
+    detail: str
+    hint: str = ""
