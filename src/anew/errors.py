@@ -41,7 +41,7 @@ class AnewError(Exception):
     status: ClassVar[int] = 500
     exit_code: ClassVar[int] = 1
 
-    def __init__(  # noqa: PLR0913 - an error is made of exactly these parts, all but one by keyword
+    def __init__(
         self,
         what: str,
         *,

@@ -182,6 +182,14 @@ class Mover(Protocol):
         """Take the rollout back; return the generation that goes. Raises Conflict if there is none."""
         ...
 
+    def dispose(self, environment: str, say: Say) -> None:
+        """Take all that runs in the environment out of traffic and end it: instances, edge and keeper.
+
+        Releases, generations, ledger and logs stay; `up` begins anew.
+        Idempotent. Blocks  until nothing of it runs.
+        """
+        ...
+
     def serve(self, environment: str, *, until_idle: bool, say: Say) -> None:
         """Be the keeper of the environment, in this process. Raises Conflict if another process is."""
         ...

@@ -69,15 +69,17 @@ class Server(ThreadingHTTPServer):
         self.connections = set()
         self.lock = threading.Lock()
 
-    def process_request_thread(self, request, client_address):
-        """Serve one connection and remember it for as long as it is open."""
+    def process_request(self, request, client_address):
+        """Remember a connection before its thread begins."""
         with self.lock:
             self.connections.add(request)
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            with self.lock:
-                self.connections.discard(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        """Forget a connection that ends."""
+        with self.lock:
+            self.connections.discard(request)
+        super().shutdown_request(request)
 
     def handle_error(self, request, client_address):
         """Say in one line that a client went away, which is no mistake of the server; others in full."""

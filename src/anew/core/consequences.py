@@ -28,7 +28,9 @@ def consequences(world: World, rollout: Rollout) -> Consequences:
         case "rolling back":
             # An automatic rollback sets the wish back; the failed generation is no way back for anybody.
             failed = {"outcome": "rolled back", "reason": rollout.reason, "warm_until": 0.0}
-            return Consequences(wish=rollout.old, generations={rollout.new: failed})
+            # What an operator has wished meanwhile stays.
+            wish = rollout.old if world.wish == rollout.new else None
+            return Consequences(wish=wish, generations={rollout.new: failed})
         case "rolled back":
             back: dict[int, dict[str, object]] = {rollout.old: {"warm_until": 0.0}} if rollout.old else {}
             return Consequences(serving=rollout.old, generations=back)

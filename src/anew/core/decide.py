@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from anew.core import machine, placement, retention, traffic
 from anew.core.progress import Happening, is_prepared, look
-from anew.core.steps import Begin, Decision, Declare, Enter, Forget, Keep, Shift, Step, Test
+from anew.core.steps import Begin, Decision, Declare, Enter, Forget, Keep, Shift, Step, Sweep, Test
 from anew.core.world import World
 from anew.model import Declaration, Policy, Rollout
 
@@ -72,7 +72,8 @@ def _tend(world: World, happening: Happening) -> Decision:
     tests = (Test(world.rollout.new),) if wants_test and world.rollout is not None else ()
     steps, waits = _place(world)
     ended = _forget(world) if not (told or shifted or steps) else ()
-    every = (*told, *shifted, *tests, *steps, *ended)
+    swept = tuple(Sweep(name) for name in world.strays)
+    every = (*told, *shifted, *tests, *steps, *ended, *swept)
     if happening.until is not None:
         waits.append(happening.until)
     later = [at for at in waits if at > world.now]
@@ -109,14 +110,13 @@ def _shift(world: World) -> tuple[Step, ...]:
 
 def _place(world: World) -> tuple[list[Step], list[float]]:
     sizes, policies = retention.sizes(world), _policies(world)
-    weighted = {g for weights in world.edge.weights.values() for g, w in weights.items() if w}
     steps: list[Step] = []
     waits: list[float] = []
     for name in sorted(world.groups):
         policy = policies.get(name, Policy())
         if name in sizes:
             placed = placement.place(world, name, sizes[name], policy)
-        elif name in weighted:
+        elif name in world.weighted:
             continue  # the shift comes first
         else:
             placed = placement.clear(world, name, policy)

@@ -79,8 +79,8 @@ def diagram() -> str:
     for (phase, event), after in TABLE.items():
         arrows.setdefault((phase, after), []).append(event)
     lines = ["stateDiagram-v2", "  [*] --> prepare"]
-    for (phase, after), events in arrows.items():
-        lines.append(f"  {_state(phase)} --> {_state(after)}: {', '.join(events)}")
+    for (source, target), events in arrows.items():
+        lines.append(f"  {_state(source)} --> {_state(target)}: {', '.join(events)}")
     lines += [f"  {_state(end)} --> [*]" for end in sorted(ENDS)]
     return "\n".join(lines)
 

@@ -67,3 +67,18 @@ def generation_number(text: str) -> int | None:
     """Return 43 for ``g43``; None if `text` names no generation."""
     match = GENERATION.match(text)
     return int(match[1]) if match else None
+
+
+PROJECT = re.compile(r"""^project:[ \t]*["']?([a-z0-9-]+)["']?[ \t]*(?:\#.*)?$""", re.MULTILINE)
+
+
+def project_of(text: str) -> str:
+    """Return the project that a spec names; "" if none.
+
+    It reads that one line only, so that what runs can be looked at and taken back though the rest is broken.
+
+    >>> project_of("project: shop  # the shop")
+    'shop'
+    """
+    match = PROJECT.search(text)
+    return match[1] if match else ""

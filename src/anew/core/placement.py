@@ -101,8 +101,8 @@ def _part(world: World, leaving: Iterable[Allotment], policy: Policy, steps: lis
     for one in leaving:
         if one.name not in world.seen:
             steps.append(Retire(one.name, "never started", is_death=False))
-        elif not _is_out_of_traffic(world, one.name):
-            continue  # the edge is told first
+        elif not _is_out_of_traffic(world, one.name) or world.is_last(one):
+            continue  # the edge is told first, or a successor must be ready first
         elif not world.edge.in_flight.get(one.name, 0) or world.now >= one.draining + policy.drain:
             steps.append(Stop(one.name, policy.grace))
         else:
@@ -112,8 +112,7 @@ def _part(world: World, leaving: Iterable[Allotment], policy: Policy, steps: lis
 def _is_out_of_traffic(world: World, name: str) -> bool:
     if not world.edge.is_up:
         return not any(world.edge.weights.values())
-    declared = world.edge.declaration.groups if world.edge.declaration else ()
-    return all(t.is_draining for g in declared for t in g.targets if t.name == name)
+    return world.told.get(name, True)
 
 
 def _hung(world: World, living: Iterable[Allotment], policy: Policy, waits: list[float]) -> tuple[Allotment, ...]:

@@ -21,6 +21,7 @@ from anew.core.steps import (
     Shift,
     Step,
     Stop,
+    Sweep,
     Test,
 )
 from anew.core.verdict import ENOUGH
@@ -78,17 +79,24 @@ def assume(world: World, step: Step) -> World:  # noqa: PLR0911 - one arm for ea
             return replace(world, edge=replace(world.edge, is_up=True, declaration=declaration))
         case Shift(weights):
             return replace(world, edge=replace(world.edge, weights=weights))
-        case Drain(name):
-            marked = tuple(replace(a, draining=world.now) if a.name == name else a for a in world.allotments)
-            return replace(world, allotments=marked)
-        case Stop(name):
-            return replace(world, seen={**world.seen, name: Seen(is_alive=False, is_ready=False, ended="exit code 0")})
+        case Drain() | Stop():
+            return _assume_leaving(world, step)
         case Retire(name, outcome, is_death):
             return _assume_retired(world, name, outcome, is_death=is_death)
         case Forget(group):
             return replace(world, groups={n: g for n, g in world.groups.items() if n != group})
+        case Sweep(name):
+            return replace(world, strays=tuple(n for n in world.strays if n != name))
         case Keep(retired):
             return replace(world, generations=_changed(world, {n: {"is_retired": True} for n in retired}))
+
+
+def _assume_leaving(world: World, step: Drain | Stop) -> World:
+    if isinstance(step, Drain):
+        marked = tuple(replace(a, draining=world.now) if a.name == step.name else a for a in world.allotments)
+        return replace(world, allotments=marked)
+    ended = Seen(is_alive=False, is_ready=False, ended="exit code 0")
+    return replace(world, seen={**world.seen, step.name: ended})
 
 
 def _assume_retired(world: World, name: str, outcome: str, *, is_death: bool) -> World:

@@ -74,7 +74,7 @@ def _untold(world: World, number: int) -> bool:
     declared = world.edge.declaration
     if not world.edge.is_up or declared is None:
         return True
-    told = {t.name for g in declared.groups for t in g.targets if not t.is_draining}
+    told = {name for name, is_draining in world.told.items() if not is_draining}
     groups = {m.group for m in world.members(number).values()}
     hosts = {h for m in world.members(number).values() for h in m.hosts}
     ready = {a.name for g in groups for a in world.by_group.get(g, ()) if not a.draining and world.is_ready(a.name)}
@@ -184,10 +184,11 @@ def _warm(view: _View) -> Happening:
     gone = next(_against_all(view), None)
     if gone is not None:
         return gone
-    left = [m for s, m in view.old.items() if s not in view.new or view.new[s].group != m.group]
-    window = max((m.policy.warm for m in view.new.values()), default=0.0) if left else 0.0
+    # What only changes sizes has nothing to prove, and a first generation no way back.
+    is_changed = bool(view.old) and {m.group for m in view.old.values()} != {m.group for m in view.new.values()}
+    window = max((m.policy.warm for m in view.new.values()), default=0.0) if is_changed else 0.0
     if world.now >= rollout.since + window:
-        return Happening("over", f"g{rollout.new} serves" + (", the warm window is over" if left else ""))
+        return Happening("over", f"g{rollout.new} serves" + (", the warm window is over" if is_changed else ""))
     return Happening(None, f"g{rollout.new} serves; g{rollout.old} is warm", rollout.since + window)
 
 
@@ -213,7 +214,7 @@ def _lost(view: _View, patience: Seconds) -> Iterator[Happening]:
         since = [s.since for a in world.by_group.get(member.group, ()) if (s := world.seen.get(a.name))]
         state = world.groups.get(member.group)
         deaths = state.deaths[-1:] if state else ()
-        if max((*since, *deaths), default=view.rollout.since) + patience <= world.now:
+        if not patience or max((*since, *deaths), default=view.rollout.since) + patience <= world.now:
             why = state.outcome if state and state.deaths else "it is not ready any more"
             yield Happening("lost", f"{member.group} has no ready instance left ({why})")
 
@@ -227,9 +228,9 @@ def _against_all(view: _View) -> Iterator[Happening]:
         return
     yield from (h for h in _against(view) if h.event != "failed")
     yield from _lost(view, LOST)
-    for service, member in sorted(view.new.items()):
+    for _, member in sorted(view.new.items()):
         recent = world.recent.get(member.group)
-        if service in view.old and recent is not None and verdict.has_tripped(recent):
+        if recent is not None and verdict.has_tripped(recent):
             yield Happening(
                 "failed", f"{member.group}: {recent.failures} of the last {recent.requests} requests failed"
             )

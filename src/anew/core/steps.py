@@ -166,7 +166,18 @@ class Keep:
         return "no longer keep " + ", ".join(f"g{n}" for n in self.retired)
 
 
-Step = Begin | Enter | Allot | Launch | Test | Declare | Shift | Drain | Stop | Retire | Forget | Keep
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """End and forget an instance that the engine reports and the journal has no allotment for."""
+
+    name: str
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        return f"sweep away {self.name}, which nothing knows of"
+
+
+Step = Begin | Enter | Allot | Launch | Test | Declare | Shift | Drain | Stop | Retire | Forget | Keep | Sweep
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,12 +54,13 @@ def wanted_weights(
 def guarded(world: World, wanted: Mapping[str, Mapping[str, PerMille]]) -> dict[str, dict[str, PerMille]]:
     """Return `wanted`, but leave alone each service in which it would raise a group that has no ready instance.
 
-    A service with no ready group keeps its weights, and the edge answers 503.
+    An instance that the edge does not know yet is no choice: it counts once it is declared. A service with no
+    ready group keeps its weights, and the edge answers 503.
     """
     out = {}
     for service, weights in wanted.items():
         has = {g: w for g, w in world.edge.weights.get(service, {}).items() if w}
-        may = all(w <= has.get(g, 0) or world.ready(g) for g, w in weights.items())
+        may = all(w <= has.get(g, 0) or world.reachable(g) for g, w in weights.items())
         out[service] = dict(weights) if may else has
     return out
 
@@ -78,8 +79,7 @@ def _nonzero(weights: Mapping[str, Mapping[str, PerMille]]) -> dict[str, dict[st
 def declaration(world: World) -> Declaration:
     """Return all that the edge shall know: the groups that run or get traffic, their targets, and the routes."""
     keep = {m.group for n in needed(world) for m in world.members(n).values()}
-    keep |= {g for weights in world.edge.weights.values() for g, w in weights.items() if w}
-    keep |= set(world.by_group)
+    keep |= world.weighted | set(world.by_group)
     groups = tuple(_edge_group(world, name) for name in sorted(keep) if name in world.groups)
     known = {g.service for g in groups}
     routes = tuple(r for r in _routes(world) if r.service in known)
@@ -87,21 +87,16 @@ def declaration(world: World) -> Declaration:
 
 
 def _edge_group(world: World, name: str) -> EdgeGroup:
+    """Describe one group to the edge; what drains goes on serving while nothing else of its group can."""
     group = world.groups[name].group
-    before = _declared_targets(world, name)
     targets = tuple(
-        Target(one.name, one.port, is_draining=bool(one.draining))
+        Target(one.name, one.port, is_draining=bool(one.draining) and not world.is_last(one))
         for one in world.by_group.get(name, ())
-        if _is_alive(world, one.name) and (one.name in before or world.is_ready(one.name))
+        if _is_alive(world, one.name) and (one.name in world.told or world.is_ready(one.name))
     )
     number = names.generation_number(name.rpartition("-")[2]) or 0
     host = names.preview_host(world.scope, group.service, number)
     return EdgeGroup(name, group.service, group.seal.health, targets, host)
-
-
-def _declared_targets(world: World, group: str) -> frozenset[str]:
-    declared = world.edge.declaration.groups if world.edge.declaration else ()
-    return frozenset(t.name for g in declared if g.name == group for t in g.targets)
 
 
 def _is_alive(world: World, name: str) -> bool:

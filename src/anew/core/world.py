@@ -60,6 +60,7 @@ class World:
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)  # by group, since the stage was entered
     recent: Mapping[str, Sample] = field(default_factory=dict)  # by group, the last seconds: for the breaker
     is_testing: bool = False  # preview tests are running
+    strays: tuple[str, ...] = ()  # instances of this scope that no allotment knows
     trouble: str = ""  # why an effect can't succeed however often it is tried, since the phase was entered
 
     @cached_property
@@ -70,6 +71,17 @@ class World:
             out.setdefault(one.group, []).append(one)
         return {name: tuple(ones) for name, ones in out.items()}
 
+    @cached_property
+    def told(self) -> Mapping[str, bool]:
+        """The targets that the edge knows: instance → whether it is draining there."""
+        declared = self.edge.declaration.groups if self.edge.declaration else ()
+        return {t.name: t.is_draining for g in declared for t in g.targets}
+
+    @cached_property
+    def weighted(self) -> frozenset[str]:
+        """The groups that have traffic at the edge."""
+        return frozenset(g for weights in self.edge.weights.values() for g, w in weights.items() if w)
+
     def is_ready(self, name: str) -> bool:
         """Say whether the instance answers its health check."""
         seen = self.seen.get(name)
@@ -78,6 +90,15 @@ class World:
     def ready(self, group: str) -> int:
         """Count the instances of `group` that are ready and not draining."""
         return sum(1 for a in self.by_group.get(group, ()) if not a.draining and self.is_ready(a.name))
+
+    def reachable(self, group: str) -> int:
+        """Count the instances of `group` that are ready, not draining, and known to the edge as such."""
+        ones = self.by_group.get(group, ())
+        return sum(1 for a in ones if not a.draining and self.is_ready(a.name) and self.told.get(a.name) is False)
+
+    def is_last(self, one: Allotment) -> bool:
+        """Say whether `one` is ready while its group has traffic and no ready instance that stays."""
+        return one.group in self.weighted and self.is_ready(one.name) and not self.ready(one.group)
 
     def weight(self, service: str, group: str) -> int:
         """Return the weight that the edge confirms."""

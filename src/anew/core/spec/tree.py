@@ -8,7 +8,7 @@ What YAML leaves open is bounded here: the size of the file, its depth, and how 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ruamel.yaml import YAML
@@ -25,17 +25,22 @@ MOST_PIECES = 50_000  # after aliases are unfolded
 MOST_DEPTH = 40
 
 _NULL = re.compile(r"(?:null|Null|NULL|~|)\Z")
-_TRUE = re.compile(r"(?:true|True|TRUE)\Z")
-_FALSE = re.compile(r"(?:false|False|FALSE)\Z")
-_WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
-_OCTAL = re.compile(r"0o[0-7]{1,18}\Z")
-_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,15}\Z")
-_REAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
-_BEYOND = re.compile(r"(?:[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z")
+_CORE: tuple[tuple[re.Pattern[str], Callable[[str], object]], ...] = (
+    (_NULL, lambda _: None),
+    (re.compile(r"(?:true|True|TRUE)\Z"), lambda _: True),
+    (re.compile(r"(?:false|False|FALSE)\Z"), lambda _: False),
+    (re.compile(r"[-+]?[0-9]{1,18}\Z"), int),
+    (re.compile(r"0o[0-7]{1,18}\Z|0x[0-9a-fA-F]{1,15}\Z"), lambda text: int(text, 0)),
+    (re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z"), float),
+    (re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z"), lambda text: float(text.replace(".", "", 1))),
+)
 _SHORT = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 _TAG = "tag:yaml.org,2002:"
 _KNOWN_TAGS = frozenset(_TAG + name for name in ("null", "bool", "int", "float", "str", "map", "seq", "merge"))
+_RESOLVED_TAGS = frozenset(
+    _TAG + name for name in ("timestamp", "value")
+)  # what the library finds in `2020-01-01`, `=`
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +193,7 @@ class _Reading:
         try:
             if isinstance(node, SequenceNode):
                 return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
-            return self._mapping(node, path)
+            return self._mapping(node, path) if isinstance(node, MappingNode) else None
         finally:
             self.open.discard(id(node))
 
@@ -262,7 +267,7 @@ class _Reading:
 
 def _is_resolved(node: Node) -> bool:
     """Say whether the tag was found by the library, of a plain scalar, and not written in the file."""
-    return isinstance(node, ScalarNode) and not node.style and node.tag.startswith(_TAG) and node.tag != _TAG + "binary"
+    return isinstance(node, ScalarNode) and not node.style and node.tag in _RESOLVED_TAGS
 
 
 def _is_sound(text: str) -> bool:
@@ -272,24 +277,13 @@ def _is_sound(text: str) -> bool:
 def plain(text: str) -> object:
     """Return what an unquoted scalar means by the core schema of YAML 1.2.
 
-    Numbers of more than 18 digits stay texts: nothing here counts that far.
+    Whole numbers of more than 18 digits become floats, as in JSON: nothing here counts that far.
     Source  YAML 1.2.2, section 10.3.2.
 
     >>> plain("no"), plain("1%"), plain("8080"), plain("true"), plain("1.50"), plain("~")
     ('no', '1%', 8080, True, 1.5, None)
     """
-    if _NULL.match(text):
-        return None
-    if _TRUE.match(text) or _FALSE.match(text):
-        return bool(_TRUE.match(text))
-    if _WHOLE.match(text):
-        return int(text)
-    if _OCTAL.match(text):
-        return int(text[2:], 8)
-    if _HEXADECIMAL.match(text):
-        return int(text[2:], 16)
-    if _BEYOND.match(text):
-        return float(text.replace(".", "", 1))
-    if _REAL.match(text):
-        return float(text)
+    for pattern, meaning in _CORE:
+        if pattern.match(text):
+            return meaning(text)
     return text

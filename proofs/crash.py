@@ -1,0 +1,141 @@
+"""The keeper is killed with SIGKILL before and after every effect of a rollout; a later command ends in the same world.
+
+``script/prove crash [--sample N] [--seed S]``: all effects of a rollout that promotes and of one that rolls back, or
+N of them chosen by the seed. Under load all the time; not one request may be dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from dataclasses import dataclass
+
+from anew.errors import AnewError
+from anew.testing.load import Load
+from anew.testing.load_process import LoadProcess
+from anew.testing.rig import Rig, rig, show
+
+MOMENTS = ("before", "after")
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One rollout in which the keeper is killed once."""
+
+    moment: str
+    number: int
+    is_good: bool
+
+    def __str__(self) -> str:
+        return f"{'promote' if self.is_good else 'roll back'}: killed {self.moment} effect {self.number}"
+
+
+def release(project: Rig, name: str, *, is_good: bool) -> None:
+    """Write the next release: a good one, or one that fails a fifth of its requests."""
+    project.write(name, bad=0 if is_good else 20)
+
+
+def attempt(project: Rig, one: Try, name: str) -> bool:
+    """Roll out under the fault; return whether the keeper was killed (else the rollout had fewer effects)."""
+    before = project.status()["serving"]
+    release(project, name, is_good=one.is_good)
+    project.anew("up", "--detach", faults=f"kill:{one.moment}:{one.number}")
+    project.wait(lambda: not project.status()["keeper"], limit=60, what="the keeper ends or is killed")
+    was_killed = not project.keeper_log().rstrip().endswith("idle")
+    project.anew("up") if one.is_good else project.anew("serve", "--until-idle")
+    project.wait(project.is_idle, limit=60, what="the next keeper ends")
+    check(project, before, is_good=one.is_good)
+    return was_killed
+
+
+def check(project: Rig, before: str, *, is_good: bool) -> None:
+    """Raise if the world is not the one that an undisturbed rollout leaves."""
+    status = project.status()
+    (service,) = status["services"]
+    groups = service["groups"]
+    wrong = []
+    if is_good and status["serving"] == before:
+        wrong.append("the new generation does not serve")
+    if not is_good and status["serving"] != before:
+        wrong.append(f"{status['serving']} serves, not {before}")
+    if [g["weight"] for g in groups] != [1000]:
+        wrong.append(f"the groups are {groups}")
+    if any(g["ready"] != g["size"] for g in groups):
+        wrong.append(f"not ready: {groups}")
+    processes = project.processes().values()
+    sandboxes = [line for line in processes if "bwrap" in line.split(" ")[0]]
+    per_instance = 2  # the outer process and the reaper inside
+    if len(sandboxes) > per_instance * project.size:
+        wrong.append("orphans: " + "\n".join(sandboxes))
+    if wrong:
+        raise AnewError("; ".join(wrong), facts={"keeper": project.keeper_log()[-3000:]})
+
+
+def tries(arguments: argparse.Namespace, effects: dict[bool, int]) -> list[Try]:
+    """Return all tries, or the sample that was asked for."""
+    every = [
+        Try(moment, number, is_good)
+        for is_good in (True, False)
+        for number in range(1, effects[is_good] + 1)
+        for moment in MOMENTS
+    ]
+    if not arguments.sample:
+        return every
+    return random.Random(arguments.seed).sample(every, min(arguments.sample, len(every)))
+
+
+def count_effects(project: Rig, *, is_good: bool, name: str) -> int:
+    """Roll out undisturbed and return how many steps the keeper carried out."""
+    release(project, name, is_good=is_good)
+    seen = len(attempts(project))
+    project.anew("up")
+    project.wait(project.is_idle, limit=60, what="the keeper ends")
+    return len(attempts(project)) - seen
+
+
+def attempts(project: Rig) -> list[str]:
+    """Return every step that keepers attempted, from the journal's own record."""
+    import sqlite3
+
+    with sqlite3.connect(f"file:{project.home / 'state.db'}?mode=ro", uri=True) as database:
+        return [row[0] for row in database.execute("select step from attempt order by number")]
+
+
+def main() -> int:
+    """Run the proof; 0 if every try ended in the same world and nothing was dropped."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    failed = 0
+    with rig() as project:
+        release(project, "r0", is_good=True)
+        project.expect("up")
+        load = Load(project.port, rate=100.0, keep_alive=4, fresh=2, slow=2, seconds=3000.0)
+        with LoadProcess(load) as traffic:
+            effects = {good: count_effects(project, is_good=good, name=f"c{int(good)}") for good in (True, False)}
+            print(f"effects: {effects[True]} of a rollout that promotes, {effects[False]} of one that rolls back")
+            chosen = tries(arguments, effects)
+            for number, one in enumerate(chosen):
+                began = time.monotonic()
+                try:
+                    was_killed = attempt(project, one, f"t{number}")
+                except AnewError as error:
+                    failed += 1
+                    print(f"FAILED {one}: {show(error)}", flush=True)
+                    continue
+                dropped = traffic.figures().dropped
+                said = "killed" if was_killed else "not reached"
+                print(f"{one}: {said}, {time.monotonic() - began:.1f} s, dropped so far {dropped}", flush=True)
+            figures = traffic.stop()
+    print(f"tries {len(chosen)}, failed {failed}, requests {figures.sent}, dropped {figures.dropped}", flush=True)
+    for drop in figures.drops:
+        print(f"  dropped: {drop}")
+    return 1 if failed or figures.dropped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,175 @@
+"""The composition root: the only place that knows every concrete class.
+
+Imports stand inside the functions that need them, so that a command pays only for what it uses.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from anew.core.steps import Step
+    from anew.model import Scope, Spec
+    from anew.ports import Anew
+    from anew.shell.journal import Journal
+    from anew.shell.parts import Parts
+
+SPEC = "anew.yaml"
+
+
+def main() -> int:
+    """Run the command line; return its exit code."""
+    from anew.faces.entry import main as command_line
+
+    return command_line(sys.argv[1:], open_anew, _demo)
+
+
+def _demo(arguments: Sequence[str]) -> int:
+    from anew.faces.demo import run
+
+    return run(open_anew, arguments)
+
+
+def home() -> Path:
+    """Return the folder of anew's state: one for the machine as root, one for each user otherwise."""
+    named = os.environ.get("ANEW_HOME")
+    if named:
+        return Path(named).absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/anew")
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "anew"
+
+
+def open_anew(project: Path | None) -> Anew:
+    """Wire anew for the project in a folder; None is the current one."""
+    from anew.shell.app import App
+    from anew.shell.clock import SystemClock
+    from anew.shell.journal import Journal
+
+    root = (project or Path()).absolute()
+    folder = home()
+    _prepare(folder)
+    clock = SystemClock()
+    journal = Journal(folder / "state.db", clock)
+    return App(folder, root, clock, journal, _parts(folder, root, journal))
+
+
+def _prepare(folder: Path) -> None:
+    from anew.errors import Unsupported
+
+    try:
+        (folder / "keepers").mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            folder.chmod(0o755)  # instances run under other uids, and read their images below it
+    except OSError as cause:
+        raise Unsupported(
+            f"the state folder can't be used: {cause.strerror}",
+            where=str(folder),
+            hint="make it writable, or name another one in $ANEW_HOME",
+        ) from cause
+
+
+def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
+    from anew.build.builder import Builder
+    from anew.build.gate import check, http_failure
+    from anew.build.store import ImageStore
+    from anew.edge.runtime import HaproxyEdge
+    from anew.engines.embedded.compute import Embedded
+    from anew.engines.embedded.doctor import checks
+    from anew.engines.embedded.ports import is_free
+    from anew.shell.parts import Parts
+
+    store = ImageStore(folder / "images")
+    return Parts(
+        compute=lambda scope: Embedded(folder, store.tree, journal.owner),
+        edge=lambda scope: HaproxyEdge(folder / "edges" / _place(scope), _sockets(folder, scope)),
+        images=store,
+        making=lambda project: Builder(folder, store, project),
+        try_image=check,
+        http_failure=lambda test, port, host: http_failure(test, "127.0.0.1", port, host),
+        is_free=is_free,
+        doctor=lambda: checks(folder),
+        parse=_parse,
+        project=_project,
+        start_keeper=lambda scope: _start_keeper(folder, root, scope),
+        around=_faults(),
+    )
+
+
+def _place(scope: Scope) -> str:
+    return f"{scope.project}.{scope.environment}"
+
+
+def _sockets(folder: Path, scope: Scope) -> Path:
+    """Sockets have short paths: below the state folder if that is short enough, else in a private temporary folder."""
+    import tempfile
+
+    from anew.core.digest import digest, short
+
+    near = folder / "edges" / _place(scope)
+    if len(str(near)) <= 80:
+        return near
+    return Path(tempfile.gettempdir()) / f"anew-{os.geteuid()}-{short(digest(str(near)))}"
+
+
+def _read(root: Path) -> str:
+    from anew.errors import NotFound, SpecError
+
+    try:
+        return (root / SPEC).read_text(encoding="utf-8")
+    except FileNotFoundError as cause:
+        raise NotFound(
+            f"there is no {SPEC} in {root}", hint="go to the folder of your project, or name it with -C"
+        ) from cause
+    except (OSError, UnicodeDecodeError) as cause:
+        raise SpecError(f"{SPEC} can't be read: {cause}", where=str(root / SPEC)) from cause
+
+
+def _parse(root: Path) -> Spec:
+    from anew.core.spec import parse
+
+    return parse(_read(root), SPEC)
+
+
+def _project(root: Path) -> str:
+    from anew.core.names import project_of
+
+    return project_of(_read(root)) or _parse(root).project
+
+
+def _start_keeper(folder: Path, root: Path, scope: Scope) -> None:
+    """Start a keeper that nothing of this process can end, and that ends by itself when nothing is left to do."""
+    import subprocess
+
+    log = folder / "keepers" / f"{_place(scope)}.log"
+    command = [sys.executable, "-m", "anew", "-C", str(root), "serve", "-e", scope.environment, "--until-idle"]
+    with log.open("ab") as out:
+        subprocess.Popen(
+            command,
+            cwd="/",
+            env={**os.environ, "ANEW_HOME": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+
+
+def _faults() -> Callable[[str, Step], None]:
+    """Return what to do around each step: nothing, unless a test asks for faults."""
+    asked = os.environ.get("ANEW_FAULT")
+    if not asked:
+        return lambda _moment, _step: None
+    from anew.testing.faults import around
+
+    return around(asked)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

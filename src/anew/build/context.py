@@ -1,0 +1,254 @@
+"""What `copy` brings into an image: files of the project, normalised, so that the checkout does not matter.
+
+A file's mode becomes 0755 if its owner may execute it, else 0644; folders 0755; owner 0:0; time the epoch. Symbolic
+links stay links. `.anewignore` has the syntax of gitignore; version control's own folder, compiled Python files, and
+anew's files are left out unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pathspec
+
+from anew.build.entries import WHITEOUT, Entry
+from anew.build.filecache import FileDigests
+from anew.build.listing import Lookup, resolved
+from anew.core.digest import digest
+from anew.errors import SpecError
+from anew.model import Copy, Digest, Service
+
+IGNORE_FILE = ".anewignore"
+_ALWAYS = (".git/", "__pycache__/", "/.anewignore", "/anew.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One path that is copied; `target` is relative to the image's root, as written in the spec."""
+
+    target: str
+    kind: Literal["file", "dir", "symlink"]
+    mode: int = 0o755
+    source: str = ""
+    size: int = 0
+    content: str = ""  # a file's SHA-256, a symlink's text
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that a service copies, sorted by target, and its digest."""
+
+    items: tuple[Item, ...]
+    digest: Digest
+
+
+def gather(project: Path, service: Service, digests: FileDigests) -> Context:
+    """Read what `service` copies from the project's folder.
+
+    Raises  SpecError for a source that is missing, ignored, outside the project, or of a kind that an image can't
+            hold, and for a symbolic link that leads out of the project.
+    """
+    reader = _Reader(Path(os.path.realpath(project)), digests)
+    items: dict[str, Item] = {}
+    for copy in service.copy:
+        where = f"anew.yaml services.{service.name}.copy.{copy.source}"
+        items.update((item.target, item) for item in reader.read(copy, where))
+    digests.save()
+    _check_parents(items, f"anew.yaml services.{service.name}.copy")
+    ordered = tuple(items[target] for target in sorted(items))
+    return Context(ordered, digest([[i.target, i.kind, i.mode, i.content] for i in ordered]))
+
+
+def _check_parents(items: dict[str, Item], where: str) -> None:
+    for target in items:
+        parent = target.rpartition("/")[0]
+        while parent:
+            above = items.get(parent)
+            if above is not None and above.kind != "dir":
+                raise SpecError(
+                    f"/{parent} is copied as a {above.kind}, and /{target} would lie in it",
+                    where=where,
+                    hint="choose another target for one of the two",
+                )
+            parent = parent.rpartition("/")[0]
+
+
+class _Reader:
+    """Reads sources of one project."""
+
+    def __init__(self, project: Path, digests: FileDigests) -> None:
+        self._project = os.fspath(project)
+        self._digests = digests
+        self._ignored = _ignored(project)
+
+    def read(self, copy: Copy, where: str) -> Iterator[Item]:
+        source = self._source(copy, where)
+        relative = os.path.relpath(source, self._project)
+        is_folder = source.is_dir()
+        if relative != "." and self._is_ignored(relative, is_folder=is_folder):
+            raise SpecError(
+                f"{copy.source} is left out by {IGNORE_FILE} (or by default)",
+                where=where,
+                hint=f"add a line `!{copy.source}` to {IGNORE_FILE}, or don't copy it",
+            )
+        target = copy.target.strip("/")
+        if copy.target.endswith("/") and not (is_folder and (copy.source.endswith("/") or relative == ".")):
+            target = f"{target}/{source.name}" if target else source.name
+        if not is_folder:
+            if copy.source.endswith("/"):
+                raise SpecError(f"{copy.source} is a file, not a folder", where=where, hint="leave the slash out")
+            yield self._item(os.fspath(source), source.stat(), target, where)
+            return
+        if target:
+            yield Item(target, "dir")
+        yield from self._folder(os.fspath(source), target, where)
+
+    def _source(self, copy: Copy, where: str) -> Path:
+        """Return the real path of a source, having checked that it is there and inside the project."""
+        written = os.path.normpath(os.path.join(self._project, copy.source))  # noqa: PTH118 - `/` would hide `..`
+        real = os.path.realpath(written)
+        if Path(copy.source).is_absolute() or not all(self._is_inside(one) for one in (written, real)):
+            raise SpecError(
+                f"{copy.source} is outside the project",
+                where=where,
+                hint="copy it into the project's folder first; only what lies there can be part of an image",
+            )
+        if not os.path.lexists(real):
+            raise SpecError(
+                f"{copy.source} does not exist",
+                where=where,
+                hint=f"create it, or correct the path (in {self._project})",
+            )
+        return Path(real)
+
+    def _is_inside(self, path: str) -> bool:
+        return path == self._project or path.startswith(self._project + os.sep)
+
+    def _folder(self, folder: str, target: str, where: str) -> Iterator[Item]:
+        try:
+            with os.scandir(folder) as found:
+                names = sorted(found, key=lambda e: e.name)
+        except PermissionError as e:
+            raise _unreadable(folder, where) from e
+        for one in names:
+            is_folder = one.is_dir(follow_symlinks=False)
+            if self._is_ignored(one.path[len(self._project) + 1 :], is_folder=is_folder):
+                continue
+            inside = f"{target}/{one.name}" if target else one.name
+            status = one.stat(follow_symlinks=False)
+            if is_folder:
+                yield Item(inside, "dir")
+                yield from self._folder(one.path, inside, where)
+            elif not stat.S_ISSOCK(status.st_mode):
+                yield self._item(one.path, status, inside, where)
+
+    def _item(self, path: str, status: os.stat_result, target: str, where: str) -> Item:
+        try:
+            target.encode()
+        except UnicodeEncodeError as e:
+            raise SpecError(f"the name {target!r} is not UTF-8", where=where, hint="rename the file") from e
+        if stat.S_ISLNK(status.st_mode):
+            return self._link(path, target, where)
+        if not stat.S_ISREG(status.st_mode):
+            raise SpecError(
+                f"{path} is neither file, folder nor symbolic link", where=where, hint=f"list it in {IGNORE_FILE}"
+            )
+        if os.path.basename(target).encode().startswith(WHITEOUT):  # noqa: PTH119 - text, thousands of times
+            raise SpecError(f"{path}: names that begin with `.wh.` mark removals", where=where, hint="rename the file")
+        try:
+            sha = self._digests.sha256(path, status)
+        except PermissionError as e:
+            raise _unreadable(path, where) from e
+        mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+        return Item(target, "file", mode, path, status.st_size, sha)
+
+    def _link(self, path: str, target: str, where: str) -> Item:
+        text = os.readlink(path)  # noqa: PTH115 - text, thousands of times
+        end = os.path.normpath(os.path.join(os.path.dirname(path), text))  # noqa: PTH118, PTH120 - `/` would hide `..`
+        if not self._is_inside(end):
+            raise SpecError(
+                f"the symbolic link {os.path.relpath(path, self._project)} points outside the project, to {text}",
+                where=where,
+                hint="let it point to something inside by a relative path, or make it in a `build` step",
+            )
+        return Item(target, "symlink", 0o777, path, content=text)
+
+    def _is_ignored(self, relative: str, *, is_folder: bool) -> bool:
+        return self._ignored.match_file(relative + "/" if is_folder else relative)
+
+
+def _unreadable(path: str, where: str) -> SpecError:
+    return SpecError(f"{path} may not be read", where=where, hint=f"chmod u+r {path}")
+
+
+def _ignored(project: Path) -> pathspec.GitIgnoreSpec:
+    try:
+        text = (project / IGNORE_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    lines = text.splitlines()
+    try:
+        return pathspec.GitIgnoreSpec.from_lines([*_ALWAYS, *lines])
+    except ValueError as e:
+        raise SpecError(f"a pattern is not valid: {e}", where=IGNORE_FILE, hint="see the syntax of gitignore") from e
+
+
+def layer_entries(items: Sequence[Item], lookup: Lookup, where: str) -> tuple[Entry, ...]:
+    """Return the layer that brings `items` into the tree that `lookup` sees.
+
+    Symbolic links of that tree are followed on the way (``/bin`` may be ``/usr/bin``). Folders that are already there
+    keep mode and owner.
+    Raises  SpecError at `where` if an item would replace a folder by a file or the other way round.
+    """
+    found: dict[str, Entry] = {}
+    for item in items:
+        folder, _, name = item.target.rpartition("/")
+        path = "/".join(p for p in (resolved(folder, lookup, where), name) if p)
+        if item.kind == "dir":
+            path = resolved(path, lookup, where)
+        if not path:
+            continue
+        _add_folders(found, path if item.kind == "dir" else path.rpartition("/")[0], lookup, where)
+        if item.kind == "dir":
+            continue
+        below = lookup(path)
+        if below is not None and below.kind == "dir":
+            raise SpecError(
+                f"/{path} is a folder below, and would be replaced by a {item.kind}",
+                where=where,
+                hint=f"write the target as `/{path}/` to copy into it",
+            )
+        found[path] = _entry(item, path)
+    return tuple(found[path] for path in sorted(found))
+
+
+def _add_folders(found: dict[str, Entry], path: str, lookup: Lookup, where: str) -> None:
+    while path and path not in found:
+        below = lookup(path)
+        if below is not None and below.kind != "dir":
+            raise SpecError(
+                f"/{path} is a {below.kind} below, so nothing can be copied into it",
+                where=where,
+                hint="choose another target",
+            )
+        mode, uid, gid = (below.mode, below.uid, below.gid) if below else (0o755, 0, 0)
+        found[path] = Entry(path=path.encode(), kind="dir", mode=mode, uid=uid, gid=gid)
+        path = path.rpartition("/")[0]
+
+
+def _entry(item: Item, path: str) -> Entry:
+    if item.kind == "symlink":
+        return Entry(path=path.encode(), kind="symlink", mode=0o777, link=item.content.encode())
+    return Entry(
+        path=path.encode(),
+        kind="file",
+        mode=item.mode,
+        size=item.size,
+        content=Path(item.source),
+        expected=item.content,
+    )

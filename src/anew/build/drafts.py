@@ -1,0 +1,184 @@
+"""Files and folders that appear whole or not at all.
+
+Everything is made under a name that tells its maker (process id and start time), then renamed. What a killed
+maker left behind is recognised by that name and swept by the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from anew.errors import EngineError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+NAMESPACE = ("unshare", "--user", "--map-auto", "--map-root-user", "--")  # where an ordinary user is root
+_START_TIME = 22  # the field of /proc/PID/stat, counted from 1
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the program's name in parentheses and may itself hold anything.
+    return int(stat.rpartition(")")[2].split()[_START_TIME - 3])
+
+
+def _own_prefix() -> str:
+    return f"{os.getpid()}-{start_time(os.getpid())}-"
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turn "no space left" into an EngineError that says where, and what to do."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno not in _FULL:
+            raise
+        raise EngineError(
+            "disk full",
+            where=str(folder),
+            hint="free some space there, or remove old images with `anew gc`; then do it again",
+            facts={"command": f"df -h {folder}"},
+        ) from e
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file under way."""
+
+    file: BinaryIO
+    path: Path
+
+    def publish(self, target: Path, *, is_durable: bool = True) -> None:
+        """Give it its final name; what was there is replaced at once. Durable: a loss of power can't undo it."""
+        self.file.flush()
+        if is_durable:
+            os.fsync(self.file.fileno())
+        self.path.replace(target)
+        if is_durable:
+            sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a loss of power."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def drafted(folder: Path, mode: int = 0o644) -> Iterator[Draft]:
+    """Yield a new file in `folder`; it is gone afterwards unless it was published."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(prefix=_own_prefix(), dir=folder)
+        path = Path(name)
+        try:
+            with os.fdopen(fd, "w+b") as file:
+                os.fchmod(fd, mode)
+                yield Draft(file, path)
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def write(target: Path, data: bytes, *, folder: Path | None = None, is_durable: bool = True) -> None:
+    """Make `target` hold `data`, at once; `folder` is where the draft lives (beside it if absent)."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with drafted(folder or target.parent) as draft:
+        draft.file.write(data)
+        draft.publish(target, is_durable=is_durable)
+
+
+@contextmanager
+def scratch(folder: Path, prefix: str = "") -> Iterator[Path]:
+    """Yield a new folder inside `folder`, readable to its owner alone; it is removed however the block ends.
+
+    `prefix` tells our folders from others where `folder` is not ours.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=prefix + _own_prefix(), dir=folder))
+        try:
+            yield path
+        finally:
+            discard(path)
+
+
+def sweep(folder: Path, prefix: str = "") -> tuple[str, ...]:
+    """Remove what makers that no longer live left in `folder`; return the names. What others made stays."""
+    if not folder.is_dir():
+        return ()
+    ours = re.compile(re.escape(prefix) + r"(\d+)-(\d+)-")
+    swept = []
+    for path in sorted(folder.iterdir()):
+        match = ours.match(path.name)
+        if match is None or start_time(int(match[1])) == int(match[2]) or not _is_ours(path):
+            continue
+        discard(path)
+        swept.append(path.name)
+    return tuple(swept)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except FileNotFoundError:  # its maker, or another sweep, was faster
+        return False
+
+
+def discard(path: Path) -> None:
+    """Remove a file or a whole tree, also one whose folders its owner may not write to; success if it is gone."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    if os.geteuid() == 0:
+        shutil.rmtree(path)
+        return
+    try:
+        path.chmod(0o700)
+        for folder, names, _ in os.walk(path):
+            for name in names:
+                inner = Path(folder, name)
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+        shutil.rmtree(path)
+    except PermissionError as e:
+        # What a user namespace left belongs to subordinate uids, and only there may it be removed.
+        argv = [*NAMESPACE, "rm", "-rf", "--", str(path)]
+        removed = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if removed.returncode != 0:
+            raise EngineError(
+                "what a build left behind can't be removed",
+                where=str(path),
+                hint="remove it as root",
+                facts={"command": shlex.join(argv), "output": removed.stderr},
+            ) from e
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of that name; waits for whoever holds it. The kernel frees it when its holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,194 @@
+"""`build` steps: each runs in a sandbox over the layers so far, and what it changed becomes a layer.
+
+Rules: a step sees nothing of this machine but the clock and the processor (and, if it asks, the network); its
+environment is fixed; its result is a checkpoint keyed by everything that it depends on, so an unchanged step after
+unchanged ones is never run again.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anew.build.drafts import scratch
+from anew.build.entries import scanned
+from anew.build.epoch import ENVIRONMENT
+from anew.build.hygiene import clean
+from anew.build.listing import Lookup, lookup_in, lookup_on_host, over, resolved, stacked
+from anew.build.programs import streamed
+from anew.build.store import ImageStore
+from anew.core.digest import digest
+from anew.errors import EngineError, SpecError
+from anew.model import BuildStep, Digest
+from anew.ports import Say
+from anew.sandbox import find, host, mounts
+
+_FORMAT = 1  # of what a step leaves; raised when the same step leaves another layer
+_SHELL = ("/bin/sh", "-eu", "-c")
+_MOUNT_POINTS = {"dev": 0o755, "proc": 0o555, "run": 0o755, "sys": 0o555, "tmp": 0o1777}
+# What installing software needs; nothing that reaches past the sandbox, like devices, modules, mounts or the clock.
+_CAPABILITIES = (
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a step builds on: layers, lowest first, and the key of everything that led to them."""
+
+    layers: tuple[Digest, ...]
+    key: Digest
+    is_host: bool = False
+    apt: tuple[str, ...] = ()  # for steps with network: lines of apt's sources, where the head has none of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """Runs steps as this process's user, which is root, or root of a user namespace with subordinate uids."""
+
+    home: Path
+    store: ImageStore
+    work: Path
+    tree: Callable[[Digest], Path]  # unpacked layers whose files have their true owners
+
+    def run(self, base: Base, step: BuildStep, where: str, say: Say) -> Base:
+        """Return the base with what `step` makes on top; from its checkpoint if there is one.
+
+        Raises  SpecError at `where` without a shell in the image; EngineError with the last lines if the step fails.
+        """
+        after = next_base(base, step)
+        with self.store.lock(f"step {after.key}"):
+            known = self.store.checkpoint(after.key)
+            if known is None:
+                self._check_shell(base, where)
+                say(f"running {where}: {_first_line(step.run)}")
+                known = self._run(base, step, where, say)
+                self.store.remember_checkpoint(after.key, known)
+            else:
+                say(f"unchanged {where}: {_first_line(step.run)}")
+        return replace(after, layers=(*base.layers, *known))
+
+    def _check_shell(self, base: Base, where: str) -> None:
+        lookup = seen(self.store, base)
+        if lookup(resolved("bin/sh", lookup, where)) is None:
+            raise SpecError(
+                "there is no /bin/sh in the image, and `run` needs it",
+                where=where,
+                hint="choose a head that has a shell, or copy what you need instead of running something",
+            )
+
+    def _run(self, base: Base, step: BuildStep, where: str, say: Say) -> tuple[Digest, ...]:
+        with scratch(self.work) as folder:
+            upper = folder / "upper"
+            upper.mkdir(mode=0o755)
+            upper.chmod(0o755)
+            (folder / "work").mkdir()
+            root, finish = self._root(base, folder, upper)
+            argv = self._argv(base, step, root, folder)
+            ended = streamed(argv, {}, say)
+            if ended.code != 0:
+                raise EngineError(
+                    f"the step ended with exit code {ended.code}: {_first_line(step.run)}",
+                    where=where,
+                    hint="see its last lines; the steps before it are kept, so the next build begins here",
+                    facts={
+                        "command": shlex.join((*_SHELL, step.run)),
+                        "exit": str(ended.code),
+                        "output": ended.output,
+                    },
+                )
+            finish()
+            entries = clean(scanned(upper), is_head=False)
+            return (self.store.add_layer(entries).digest,) if entries else ()
+
+    def _root(self, base: Base, folder: Path, upper: Path) -> tuple[mounts.Args, Callable[[], None]]:
+        """Return the arguments for a writable root, and what is to be done to `upper` afterwards."""
+        trees = [self.tree(one) for one in base.layers]
+        work = folder / "work"
+        if base.is_host:
+            composed = host.compose(trees, [self.home.resolve()])
+            host.make_uppers(composed, upper, work)
+            return mounts.writable_host(composed, upper, work), lambda: host.prune_uppers(composed, upper)
+        # Mount points that the image lacks must be below, or the sandbox would make them in the upper folder.
+        points = folder / "points"
+        points.mkdir(mode=0o755)
+        for name, mode in _MOUNT_POINTS.items():
+            (points / name).mkdir()
+            (points / name).chmod(mode)
+        return mounts.writable_root([points, *trees], upper, work), lambda: None
+
+    def _argv(self, base: Base, step: BuildStep, root: mounts.Args, folder: Path) -> list[str]:
+        args = [
+            *root,
+            *("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"),
+            *("--perms", "0755", "--tmpfs", "/run", "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 - inside
+            *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "build"),
+            *("--new-session", "--die-with-parent", "--chdir", "/", "--clearenv", "--cap-drop", "ALL"),
+        ]
+        args += [part for name in _CAPABILITIES for part in ("--cap-add", name)]
+        environment = dict(ENVIRONMENT)
+        if step.network:
+            args += self._network(base, folder)
+            environment["DEBIAN_FRONTEND"] = "noninteractive"
+            if base.apt:
+                environment["APT_CONFIG"] = "/run/anew/apt.conf"
+        else:
+            args.append("--unshare-net")
+        args += [part for name, value in sorted(environment.items()) for part in ("--setenv", name, value)]
+        return [str(find.bwrap(self.home / "bin")), *args, "--", *_SHELL, step.run]
+
+    def _network(self, base: Base, folder: Path) -> list[str]:
+        args: list[str] = []
+        lookup = seen(self.store, base)
+        names = Path("/etc/resolv.conf")
+        found = lookup("etc/resolv.conf")
+        if names.exists() and found is not None and found.kind == "file" and not base.is_host:
+            args += ["--ro-bind", os.path.realpath(names), str(names)]
+        if base.apt:
+            settings = folder / "apt"
+            settings.mkdir(mode=0o755)
+            (settings / "apt.conf").write_text('Dir::Etc::SourceList "/run/anew/sources.list";\n', encoding="utf-8")
+            (settings / "sources.list").write_text("\n".join((*base.apt, "")), encoding="utf-8")
+            args += ["--ro-bind", str(settings), "/run/anew"]
+        return args
+
+
+def next_base(base: Base, step: BuildStep) -> Base:
+    """Return the base after `step`, its layers not known yet: its key says everything that the step depends on."""
+    said = [_FORMAT, base.key, step.run, step.network, sorted(ENVIRONMENT.items()), _CAPABILITIES]
+    return replace(base, layers=(), key=digest(said))
+
+
+def seen(store: ImageStore, base: Base) -> Lookup:
+    """Return what the layers of a base show."""
+    listings = [store.listing(one) for one in base.layers]
+    return over(listings, lookup_on_host) if base.is_host else lookup_in(stacked(listings))
+
+
+def is_known(store: ImageStore, base: Base, steps: Sequence[BuildStep]) -> bool:
+    """Say whether every one of `steps` on top of `base` has its checkpoint, so that nothing needs to be run."""
+    for step in steps:
+        base = next_base(base, step)
+        if store.checkpoint(base.key) is None:
+            return False
+    return True
+
+
+def _first_line(command: str) -> str:
+    line, _, more = command.strip().partition("\n")
+    return f"{line} …" if more else line

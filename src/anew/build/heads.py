@@ -1,0 +1,134 @@
+"""Operating-system heads: resolved once, pinned in `anew.lock`, kept in the image store.
+
+A head whose recipe is the locked one is never resolved again: its layer is in the store, or it is made again and
+must come out as it was. A changed recipe, or `update`, resolves it anew and writes the lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from anew.build import debian, lock
+from anew.build.archive import members, plain
+from anew.build.drafts import scratch
+from anew.build.entries import Entry
+from anew.build.epoch import EPOCH, architecture
+from anew.build.listing import tree_digest
+from anew.build.store import ImageStore
+from anew.core.digest import PREFIX, digest
+from anew.errors import Bug, Conflict, SpecError
+from anew.model import DebianHead, Digest, Head, HostHead, TarHead
+from anew.ports import Say
+
+_FORMAT = 1  # of what a head's recipe makes; raised when the same recipe makes another layer
+_SHOWN = 5  # packages that moved, in an error
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The heads of one project."""
+
+    project: Path
+    store: ImageStore
+    work: Path
+
+    def recipe(self, head: Head) -> Digest:
+        """Return the digest of how to make a head. Raises SpecError for an archive that is missing."""
+        match head:
+            case DebianHead(suite=suite, packages=packages):
+                said: dict[str, object] = {"debian": suite, "packages": sorted(set(packages))}
+            case TarHead():
+                said = {"tar": _file_digest(self._archive(head))}
+            case HostHead():
+                said = {"host": _os_release(), "machine": platform.machine()}
+        return digest({"format": _FORMAT, "epoch": EPOCH, "architecture": architecture(), **said})
+
+    def locked(self, head: Head) -> Digest | None:
+        """Return the layer that the lock pins for this very recipe; None if it has to be resolved."""
+        pinned = lock.read(self.project).heads.get(head.name)
+        return pinned.layer if pinned is not None and pinned.recipe == self.recipe(head) else None
+
+    def layer(self, head: Head, say: Say, *, update: bool = False) -> Digest | None:
+        """Return the head's layer, made or recognised; None for the machine's own root.
+
+        Raises  Conflict if the locked head, made again, comes out differently.
+        """
+        if isinstance(head, HostHead):
+            return None
+        recipe = self.recipe(head)
+        with self.store.lock(f"head {recipe}"):
+            pinned = lock.read(self.project).heads.get(head.name)
+            is_pinned = pinned is not None and pinned.recipe == recipe and not update
+            if is_pinned and pinned is not None and self.store.blobs.are_whole([pinned.layer]):
+                return pinned.layer
+            new = self._made(head, recipe, say)
+            if is_pinned and pinned is not None and new.tree != pinned.tree:
+                raise _moved(head, pinned, new)
+            self.store.pin(new.layer, head.name)
+            if new != pinned:
+                with self.store.lock(f"lock {self.project}"):
+                    lock.with_head(self.project, head.name, new)
+            return new.layer
+
+    def _made(self, head: DebianHead | TarHead, recipe: Digest, say: Say) -> lock.LockedHead:
+        with self._entries(head, say) as (entries, packages):
+            say(f"packing head {head.name}")
+            packed = self.store.add_layer(entries)
+        return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages)
+
+    @contextmanager
+    def _entries(self, head: DebianHead | TarHead, say: Say) -> Iterator[tuple[Sequence[Entry], tuple[str, ...]]]:
+        if isinstance(head, DebianHead):
+            with debian.made(head, self.work, say) as made:
+                yield made.entries, made.packages
+            return
+        where = f"anew.yaml os.{head.name}.tar"
+        with scratch(self.work) as folder:
+            yield members(plain(self._archive(head), folder, where), where), ()
+
+    def _archive(self, head: TarHead) -> Path:
+        path = self.project / head.path
+        if not path.is_file():
+            raise SpecError(
+                f"there is no archive {head.path}",
+                where=f"anew.yaml os.{head.name}.tar",
+                hint=f"put it there, or correct the path (in {self.project})",
+            )
+        return path
+
+
+def _moved(head: Head, pinned: lock.LockedHead, new: lock.LockedHead) -> Conflict:
+    old, now = (dict(p.split("=", 1) for p in one.packages) for one in (pinned, new))
+    names = sorted(name for name in old.keys() | now.keys() if old.get(name) != now.get(name))
+    told = [f"{name} {old.get(name, '(none)')} → {now.get(name, '(none)')}" for name in names[:_SHOWN]]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return Conflict(
+        f"the head {head.name} can't be made again as it was locked: "
+        + (f"packages moved: {', '.join(told)}{more}" if names else "the same packages gave other files"),
+        where=f"{lock.NAME} heads.{head.name}",
+        hint="`anew build --update` accepts what there is now",
+        facts={"locked": pinned.tree, "now": new.tree},
+    )
+
+
+def _file_digest(path: Path) -> Digest:
+    with path.open("rb") as file:
+        return PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _os_release() -> str:
+    path = Path("/etc/os-release")
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else platform.system()
+
+
+def named(heads: Sequence[Head], name: str) -> Head:
+    """Return the head of that name; the spec's checks made sure that there is one."""
+    found = next((head for head in heads if head.name == name), None)
+    if found is None:
+        raise Bug(f"no head named {name!r}")
+    return found

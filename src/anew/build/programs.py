@@ -1,0 +1,66 @@
+"""Running one program that builds: its output line by line as it comes, its end as a value."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from anew.ports import Say
+
+TAIL = 20  # lines that an error shows
+_LINE_END = re.compile(rb"[\r\n]+")
+_MOST = 4096  # bytes of a line; longer ones are cut into several
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended: its exit code (-N for signal N) and its last lines."""
+
+    code: int
+    tail: tuple[str, ...]
+
+    @property
+    def output(self) -> str:
+        """The last lines as one text."""
+        return "\n".join(self.tail)
+
+
+def streamed(argv: Sequence[str], environment: Mapping[str, str], say: Say) -> Ended:
+    """Run a program with exactly this environment, nothing on its standard input, and no descriptor of ours.
+
+    Blocks  until it has ended. If the caller is interrupted it is killed first.
+    """
+    tail: deque[str] = deque(maxlen=TAIL)
+
+    def tell(line: bytes) -> None:
+        text = line.decode(errors="replace")
+        tail.append(text)
+        say(text)
+
+    with subprocess.Popen(
+        argv,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        umask=0o022,
+    ) as program:
+        try:
+            if program.stdout is not None:
+                rest = b""
+                while chunk := os.read(program.stdout.fileno(), 1 << 16):
+                    *lines, rest = _LINE_END.split(rest + chunk)
+                    if len(rest) > _MOST:
+                        lines, rest = [*lines, rest], b""
+                    for line in lines:
+                        tell(line)
+                if rest:
+                    tell(rest)
+            return Ended(program.wait(), tuple(tail))
+        except BaseException:
+            program.kill()
+            raise

@@ -1,0 +1,184 @@
+"""The image store: one OCI image layout on disk, and beside it what makes it fast.
+
+::
+
+    oci-layout  index.json  blobs/sha256/HEX     the layout; layers are uncompressed, so blob digest = diff id
+    verified/HEX                                 blobs whose bytes were checked, as of their size, time and inode
+    trees/HEX16/                                 layers, unpacked for running
+    listings/HEX.json                            what is in a layer, without the contents
+    records/HEX.json                             input digest → Image
+    checkpoints/HEX.json                         step key → layers
+    heads/HEX.json                               layers of heads that a lock pins: they outlive every image
+
+Rules: every write is a draft that is renamed; whatever two processes write under one name is equal; only the index
+is changed, under a lock. What is not blob or index can be made again, so a damaged note counts as none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from anew.build.blobs import Blobs, hexadecimal
+from anew.build.drafts import disk_errors, drafted, locked, scratch, sweep, write
+from anew.build.entries import Entry
+from anew.build.layer import Packed, pack
+from anew.build.listing import Node, listed, stacked, tree_digest
+from anew.build.oci import Blob, config, manifest
+from anew.build.unpack import unpack
+from anew.core.digest import canonical, digest_bytes
+from anew.model import Bytes, Digest, Identity, Image
+
+_TREE_DIGITS = 16  # short paths: the kernel has one page for the paths of all layers of an overlay
+_Noted = TypeVar("_Noted")
+
+
+class ImageStore:
+    """The folder of images; safe with several processes. Implements `ports.Images` for engines on this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.drafts = root / "drafts"
+        self.blobs = Blobs(root)
+
+    # ------------------------------------------------------------ ports.Images
+
+    def has(self, digest: Digest) -> bool:
+        """Say whether the image's manifest is here and all its layers are unpacked."""
+        if not self.blobs.path(digest).is_file():
+            return False
+        return all(self._tree(layer).is_dir() for layer in self.blobs.layers(digest))
+
+    def admit(self, image: Image) -> None:
+        """Verify every blob of `image` and unpack its layers. Idempotent.
+
+        Raises NotFound if a blob is missing, Conflict if a blob's bytes do not match its digest.
+        """
+        for digest in (image.identity.manifest, image.identity.config, *image.layers):
+            self.blobs.verify(digest)
+        for layer in image.layers:
+            self.tree(layer)
+
+    def remove(self, digest: Digest) -> None:
+        """Forget an image; success if it is gone. Layers of other images, and of locked heads, stay."""
+        pinned = {f"sha256:{path.stem}" for path in (self.root / "heads").glob("*.json")}
+        for gone in self.blobs.remove(digest, pinned):
+            (self.root / "listings" / f"{hexadecimal(gone)}.json").unlink(missing_ok=True)
+            if self._tree(gone).is_dir():
+                with scratch(self.drafts) as folder:
+                    # Renamed first: nobody sees half a tree.
+                    self._tree(gone).rename(folder / "gone")
+
+    # ------------------------------------------------------------ layers and images
+
+    def tree(self, diff: Digest) -> Path:
+        """Return the folder of an unpacked layer; unpacks it if need be.
+
+        Raises  NotFound if its blob is missing, Conflict if it is corrupt.
+        """
+        path = self._tree(diff)
+        if path.is_dir():
+            return path
+        blob = self.blobs.verify(diff)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(self.drafts) as folder:
+            made = folder / "tree"
+            made.mkdir()
+            with disk_errors(folder):
+                unpack(blob, made)
+            try:
+                made.rename(path)
+            except OSError:
+                # Another process unpacked the same layer meanwhile; its tree is equal.
+                if not path.is_dir():
+                    raise
+        return path
+
+    def add_layer(self, entries: Sequence[Entry]) -> Packed:
+        """Pack `entries` to a layer blob and its listing; the same entries give the same blob."""
+        with drafted(self.drafts) as draft:
+            packed = pack(entries, draft.file)
+            self.blobs.add(packed.digest, draft)
+        self._note("listings", packed.digest, packed.nodes)
+        return packed
+
+    def listing(self, diff: Digest) -> tuple[Node, ...]:
+        """Return what is in a layer; read from the blob itself if nothing was noted. Raises as `tree`."""
+        noted = self._noted("listings", diff, tuple[Node, ...])
+        if noted is not None:
+            return noted
+        nodes = listed(self.blobs.verify(diff))
+        self._note("listings", diff, nodes)
+        return nodes
+
+    def add_image(self, inputs: Digest, layers: Sequence[Digest], name: str, *, is_host: bool) -> Identity:
+        """Write config, manifest and index entry of the image of these layers, named `name` for people."""
+        sized = [Blob(one, self.blobs.verify(one).stat().st_size) for one in layers]
+        config_text = config(sized)
+        manifest_text = manifest(config_text, sized, is_host=is_host)
+        tree = tree_digest(stacked(self.listing(one) for one in layers).values())
+        config_digest = self.blobs.add_bytes(config_text)
+        manifest_digest = self.blobs.add_image(manifest_text, name)
+        return Identity(inputs, tree, tuple(layers), config_digest, manifest_digest)
+
+    def size(self, layers: Iterable[Digest]) -> Bytes:
+        """Return the bytes of these layers together."""
+        return sum(self.blobs.path(one).stat().st_size for one in layers)
+
+    # ------------------------------------------------------------ what is remembered
+
+    def record(self, inputs: Digest) -> Image | None:
+        """Return the image that was made from these inputs, if it and all its blobs are here and whole."""
+        image = self._noted("records", inputs, Image)
+        if image is None:
+            return None
+        parts = (image.identity.manifest, image.identity.config, *image.layers)
+        return image if self.blobs.are_whole(parts) else None
+
+    def remember(self, image: Image) -> None:
+        """Note that `image` is what its inputs make."""
+        self._note("records", image.identity.input, image)
+
+    def checkpoint(self, key: Digest) -> tuple[Digest, ...] | None:
+        """Return the layers (at most one) that a build step made; None if it isn't known or a blob is gone."""
+        layers = self._noted("checkpoints", key, tuple[Digest, ...])
+        return layers if layers is not None and self.blobs.are_whole(layers) else None
+
+    def remember_checkpoint(self, key: Digest, layers: Sequence[Digest]) -> None:
+        """Note what a build step made."""
+        self._note("checkpoints", key, tuple(layers))
+
+    def pin(self, layer: Digest, head: str) -> None:
+        """Keep a head's layer whatever happens to the images made from it."""
+        write(self._path("heads", layer), canonical({"head": head}), folder=self.drafts)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold the lock `name` among all processes that use this store; waits for its holder."""
+        with locked(self.root / "locks" / f"{hexadecimal(digest_bytes(name.encode()))}.lock"):
+            yield
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half made."""
+        sweep(self.drafts)
+
+    # ------------------------------------------------------------ inside
+
+    def _tree(self, diff: Digest) -> Path:
+        return self.root / "trees" / hexadecimal(diff)[:_TREE_DIGITS]
+
+    def _path(self, kind: str, digest: Digest) -> Path:
+        return self.root / kind / f"{hexadecimal(digest)}.json"
+
+    def _note(self, kind: str, digest: Digest, value: object) -> None:
+        write(self._path(kind, digest), msgspec.json.encode(value), folder=self.drafts, is_durable=False)
+
+    def _noted(self, kind: str, digest: Digest, type_: type[_Noted]) -> _Noted | None:
+        try:
+            return msgspec.json.decode(self._path(kind, digest).read_bytes(), type=type_)
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None

@@ -1,0 +1,264 @@
+"""The kinds of value that a spec is made of: how each is written, and what it means."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from ipaddress import ip_address
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from anew.core.names import is_label
+
+LONGEST = 7 * 86400.0  # seconds: no wait in a rollout is longer than a week
+
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)\Z")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]))?%\Z")
+_FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
+_SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
+_HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
+_REPLACED = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - names what an instance hides, opens nothing
+
+NOT_YET = "not_yet"  # type of a complaint about what is designed and not there
+T = TypeVar("T")
+
+
+def wrong(what: str, hint: str = "", kind: str = "wrong") -> PydanticCustomError:
+    """Make a complaint of a field: a sentence about the value, and what to write."""
+    return PydanticCustomError(kind, "{what}", {"what": what, "hint": hint})
+
+
+def _label(text: str) -> str:
+    if not is_label(text):
+        fixed = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
+        hint = f"write `{fixed}`" if is_label(fixed) else "begin with a letter: `web`"
+        raise wrong("a name is lower-case letters, digits and hyphens, begins with a letter, has at most 63", hint)
+    return text
+
+
+def _service_name(text: str) -> str:
+    if _GROUP_LIKE.match(text):
+        raise wrong("a service's name may not end like that of a group (`-g1`)", "choose another ending")
+    return _label(text)
+
+
+def seconds(value: object) -> float:
+    """Return the seconds of a duration as it is written.
+
+    >>> seconds("30m"), seconds("500ms"), seconds("1.5h")
+    (1800.0, 0.5, 5400.0)
+    """
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if not match:
+        hint = f"write `{value}s` or `{value}m`" if _is_number(value) else "write `500ms`, `10s`, `30m` or `1h`"
+        raise wrong("a duration is a number and a unit", hint)
+    found = round(float(match[1]) * _UNITS[match[2]], 6)
+    if found > LONGEST:
+        raise wrong("no wait may be longer than a week", "write `168h` or less")
+    return found
+
+
+def _some_seconds(value: object) -> float:
+    found = seconds(value)
+    if found <= 0:
+        raise wrong("this must be more than nothing", "write `10s`")
+    return found
+
+
+def per_mille(value: object) -> int:
+    """Return the weight of a share as it is written.
+
+    >>> per_mille("1%"), per_mille("0.5%"), per_mille("100%")
+    (10, 5, 1000)
+    """
+    match = _SHARE.match(value) if isinstance(value, str) else None
+    if not match:
+        hint = f"write `{value}%`" if _is_number(value) else "write `1%`, `0.5%` or `100%`"
+        raise wrong("a share is a percentage in steps of 0.1", hint)
+    found = int(match[1]) * 10 + int(match[2] or 0)
+    if not 0 < found <= 1000:
+        raise wrong("a stage has more than 0% and at most 100%", "write `0.1%` to `100%`")
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _flag_name(text: str) -> str:
+    if not _FLAG.match(text):
+        fixed = re.sub(r"[^A-Za-z0-9_]", "_", text)
+        hint = f"write `{fixed}`" if _FLAG.match(fixed) else "begin with a letter: `GREETING`"
+        raise wrong("a flag's name is letters, digits and underscores, and begins with no digit", hint)
+    if text == "PORT":
+        raise wrong("anew itself sets this flag, to a free port for each instance", "remove it, and listen on $PORT")
+    return text
+
+
+def _flag_value(value: object) -> object:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        sentence = "flags as arguments or files are not there yet: a flag becomes an environment variable"
+        raise wrong(sentence, "write the value itself", NOT_YET)
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return value
+
+
+def _relative(text: str) -> str:
+    if text.startswith(("/", "~")):
+        raise wrong("this path is relative to the project's folder", f"write `{text.lstrip('~/') or '.'}`")
+    if not text or ".." in text.split("/"):
+        raise wrong("this path must stay inside the project's folder", "write a path without `..`")
+    return text
+
+
+def _absolute(text: str) -> str:
+    parts = [part for part in text.split("/") if part not in {"", ".", ".."}]
+    if not text.startswith("/") or "//" in text or {".", ".."} & set(text.split("/")):
+        raise wrong("this path is absolute, without `.`, `..` and doubled slashes", f"write `/{'/'.join(parts)}`")
+    return text
+
+
+def _shipped(text: str) -> str:
+    for top in _REPLACED:
+        if text == top or text.startswith(f"{top}/"):
+            raise wrong(f"an instance has a {top} of its own, and nothing of the image shows there", "choose another")
+    return _absolute(text)
+
+
+def _writable(text: str) -> str:
+    if text.rstrip("/") == "/tmp":  # noqa: S108 - a name in a sentence
+        raise wrong("this folder is always writable", "remove this entry")
+    if text.strip("/") == "":
+        raise wrong("the root of an instance is never writable", "name the folder that the program writes to")
+    return _shipped(text).rstrip("/")
+
+
+def _url_path(text: str) -> str:
+    if not text.startswith("/") or any(c.isspace() or not c.isascii() or not c.isprintable() for c in text):
+        raise wrong("the path of a request begins with `/` and has no blanks", "write `/healthz`")
+    return text
+
+
+def _host(text: str) -> str:
+    if text == "*":
+        return text
+    if len(text) > 253 or not all(_HOST_LABEL.match(part) for part in text.split(".")):
+        lower = text.lower()
+        hint = f"write `{lower}`" if lower != text else "write `shop.example.com`, or `*` for every other name"
+        raise wrong("a host is a lower-case name without scheme, port and path", hint)
+    return text
+
+
+def _listen(value: object) -> object:
+    if _is_number(value):
+        raise wrong("this is an IP address, a colon and a port", f"write `127.0.0.1:{value}`")
+    if isinstance(value, str):
+        address(value)
+    return value
+
+
+def address(text: str) -> tuple[str, int]:
+    """Return host and port of an address.
+
+    >>> address("127.0.0.1:8080"), address("[::1]:80")
+    (('127.0.0.1', 8080), ('::1', 80))
+    """
+    host, colon, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        ip_address(host)
+    except ValueError as error:
+        raise wrong("this is an IP address, a colon and a port", "write `127.0.0.1:8080` or `0.0.0.0:80`") from error
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise wrong("a port is a number from 1 to 65535", f"write `{host}:8080`")
+    return host, int(port)
+
+
+def _matching(pattern: re.Pattern[str], what: str, hint: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not pattern.match(text):
+            raise wrong(what, hint)
+        return text
+
+    return AfterValidator(check)
+
+
+def _said(value: object) -> object:
+    if value is None:
+        raise wrong("nothing is written here", "write a value, or remove the key")
+    return value
+
+
+def _some_text(text: str) -> str:
+    if not text.strip():
+        raise wrong("this text is empty", "write something, or remove it")
+    return text
+
+
+def _command_list(value: object) -> object:
+    if isinstance(value, str):
+        try:
+            parts = shlex.split(value)
+        except ValueError:
+            parts = value.split()
+        raise wrong("a command is a list; no shell reads it", f"write `[{', '.join(_quoted(p) for p in parts)}]`")
+    return value
+
+
+def _quoted(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", text) else "'" + text.replace("'", "''") + "'"
+
+
+def _command_of(arguments: list[str]) -> list[str]:
+    if not arguments or not arguments[0].strip():
+        raise wrong("a command names a program", "write `[python3, /srv/app/server.py]`")
+    return arguments
+
+
+def _engine(name: str) -> str:
+    if name in ("docker", "kubernetes", "aws", "vm"):
+        raise wrong("this engine is not there yet", "write `engine: embedded`", NOT_YET)
+    if name != "embedded":
+        raise wrong("there is no such engine", "write `engine: embedded`")
+    return name
+
+
+def _yes(value: object) -> object:
+    if value is False:
+        raise wrong("`host` is true or not there", "write `host: true`, or another kind of head")
+    return value
+
+
+_LABEL_SCHEMA = WithJsonSchema({"type": "string", "pattern": "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"})
+_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"})
+_SHARE_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9])?%$"})
+
+Maybe = Annotated[T | None, BeforeValidator(_said)]  # may be left out, but not be written with nothing behind it
+Label = Annotated[str, AfterValidator(_label), _LABEL_SCHEMA]
+ServiceName = Annotated[str, AfterValidator(_service_name), _LABEL_SCHEMA]
+Command = Annotated[list[str], BeforeValidator(_command_list), AfterValidator(_command_of)]
+Text = Annotated[str, AfterValidator(_some_text)]
+Duration = Annotated[float, BeforeValidator(seconds), _DURATION_SCHEMA]
+Wait = Annotated[float, BeforeValidator(_some_seconds), _DURATION_SCHEMA]
+Share = Annotated[int, BeforeValidator(per_mille), _SHARE_SCHEMA]
+FlagName = Annotated[str, AfterValidator(_flag_name)]
+FlagValue = Annotated[str, BeforeValidator(_flag_value), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Flags = dict[FlagName, FlagValue]
+RelativePath = Annotated[str, AfterValidator(_relative)]
+ShippedPath = Annotated[str, AfterValidator(_shipped)]
+WritablePath = Annotated[str, AfterValidator(_writable)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
+Host = Annotated[str, AfterValidator(_host)]
+Listen = Annotated[str, BeforeValidator(_listen)]
+Engine = Annotated[str, AfterValidator(_engine), WithJsonSchema({"enum": ["embedded"]})]
+Yes = Annotated[bool, AfterValidator(_yes), WithJsonSchema({"const": True})]
+Package = Annotated[str, _matching(_PACKAGE, "this is no name of a Debian package", "write `ca-certificates`")]
+Suite = Annotated[str, _matching(_SUITE, "this is no name of a Debian suite", "write `bookworm`")]

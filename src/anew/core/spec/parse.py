@@ -1,0 +1,128 @@
+"""`anew.yaml` from text to `model.Spec`, with all complaints at once.
+
+Three readings, none of which stops the others: the tree (is it YAML, where stands what), the shapes (is each mapping
+made of the right keys and values), the references (do the parts go together). Text in, values out: no file is opened.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from anew import model
+from anew.core.spec import references, shapes
+from anew.core.spec.complaints import of_shape
+from anew.core.spec.fields import address
+from anew.core.spec.tree import read
+from anew.errors import Complaint, SpecError, Unsupported
+
+
+def parse(text: str, file: str = "anew.yaml") -> model.Spec:
+    """Return what the text of a spec says; `file` is the name that complaints use.
+
+    Raises  SpecError with every complaint, each with ``file:line path`` and a hint; Unsupported if all that is wrong is
+            not there yet.
+    """
+    tree = read(text, file)
+    found: list[tuple[Complaint, bool]] = [(one, False) for one in tree.complaints]
+    shape = None
+    try:
+        shape = shapes.ProjectShape.model_validate(tree.value)
+    except ValidationError as error:
+        found += of_shape(error, tree)
+    found += references.check(tree)
+    if found or shape is None:
+        raise _error(found)
+    return _spec(shape)
+
+
+def _error(found: list[tuple[Complaint, bool]]) -> SpecError | Unsupported:
+    complaints = sorted(dict.fromkeys(one for one, _ in found), key=_line)
+    return Unsupported.of(complaints) if all(is_later for _, is_later in found) else SpecError.of(complaints)
+
+
+def _line(complaint: Complaint) -> int:
+    place = complaint.where.split(" ", 1)[0].split(":")
+    return next((int(part) for part in place[1:] if part.isdecimal()), 0)
+
+
+def _spec(shape: shapes.ProjectShape) -> model.Spec:
+    local = {"local": shapes.EnvironmentShape()}
+    environments = local if shape.environments is None else shape.environments
+    return model.Spec(
+        project=shape.project,
+        heads=tuple(_head(name, head) for name, head in shape.os.items()),
+        services=tuple(_service(name, service) for name, service in shape.services.items()),
+        environments=tuple(_environment(name, one) for name, one in environments.items()),
+    )
+
+
+def _head(name: str, head: shapes.HeadShape) -> model.Head:
+    if head.debian is not None:
+        return model.DebianHead(name, head.debian, tuple(head.packages or ()))
+    if head.tar is not None:
+        return model.TarHead(name, head.tar)
+    return model.HostHead(name)
+
+
+def _service(name: str, service: shapes.ServiceShape) -> model.Service:
+    return model.Service(
+        name=name,
+        os=service.os,
+        command=tuple(service.command),
+        copy=tuple(model.Copy(source, target) for source, target in service.files.items()),
+        build=tuple(model.BuildStep(step.run, step.network) for step in service.build),
+        http=None if service.http is None else model.Http(service.http.health),
+        hosts=tuple(service.expose.hosts or ()) if service.expose else (),
+        is_exposed=service.expose is not None,
+        size=service.size,
+        flags=tuple(sorted(service.flags.items())),
+        writable=tuple(service.writable),
+        tests=tuple(_test(test) for test in service.tests),
+        policy=_policy(service.rollout or shapes.RolloutShape()),
+    )
+
+
+def _test(test: shapes.TestShape) -> model.Test:
+    http, default = test.http, model.Test()
+    return model.Test(
+        get=http.get if http else "",
+        status=http.status if http else default.status,
+        contains=http.contains if http else "",
+        run=tuple(test.run or ()),
+        at=test.at,
+        eventually=default.eventually if test.eventually is None else test.eventually,
+    )
+
+
+def _policy(rollout: shapes.RolloutShape) -> model.Policy:
+    default = model.Policy()
+
+    def said(value: float | None, otherwise: float) -> float:
+        return otherwise if value is None else value
+
+    return model.Policy(
+        stages=default.stages if rollout.stages is None else tuple(w for w in rollout.stages if w < model.FULL),
+        each=said(rollout.each, default.each),
+        within=said(rollout.within, default.within),
+        undecided=rollout.undecided,
+        ready=said(rollout.ready, default.ready),
+        warm=said(rollout.warm, default.warm),
+        drain=said(rollout.drain, default.drain),
+        grace=said(rollout.grace, default.grace),
+        control=default.control,
+    )
+
+
+def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Environment:
+    host, port = address(environment.listen)
+    return model.Environment(
+        name=name,
+        engine=environment.engine,
+        host=host,
+        port=port,
+        keep=environment.keep,
+        overrides=tuple(
+            model.Override(service, one.size, tuple(sorted(one.flags.items())))
+            for service, one in environment.services.items()
+        ),
+    )

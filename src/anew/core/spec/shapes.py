@@ -1,0 +1,204 @@
+"""What a spec looks like: one pydantic model per mapping. The JSON Schema for editors comes from these models.
+
+A shape checks what can be seen in one place; what spans places is checked in `anew.core.spec.references`. Defaults of a
+rollout are those of `model.Policy`, so a shape leaves out what the file leaves out.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from anew.core.spec import fields as f
+from anew.model import FULL, Policy
+
+MOST_STAGED = FULL - Policy().control
+Size = Annotated[int, Field(ge=1, le=100)]
+
+
+class Shape(BaseModel):
+    """A mapping with known keys and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class HeadShape(Shape):
+    """An operating-system head: exactly one of `debian`, `tar` and `host`."""
+
+    debian: f.Maybe[f.Suite] = None
+    """A Debian suite, such as `bookworm`; resolved once and then pinned in `anew.lock`."""
+    packages: f.Maybe[list[f.Package]] = None
+    """Packages of that suite, beside the smallest system."""
+    tar: f.Maybe[f.RelativePath] = None
+    """A tar archive of a root file system, relative to the project."""
+    host: f.Maybe[f.Yes] = None
+    """The machine's own root, read-only; for the environment `local` only."""
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        kinds = [k for k in ("debian", "tar", "host") if getattr(self, k) is not None]
+        if len(kinds) != 1:
+            what = f"a head is of one kind, and this has {' and '.join(kinds) or 'none'}"
+            raise f.wrong(what, "write one of `debian: bookworm`, `tar: rootfs.tar`, `host: true`")
+        if self.packages is not None and kinds != ["debian"]:
+            raise f.wrong("`packages` belong to a `debian` head", "remove `packages`, or write `debian: bookworm`")
+        return self
+
+
+class BuildShape(Shape):
+    """One command of `build`."""
+
+    run: f.Text
+    """Run by `/bin/sh -c` in a sandbox over the image so far."""
+    network: bool = False
+    """Lets the command use the network; the image is then marked as not reproducible."""
+
+
+class HttpShape(Shape):
+    """The service answers HTTP on `$PORT`."""
+
+    health: f.UrlPath = "/"
+    """The path that answers 200 when an instance is ready; `/` if left out."""
+
+
+class ExposeShape(Shape):
+    """The service is reached from outside."""
+
+    hosts: f.Maybe[list[f.Host]] = None
+    """Host names that lead to the service; `*` is every name that no other service has."""
+
+
+class HttpTestShape(Shape):
+    """A request and what must come back."""
+
+    get: f.UrlPath
+    """The path to ask for."""
+    status: Annotated[int, Field(ge=100, le=599)] = 200
+    """The status wanted; 200 if left out."""
+    contains: str = ""
+    """A text that the body must contain."""
+
+
+class TestShape(Shape):
+    """One test: exactly one of `http` and `run`."""
+
+    __test__ = False  # pytest must not take it for a test of its own
+
+    http: f.Maybe[HttpTestShape] = None
+    """A request to a fresh instance."""
+    run: f.Maybe[f.Command] = None
+    """A command in a fresh instance; it passes with exit code 0."""
+    at: Literal["image", "preview"] = "image"
+    """When: of the packed image alone (`image`), or of the sealed generation before its first stage (`preview`)."""
+    eventually: f.Maybe[f.Wait] = None
+    """The bound within which it must pass; `10s` if left out."""
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        if (self.http is None) == (self.run is None):
+            what = "a test is either `http` or `run`, and this has " + ("both" if self.http else "neither")
+            raise f.wrong(what, "write `- http: {get: /}` or `- run: [program, argument]`")
+        return self
+
+
+class RolloutShape(Shape):
+    """How a new generation comes into traffic."""
+
+    stages: f.Maybe[list[f.Share]] = None
+    """Shares of the traffic, ascending; all of it follows anyway, so `100%` at the end may be left out."""
+    each: f.Maybe[f.Duration] = None
+    """A stage lasts at least this long; `10s` if left out."""
+    within: f.Maybe[f.Wait] = None
+    """A stage waits at most this long for evidence; `60s` if left out."""
+    undecided: Literal["advance", "roll back"] = "advance"
+    """What happens when `within` is over and the evidence is not enough."""
+    ready: f.Maybe[f.Wait] = None
+    """New instances become ready within this, or the rollout goes back; `60s` if left out."""
+    warm: f.Maybe[f.Duration] = None
+    """The old instances keep running this long after the switch; `30m` if left out."""
+    drain: f.Maybe[f.Duration] = None
+    """Requests in flight may take this long before an instance is stopped; `30s` if left out."""
+    grace: f.Maybe[f.Duration] = None
+    """From SIGTERM to SIGKILL; `10s` if left out."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        stages = self.stages or []
+        for before, after in pairwise(stages):
+            if after <= before:
+                raise f.wrong(f"stages ascend, and {after / 10:g}% follows {before / 10:g}%", "write them in order")
+        for share in stages:
+            if MOST_STAGED < share < FULL:
+                what = f"a stage of {share / 10:g}% leaves the old group less than {(FULL - MOST_STAGED) / 10:g}%"
+                raise f.wrong(f"{what}, too little to compare with", f"write `{MOST_STAGED / 10:g}%`, or `100%`")
+        default = Policy()
+        each = default.each if self.each is None else self.each
+        within = default.within if self.within is None else self.within
+        if within < each:
+            what = f"a stage would wait {within:g} s for evidence and last {each:g} s at least"
+            raise f.wrong(what, f"write `within: {each:g}s` or more")
+        return self
+
+
+class ServiceShape(Shape):
+    """A role that other parts know by one name."""
+
+    os: str
+    """The name of its head, from the mapping `os` of the project."""
+    files: Annotated[dict[f.RelativePath, f.ShippedPath], Field(alias="copy")] = {}
+    """What is copied into the image: path in the project, then absolute path; a trailing slash means a folder."""
+    build: list[BuildShape] = []
+    """Commands that finish the image, in order; each result is kept and used again while its inputs are the same."""
+    command: f.Command
+    """What an instance runs: a program and its arguments."""
+    http: f.Maybe[HttpShape] = None
+    """The service answers HTTP on `$PORT`."""
+    expose: f.Maybe[ExposeShape] = None
+    """The service is reached from outside; if left out, it is internal."""
+    size: Size = 1
+    """How many instances run."""
+    flags: f.Flags = {}
+    """Environment variables of every instance; an environment can override them."""
+    writable: list[f.WritablePath] = []
+    """Folders that an instance may write to; they begin empty and end with it. `/tmp` always is one."""
+    tests: list[TestShape] = []
+    """What must pass before the image may be released."""
+    rollout: f.Maybe[RolloutShape] = None
+    """How a new generation comes into traffic."""
+
+
+class OverrideShape(Shape):
+    """What an environment says differently of one service."""
+
+    size: f.Maybe[Size] = None
+    """How many instances run here."""
+    flags: f.Flags = {}
+    """Flags that are added here, or have another value here."""
+
+
+class EnvironmentShape(Shape):
+    """Where the project runs."""
+
+    engine: f.Engine = "embedded"
+    """The platform that runs instances."""
+    listen: f.Listen = "127.0.0.1:8080"
+    """IP address and port of the public listener."""
+    keep: Annotated[int, Field(ge=1, le=100)] = 5
+    """How many generations are kept as a way back."""
+    services: dict[str, OverrideShape] = {}
+    """What is different here, by service."""
+
+
+class ProjectShape(Shape):
+    """The whole of `anew.yaml`."""
+
+    project: f.Label
+    """The name of the project; it begins every instance's name."""
+    os: dict[f.Label, HeadShape]
+    """Operating-system heads by name."""
+    services: dict[f.ServiceName, ServiceShape]
+    """Services by name."""
+    environments: f.Maybe[dict[f.Label, EnvironmentShape]] = None
+    """Environments by name; if left out, there is `local`."""

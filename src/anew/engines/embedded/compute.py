@@ -1,0 +1,241 @@
+"""The embedded engine: instances are sandboxes of bubblewrap on this machine, and outlive whoever launched them.
+
+There is no daemon: the folder of records, the kernel's locks and /proc are all there is, and every client of the same
+folder sees the same.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from anew.engines.embedded import argv, drift, ending, launch, life, output, ports, refusals, trial, uids
+from anew.engines.embedded.clock import WallClock
+from anew.engines.embedded.launch import Start
+from anew.engines.embedded.layout import lay_out
+from anew.engines.embedded.life import Life
+from anew.engines.embedded.records import Record, Store
+from anew.errors import Conflict, NotFound
+from anew.model import Digest, Instance, Order, Outcome, Scope, Seconds
+from anew.ports import Clock
+from anew.sandbox import find
+
+
+class Embedded:
+    """Implements `anew.ports.Compute` in the state folder `home`; `tree` says where a layer is unpacked.
+
+    `owner` is the id of the state whose instances these are; those of another are never touched. Safe to be used by
+    several threads.
+    """
+
+    heals = False
+
+    def __init__(self, home: Path, tree: Callable[[Digest], Path], owner: str, clock: Clock | None = None) -> None:
+        self._home = home.absolute()
+        self._tree = tree
+        self._owner = owner
+        self._clock = clock or WallClock()
+        self._store = Store(self._home / "instances")
+        self._binary: Path | None = None
+        self._guard = threading.Lock()
+        self._started: set[int] = set()  # outer processes that are children of this one, to be reaped
+        self._over: dict[str, tuple[Record, Life]] = {}  # how instances ended, by name: it never changes
+        self._listening: dict[
+            str, tuple[int, frozenset[str]]
+        ] = {}  # by name: pid and sockets that were found to be its
+
+    def instances(self, scope: Scope) -> tuple[Instance, ...]:
+        """Return every instance of `scope` that was launched and not removed; see the port."""
+        self._reap()
+        sockets = ports.listeners()
+        found = []
+        for name in self._store.names():
+            record = self._store.read(name)
+            if record is None or record.scope.owner != self._owner:
+                continue
+            if (record.scope.project, record.scope.environment) == (scope.project, scope.environment):
+                life_ = self._life(record)
+                if life_ is not None:
+                    found.append(self._as_instance(record, life_, sockets))
+        return tuple(found)
+
+    def launch(self, order: Order) -> None:
+        """Start the instance that `order` describes; see the port."""
+        self._reap()
+        if self._is_there(order.name):
+            return
+        layout = lay_out(order, self._home, self._tree)
+        bwrap = self._bwrap()  # before anything is written down
+        with self._store.lock():
+            if self._is_there(order.name):
+                return
+            self._check_port(order)
+            uid = uids.of_instance(order.port, self._live_uids)
+            files = self._store.write(Record.of(order, self._owner, uid, self._clock.now()))
+        start = Start(bwrap, layout, uids.drop_to(uid))
+        place = self._store.place(order.name)
+        try:
+            with launch.prepared(start, files.status, files.alive) as (command, handed):
+                outer = launch.spawn(start, command, handed, files.log)
+        except BaseException:
+            self._store.discard(order.name)
+            raise
+        finally:
+            files.close()
+        is_settled = launch.settled(outer, place)
+        self._let_go(outer)
+        self._check_start(place, start, is_settled=is_settled)
+
+    def stop(self, name: str, grace: Seconds) -> None:
+        """End an instance; see the port."""
+        if self._owned(name) is None:
+            return
+        ending.ask(self._store.place(name), grace)
+        ending.clear(self._store.place(name))
+        self._reap()
+
+    def remove(self, name: str) -> None:
+        """Forget an ended instance; see the port."""
+        record = self._owned(name)
+        if record is None:
+            return
+        place = self._store.place(name)
+        now = life.read(place)
+        if now is not None and now.is_alive:
+            raise Conflict(f"{name} is alive", hint="stop it first", facts={"pid": str(now.pid)})
+        ending.clear(place)
+        self._reap()
+        self._store.archive(name)
+        self._over.pop(name, None)
+        self._listening.pop(name, None)
+
+    def run(self, order: Order, limit: Seconds) -> Outcome:
+        """Run `order` to its end in a throwaway instance; see the port."""
+        layout = lay_out(order, self._home, self._tree)
+        self._check_port(order)
+        with uids.of_trial(self._home / "uids") as uid:
+            return trial.run(Start(self._bwrap(), layout, uids.drop_to(uid)), limit, order.name)
+
+    def logs(self, name: str, lines: int) -> tuple[str, ...]:
+        """Return the last `lines` lines that an instance wrote; see the port."""
+        path = self._store.log(name)
+        if path is None:
+            raise NotFound(f"no instance {name} ever ran here", hint="see the names: anew status, anew history")
+        return output.last_lines(path, lines)
+
+    def drift(self, name: str) -> tuple[str, ...]:
+        """Return what differs between a running instance and its image; see the port."""
+        record = self._owned(name)
+        now = self._life(record) if record is not None else None
+        return drift.of(now.pid) if now is not None and now.is_alive and now.pid else ()
+
+    def _bwrap(self) -> Path:
+        if self._binary is None or not self._binary.is_file():
+            self._binary = find.bwrap(self._home / "bin")
+        return self._binary
+
+    def _owned(self, name: str) -> Record | None:
+        """Return the record of an instance that is ours; None if there is none, Conflict if it is another state's."""
+        record = self._store.read(name)
+        if record is not None and record.scope.owner != self._owner:
+            raise Conflict(
+                f"{name} belongs to another state",
+                hint="use the state folder that made it, or another project name",
+                facts={"owner": record.scope.owner},
+            )
+        return record
+
+    def _is_there(self, name: str) -> bool:
+        record = self._owned(name)
+        return record is not None and self._life(record) is not None
+
+    def _life(self, record: Record) -> Life | None:
+        known = self._over.get(record.name)
+        if known is not None and known[0] is record:
+            return known[1]
+        now = life.read(self._store.place(record.name))
+        if now is not None and now.is_final:
+            self._over[record.name] = (record, now)
+        return now
+
+    def _as_instance(self, record: Record, now: Life, sockets: Mapping[int, frozenset[str]]) -> Instance:
+        return Instance(
+            name=record.name,
+            group=record.group,
+            is_alive=now.is_alive,
+            is_listening=now.is_alive and self._is_listening(record, now.pid, sockets.get(record.port, frozenset())),
+            port=record.port,
+            pid=now.pid if now.is_alive else 0,
+            started=record.started,
+            ended=now.ended,
+        )
+
+    def _is_listening(self, record: Record, pid: int, sockets: frozenset[str]) -> bool:
+        """Say whether one of the `sockets` on its port is the instance's; a socket that was its own stays its own."""
+        if not sockets or not pid:
+            return False
+        known_pid, known = self._listening.get(record.name, (0, frozenset()))
+        if known_pid == pid and known & sockets:
+            return True
+        if not ports.is_of(pid, sockets):
+            return False
+        self._listening[record.name] = (pid, sockets)
+        return True
+
+    def _check_port(self, order: Order) -> None:
+        """Raise Conflict if the port of an order is taken, by a live instance or by anything that listens on it."""
+        if not order.port:
+            return
+        for name in self._store.names():
+            record = self._store.read(name)
+            if record is not None and record.port == order.port and record.name != order.name:
+                now = self._life(record)
+                if now is not None and now.is_present:
+                    raise Conflict(
+                        f"port {order.port} is the port of {name}", hint="choose another port for one of them"
+                    )
+        if not ports.is_free(order.port):
+            by = ports.holder(order.port) or "a process that is not ours to see"
+            raise Conflict(
+                f"port {order.port} is taken by {by}",
+                hint="end that process, or let anew choose another port",
+                facts={"command": f"ss -ltnp sport = :{order.port}"},
+            )
+
+    def _live_uids(self) -> frozenset[int]:
+        every = [record for name in self._store.names() if (record := self._store.read(name)) is not None]
+        return frozenset(one.uid for one in every if (now := self._life(one)) is not None and now.is_present)
+
+    def _let_go(self, outer: subprocess.Popen[bytes]) -> None:
+        """Take the outer process from its Popen, which would complain that it is left behind: it is meant to be."""
+        if outer.returncode is None:
+            with self._guard:
+                self._started.add(outer.pid)
+            outer.returncode = 0
+
+    def _reap(self) -> None:
+        """Let the kernel forget the outer processes that have ended."""
+        with self._guard:
+            for pid in tuple(self._started):
+                try:
+                    is_over = os.waitpid(pid, os.WNOHANG)[0] == pid
+                except ChildProcessError:  # somebody else in this program has waited for it
+                    is_over = True
+                if is_over:
+                    self._started.discard(pid)
+
+    def _check_start(self, place: Path, start: Start, *, is_settled: bool) -> None:
+        """Raise the error that says why a sandbox did not start; a command that is not there is an ended instance."""
+        now = life.read(place)
+        if is_settled and now is not None and not now.ended.startswith(life.REFUSED):
+            return
+        ending.clear(place)
+        said = life.message(output.last_text(place / "output.log", life.TAIL))
+        self._store.discard(place.name)
+        line = argv.pasteable(start.bwrap, start.layout, start.uid)
+        if not is_settled:
+            said = f"no program runs after {launch.LIMIT:g} s"
+        raise refusals.as_error(said, line, place.name)

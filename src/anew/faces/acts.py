@@ -1,0 +1,210 @@
+"""What each command does: ask one use case, show its answer. The options stand in `anew.faces.cli`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from anew.errors import GateClosed, SpecError, Unsupported
+from anew.faces import blocks, screen
+from anew.faces.blocks import Block
+from anew.faces.report import INTERRUPTED
+from anew.faces.watch import Changes, Ended, Wanted, Watch, follow
+from anew.ports import Anew
+from anew.views import Status
+
+_GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")
+_RELEASE = re.compile(r"r[1-9][0-9]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What every command of one call shares."""
+
+    open_anew: Callable[[Path | None], Anew]
+    project: Path | None
+    environment: str = "local"
+    is_json: bool = False
+
+    def anew(self) -> Anew:
+        """Open the project."""
+        return self.open_anew(self.project)
+
+    def say(self, text: str) -> None:
+        """Show a line of progress; it is no answer, so JSON keeps standard output for itself."""
+        (screen.note if self.is_json else screen.say)(blocks.visible(text))
+
+    def answer(self, value: object, shown: Iterable[Block]) -> None:
+        """Show the answer of a command, as JSON or for people."""
+        if self.is_json:
+            screen.show_json(value)
+        else:
+            screen.show(shown)
+
+
+def plan(session: Session) -> int:
+    """Show what `up` would do."""
+    found = session.anew().plan(session.environment, screen.note)
+    session.answer(found, blocks.of_plan(found))
+    return 0
+
+
+def build(session: Session, services: Sequence[str], *, is_update: bool) -> int:
+    """Build images."""
+    built = session.anew().build(services, session.say, update=is_update)
+    session.answer(built, blocks.of_built(built))
+    return 0
+
+
+def test(session: Session, services: Sequence[str]) -> int:
+    """Build images and pass them through the image gate."""
+    tested = session.anew().test(services, session.say)
+    session.answer(tested, blocks.of_tested(tested))
+    return 0 if all(one.is_passed for one in tested) else GateClosed.exit_code
+
+
+def up(session: Session, release: str, *, is_again: bool, is_detached: bool) -> int:
+    """Make a release the wish, and follow it."""
+    if release and not _RELEASE.match(release):
+        raise SpecError(f"`{release}` names no release", where="command line", hint="write `r1`; see `anew releases`")
+    anew = session.anew()
+    before = anew.status(session.environment).rollout
+    number = anew.up(session.environment, release, session.say, again=is_again)
+    return _follow(session, anew, Watch(session.environment, f"g{number}", "serves", before), is_detached=is_detached)
+
+
+def rollback(session: Session, generation: str, *, is_detached: bool) -> int:
+    """Make an earlier generation the wish, and follow it."""
+    match = _GENERATION.match(generation)
+    if generation and not match:
+        hint = "write `g1`; `anew status` shows which are warm, `anew releases` all of them"
+        raise SpecError(f"`{generation}` names no generation", where="command line", hint=hint)
+    anew = session.anew()
+    before = anew.status(session.environment).rollout
+    number = anew.rollback(session.environment, int(match[1]) if match else 0)
+    wanted: Wanted = "serves" if match else "either"
+    return _follow(session, anew, Watch(session.environment, f"g{number}", wanted, before), is_detached=is_detached)
+
+
+def promote(session: Session, *, is_detached: bool) -> int:
+    """Skip the stages that remain."""
+    anew = session.anew()
+    number = anew.promote(session.environment)
+    return _follow(session, anew, Watch(session.environment, f"g{number}"), is_detached=is_detached)
+
+
+def abort(session: Session, *, is_detached: bool) -> int:
+    """Take the rollout back."""
+    anew = session.anew()
+    number = anew.abort(session.environment)
+    return _follow(session, anew, Watch(session.environment, f"g{number}", "leaves"), is_detached=is_detached)
+
+
+def dispose(session: Session) -> int:
+    """End all that runs in the environment."""
+    anew = session.anew()
+    anew.dispose(session.environment, session.say)
+    status = anew.status(session.environment)
+    session.answer(status, [blocks.line(f"nothing of {session.environment} runs any more", "good")])
+    return 0
+
+
+def status(session: Session) -> int:
+    """Show what there is now."""
+    found = session.anew().status(session.environment)
+    session.answer(found, blocks.of_status(found))
+    return 0
+
+
+def releases(session: Session) -> int:
+    """Show all releases."""
+    found = session.anew().releases()
+    session.answer(found, blocks.of_releases(found))
+    return 0
+
+
+def history(session: Session, limit: int) -> int:
+    """Show the newest events of the ledger."""
+    found = session.anew().history(session.environment, limit)
+    session.answer(found, blocks.of_history(found))
+    return 0
+
+
+def logs(session: Session, target: str, lines: int) -> int:
+    """Show the last lines that instances wrote."""
+    found = session.anew().logs(session.environment, target, lines)
+    if session.is_json:
+        screen.show_json([{"instance": instance, "line": text} for instance, text in found])
+        return 0
+    width = max((len(instance) for instance, _ in found), default=0)
+    for instance, text in found:
+        screen.say(f"{instance:<{width}} | {screen.log_line(text)}")
+    if not found:
+        screen.note("nothing was written yet")
+    return 0
+
+
+def doctor(session: Session) -> int:
+    """Show what the machine has and lacks; something that is missing is not success."""
+    found = session.anew().doctor()
+    session.answer(found, blocks.of_checks(found))
+    return Unsupported.exit_code if any(one.state == "missing" for one in found) else 0
+
+
+def serve(session: Session, *, is_until_idle: bool) -> int:
+    """Be the keeper of the environment."""
+    anew = session.anew()
+    anew.serve(session.environment, until_idle=is_until_idle, say=session.say)
+    if session.is_json:
+        screen.show_json(anew.status(session.environment))
+    return 0
+
+
+def _follow(session: Session, anew: Anew, watch: Watch, *, is_detached: bool) -> int:
+    """Follow a rollout to its end, or say that it goes on without anybody looking."""
+
+    def read() -> Status:
+        return anew.status(watch.environment)
+
+    go_on = f"`anew status -e {watch.environment}` shows how it goes on"
+    if is_detached:
+        session.answer(_answer(watch, read()), [blocks.line(f"{watch.generation} is on its way; {go_on}")])
+        return 0
+    try:
+        end = _watched(session, read, watch)
+    except KeyboardInterrupt:
+        screen.note(f"\nonly the watching has stopped: {watch.generation} goes on without it; {go_on}, and")
+        screen.note(f"`anew abort -e {watch.environment}` takes it back")
+        if session.is_json:
+            screen.show_json(_answer(watch, read()))
+        return INTERRUPTED
+    return _finish(session, watch, end, read())
+
+
+def _watched(session: Session, read: Callable[[], Status], watch: Watch) -> Ended:
+    if session.is_json or not screen.is_terminal(sys.stdout):
+        return follow(read, watch, Changes(session.say, watch))
+    from anew.faces import terminal  # only a terminal pays for Rich
+
+    with terminal.Follower() as show:
+        return follow(read, watch, show)
+
+
+def _finish(session: Session, watch: Watch, end: Ended, status: Status) -> int:
+    if not end.is_good:
+        missed = "has all traffic, and was not taken back" if watch.wanted == "leaves" else "was rolled back"
+        raise GateClosed(
+            f"{watch.generation} {missed}: {end.reason}",
+            hint=f"`anew history -e {watch.environment}` and `anew logs -e {watch.environment}` tell more",
+        )
+    urls = [url for service in status.services for url in service.urls]
+    shown = f"{status.serving} serves {watch.environment}" + (f" at {' '.join(urls)}" if urls else "")
+    session.answer(_answer(watch, status), [blocks.line(shown, "good")])
+    return 0
+
+
+def _answer(watch: Watch, status: Status) -> dict[str, object]:
+    return {"generation": watch.generation, "status": status}

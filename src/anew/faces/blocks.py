@@ -1,0 +1,236 @@
+"""Views as blocks: what to show, before it is decided how. Plain text and terminal are painted from the same blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from anew import views
+
+Tone = Literal["", "good", "bad", "dim", "strong", "warn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One piece of text. `share`, if it is not negative, is a weight per mille that a terminal shows as a bar."""
+
+    text: str
+    tone: Tone = ""
+    share: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of text, indented by `depth` steps."""
+
+    cells: tuple[Cell, ...]
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Rows under headings; columns named in `right` are aligned to the right."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    right: frozenset[str] = field(default_factory=frozenset)
+
+
+Block = Line | Grid
+
+
+def visible(text: str) -> str:
+    r"""Make every character of `text` printable, so that no output of a program can drive the terminal.
+
+    >>> visible("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def rfc3339(at: float) -> str:
+    """Write a time as people and programs read it, in UTC.
+
+    >>> rfc3339(0.0)
+    '1970-01-01T00:00:00Z'
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def line(text: str, tone: Tone = "", depth: int = 0) -> Line:
+    """Make a line of one cell."""
+    return Line((Cell(visible(text), tone),), depth)
+
+
+def percent(weight: int) -> Cell:
+    """Show a weight."""
+    return Cell(f"{weight / 10:g} %", share=weight)
+
+
+def size(count: int) -> str:
+    """Write a number of bytes for people.
+
+    >>> size(999), size(1500), size(2_500_000)
+    ('999 B', '1.5 kB', '2.5 MB')
+    """
+    amount, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
+
+
+def of_status(status: views.Status) -> tuple[Block, ...]:
+    """Show an environment as it is now."""
+    head = f"{status.project}/{status.environment}"
+    if status.serving:
+        serving = f"{status.serving} ({status.release}) serves"
+        out: list[Block] = [Line((Cell(head, "strong"), Cell(serving, "good"), Cell(status.edge, "dim")))]
+    else:
+        out = [Line((Cell(head, "strong"), Cell("nothing serves", "dim")))]
+    if status.wish and status.wish != status.serving:
+        out.append(line(f"the wish is {status.wish}", depth=1))
+    if status.rollout:
+        out.extend(of_rollout(status.rollout))
+    elif status.reason:
+        out.append(line(status.reason, depth=1))
+    rows = [row for service in status.services for row in _groups(service)]
+    if rows:
+        headings = ("service", "group", "role", "weight", "ready", "in flight", "address")
+        out.append(Grid(headings, tuple(rows), frozenset({"weight", "ready", "in flight"})))
+    if status.warm:
+        out.append(line(f"warm, so that going back takes a moment: {', '.join(status.warm)}"))
+    if not status.keeper:
+        out.append(line("no keeper runs; nothing would be replaced if it died", "warn" if status.serving else "dim"))
+    return tuple(out)
+
+
+def of_rollout(rollout: views.RolloutView) -> tuple[Block, ...]:
+    """Show a rollout in one line, and its reason in another."""
+    tone: Tone = "bad" if rollout.phase in {"rolling back", "rolled back"} else "good" if rollout.is_good else "warn"
+    cells = (
+        Cell(f"{rollout.kind} of {rollout.generation} ({rollout.release}):"),
+        Cell(rollout.phase, tone),
+        Cell(f"at {percent(rollout.weight).text}"),
+    )
+    return (Line(cells, 1), *([line(rollout.reason, depth=2)] if rollout.reason else []))
+
+
+def _groups(service: views.ServiceView) -> list[tuple[Cell, ...]]:
+    rows: list[tuple[Cell, ...]] = []
+    for i, group in enumerate(service.groups):
+        is_short = group.ready < group.size
+        rows.append(
+            (
+                Cell("" if i else service.name, "strong"),
+                Cell(group.name),
+                Cell(group.role, "dim" if group.role in {"warm", "leaving"} else ""),
+                percent(group.weight),
+                Cell(f"{group.ready}/{group.size}", "warn" if is_short else ""),
+                Cell(str(group.in_flight)),
+                Cell("" if i else " ".join(service.urls), "dim"),
+            )
+        )
+    return rows
+
+
+def of_plan(plan: views.Plan) -> tuple[Block, ...]:
+    """Show what `up` would do."""
+    if not plan.steps and not plan.builds:
+        return (line(f"nothing to do: {plan.environment} is as it should be", "good"), *_notes(plan))
+    out: list[Block] = [line(f"up would bring release {plan.release} to {plan.environment}", "strong")]
+    if plan.builds:
+        out += [line("build", "strong"), *(line(one, depth=1) for one in plan.builds)]
+    if plan.steps:
+        width = len(str(len(plan.steps)))
+        out.append(line("then", "strong"))
+        out += [line(f"{i:>{width}}  {step}", depth=1) for i, step in enumerate(plan.steps, 1)]
+    return (*out, *_notes(plan))
+
+
+def _notes(plan: views.Plan) -> tuple[Block, ...]:
+    return tuple(line(f"note: {note}", "warn") for note in plan.notes)
+
+
+def of_built(built: Sequence[views.Built]) -> tuple[Block, ...]:
+    """Show images that were built."""
+    rows = tuple(
+        (
+            Cell(one.service, "strong"),
+            Cell(short(one.manifest)),
+            Cell("recognised, nothing was run" if one.is_reused else f"built in {one.seconds:.1f} s"),
+            Cell(size(one.size)),
+        )
+        for one in built
+    )
+    return (Grid(("service", "image", "how", "size"), rows, frozenset({"size"})),)
+
+
+def of_tested(tested: Sequence[views.Tested]) -> tuple[Block, ...]:
+    """Show the verdicts of the image gate, test by test."""
+    out: list[Block] = []
+    for one in tested:
+        verdict = Cell("passed", "good") if one.is_passed else Cell("failed", "bad")
+        again = Cell(f"(as at {rfc3339(one.at)})" if one.is_reused else "", "dim")
+        out.append(Line((Cell(one.service, "strong"), Cell(short(one.manifest)), verdict, again)))
+        for test, why in one.results:
+            said = Cell(f"fail  {visible(test)}: {visible(why)}", "bad") if why else Cell(f"pass  {visible(test)}")
+            out.append(Line((said,), 1))
+        if not one.results:
+            out.append(line("it has no tests", "dim", 1))
+    return tuple(out)
+
+
+def of_releases(releases: Sequence[views.ReleaseView]) -> tuple[Block, ...]:
+    """Show releases, newest first."""
+    if not releases:
+        return (line("there is no release yet; `anew up` makes the first", "dim"),)
+    rows = tuple(
+        (
+            Cell(one.name, "strong"),
+            Cell(rfc3339(one.at)),
+            Cell(short(one.digest)),
+            Cell(", ".join(f"{service} {short(image)}" for service, image in sorted(one.images.items()))),
+            Cell(", ".join(one.generations)),
+        )
+        for one in releases
+    )
+    return (Grid(("release", "made", "digest", "images", "generations"), rows),)
+
+
+def of_history(events: Sequence[views.Event]) -> tuple[Block, ...]:
+    """Show events of the ledger, oldest first."""
+    if not events:
+        return (line("nothing has happened yet", "dim"),)
+    rows = tuple(
+        (
+            Cell(str(one.number), "dim"),
+            Cell(rfc3339(one.at), "dim"),
+            Cell(one.kind, "strong" if one.kind in {"wish", "gate"} else ""),
+            Cell(visible(one.text)),
+        )
+        for one in events
+    )
+    return (Grid(("number", "time", "kind", "what"), rows, frozenset({"number"})),)
+
+
+def of_checks(checks: Sequence[views.Check]) -> tuple[Block, ...]:
+    """Show what the machine has and lacks."""
+    tones: dict[str, Tone] = {"ok": "good", "limited": "warn", "missing": "bad"}
+    out: list[Block] = []
+    rows = tuple(
+        (Cell(one.name, "strong"), Cell(one.state, tones[one.state]), Cell(visible(one.detail))) for one in checks
+    )
+    out.append(Grid(("what", "state", "detail"), rows))
+    out += [line(f"{one.name}: {one.hint}", "warn") for one in checks if one.state != "ok" and one.hint]
+    return tuple(out)
+
+
+def short(digest: str) -> str:
+    """Write a digest as people compare it.
+
+    >>> short("sha256:0123456789abcdef")
+    '0123456789ab'
+    """
+    return digest.removeprefix("sha256:")[:12]

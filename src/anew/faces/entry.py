@@ -1,0 +1,29 @@
+"""The first lines of every command: what can be answered at once is answered before anything large is imported."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anew import __version__
+
+if TYPE_CHECKING:
+    from anew.ports import Anew
+
+VERSION_ASKED = (["--version"], ["-V"])
+
+
+def main(argv: Sequence[str], open_anew: Callable[[Path | None], Anew], demo: Callable[[Sequence[str]], int]) -> int:
+    """Run one command and return its exit code.
+
+    `open_anew` takes the project's folder (None: the current one) and is called only by commands that need it; `demo`
+    takes the arguments after ``demo``. Errors are shown, never raised.
+    """
+    if list(argv) in VERSION_ASKED:
+        sys.stdout.write(f"anew {__version__}\n")
+        return 0
+    from anew.faces.cli import run  # `--version` must not pay for click
+
+    return run(argv, open_anew, demo)

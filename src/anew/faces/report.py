@@ -1,0 +1,60 @@
+"""How a command ends that did not end well: one message, on the right stream, and the exit code that belongs to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+
+import click
+
+from anew.errors import AnewError, Bug, SpecError
+from anew.faces import screen
+from anew.faces.render import error_json, error_text
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+def report(error: AnewError, *, is_json: bool) -> int:
+    """Show an error, to people on standard error and as JSON on standard output; return its exit code."""
+    if is_json:
+        screen.say(error_json(error))
+    else:
+        screen.note(error_text(error, is_coloured=screen.has_colour(sys.stderr)))
+    return error.exit_code
+
+
+def usage(error: click.ClickException) -> SpecError:
+    """Return what click says about the command line as an error of ours."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "anew"
+    close = getattr(error, "possibilities", None)
+    hint = f"did you mean `{min(close)}`?" if close else f"`{path} --help` shows what it takes"
+    what = error.format_message().removesuffix(".").split("\n")[0]
+    if isinstance(error, click.NoSuchOption):
+        what = f"`{error.option_name}` is no option of `{path}`"
+    return SpecError(what, where="command line", hint=hint)
+
+
+def bug(error: Exception) -> Bug:
+    """Return an exception that nobody expected as an error of ours, its traceback written to a file."""
+    trace = "".join(traceback.format_exception(error))
+    what = f"anew broke one of its own rules: {type(error).__name__}: {error}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="anew-bug-", suffix=".txt", delete=False, encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(trace)
+    except OSError:
+        return Bug(what, hint="report it with the traceback", facts={"traceback": trace})
+    return Bug(what, hint="report it with the traceback that stands in that file", facts={"traceback": file.name})
+
+
+def close_stdout() -> int:
+    """Give up standard output, whose reader has gone; return the exit code for that."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return PIPE_CLOSED

@@ -1,0 +1,53 @@
+"""Where output goes: standard output as text, terminal or JSON, standard error for what is no answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import TextIO
+
+from anew.faces.blocks import Block, visible
+from anew.faces.render import as_json, plain
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Say whether a person looks at `stream` through a terminal that can draw."""
+    return stream.isatty() and os.environ.get("TERM", "") != "dumb"
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Say whether `stream` may be coloured; see no-color.org."""
+    return is_terminal(stream) and not os.environ.get("NO_COLOR")
+
+
+def show(blocks: Iterable[Block]) -> None:
+    """Show blocks: by Rich on a terminal, else as plain text."""
+    if is_terminal(sys.stdout):
+        from anew.faces import terminal  # only a terminal pays for Rich
+
+        terminal.show(blocks)
+    else:
+        say(plain(blocks))
+
+
+def show_json(value: object) -> None:
+    """Print the one JSON document of a command."""
+    say(as_json(value))
+
+
+def say(text: str) -> None:
+    """Print a line of an answer, at once."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Print a line that is no answer: progress while standard output belongs to JSON, and advice."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def log_line(text: str) -> str:
+    """Return a line of a program's output as it may be shown: raw to a file or pipe, made visible on a terminal."""
+    return visible(text) if is_terminal(sys.stdout) else text

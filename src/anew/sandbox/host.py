@@ -1,0 +1,133 @@
+"""The machine's own root as a head: read, composed folder by folder, and with everything private masked.
+
+anew's state lies inside the root (``/var/lib/anew``), and overlayfs refuses layers that contain each other. So every
+folder is mounted on its own; one that contains a path to be avoided is taken apart, level by level, until the parts
+don't contain it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from anew.sandbox import view
+from anew.sandbox.mounts import Folder, HostRoot
+
+HOST = Path("/")
+OWN = ("/proc", "/sys", "/dev", "/run", "/tmp")  # noqa: S108 - paths inside; each sandbox has its own of these
+HIDDEN = ("/root", "/home", "/boot", "/lost+found", "/media", "/mnt")  # empty, but for what layers put there
+PRIVATE = ("etc/shadow*", "etc/gshadow*", "etc/ssh/ssh_host_*")  # in folders that every uid may enter
+
+
+def compose(layers: Sequence[Path], avoid: Sequence[Path]) -> HostRoot:
+    """Read the machine's own root and the `layers` above it (lowest first), and return how to mount them.
+
+    `avoid` are paths of the host that must neither be shown nor be part of an overlay's lower layer: anew's state,
+    and the upper and work folders of a build. The layers themselves are always avoided.
+    """
+    walk = _Walk(tuple(layers), tuple(_real(one) for one in (*avoid, *layers)))
+    walk.folder("/")
+    walk.empty += [path for path in (*OWN, *HIDDEN) if path not in walk.made]
+    return HostRoot(
+        folders=tuple(walk.folders),
+        links=tuple(walk.links),
+        files=tuple(walk.files),
+        empty=tuple(walk.empty),
+        masks=_masks(layers, walk.folders),
+    )
+
+
+def roots(layers: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the stack that a sandbox on the machine's own root shows, for `anew.sandbox.view`."""
+    return (HOST, *layers)
+
+
+def make_uppers(root: HostRoot, upper: Path, work: Path) -> None:
+    """Make the folders in `upper` and `work` that `mounts.writable_host` needs, with the modes of what they cover."""
+    for folder in root.folders:
+        inside = folder.target.lstrip("/")
+        top = folder.sources[-1].stat()
+        (work / inside).mkdir(parents=True, exist_ok=True)
+        made = upper / inside
+        made.mkdir(parents=True, exist_ok=True)
+        made.chmod(top.st_mode & 0o7777)
+        if os.geteuid() == 0:
+            os.chown(made, top.st_uid, top.st_gid)
+
+
+def prune_uppers(root: HostRoot, upper: Path) -> None:
+    """Remove the folders of `make_uppers` that stayed empty, so that they are no part of what a build step made."""
+    for folder in sorted(root.folders, key=lambda f: -len(f.target)):
+        here = upper / folder.target.lstrip("/")
+        while here != upper and here.is_dir() and not any(here.iterdir()):
+            here.rmdir()
+            here = here.parent
+
+
+class _Walk:
+    """Takes the root apart; the lists are what it has found so far."""
+
+    def __init__(self, layers: tuple[Path, ...], avoid: tuple[Path, ...]) -> None:
+        self.layers = layers
+        self.avoid = avoid
+        self.folders: list[Folder] = []
+        self.links: list[tuple[str, str]] = []
+        self.files: list[tuple[Path, str]] = []
+        self.empty: list[str] = []
+        self.made: set[str] = set()
+
+    def folder(self, path: str) -> None:
+        """Take every entry of the folder at `path`, which is itself not mounted."""
+        places = [one / path.lstrip("/") for one in (HOST, *self.layers)]
+        for name in view.names(places):
+            inside = f"{path.rstrip('/')}/{name}"
+            if inside in OWN or Path(inside) in self.avoid:  # links are not followed, so `inside` is a real path
+                continue
+            found = view.child(places[1:] if inside in HIDDEN else places, name)
+            if found is not None:
+                self.take(inside, found)
+
+    def take(self, inside: str, found: view.Entry) -> None:
+        """Mount one entry, or take it apart if it contains what is to be avoided."""
+        host = HOST / inside.lstrip("/")
+        is_of_host = host in found.places
+        if found.kind == "link":
+            self.links.append((inside, str(found.top.readlink())))
+        elif found.kind == "file":
+            if inside.count("/") > 1 or not is_of_host:  # files directly in the host's root are no part of a system
+                self.files.append((found.top, inside))
+        elif is_of_host and any(one.is_relative_to(host) for one in self.avoid):
+            self.made.add(inside)
+            self.empty.append(inside)
+            self.folder(inside)
+        else:
+            self.made.add(inside)
+            self.folders.append(Folder(inside, found.places))
+
+
+def _masks(layers: Sequence[Path], folders: Sequence[Folder]) -> tuple[str, ...]:
+    """Return the private files of the host that are still to be seen through the layers."""
+    stack = roots(layers)
+    shown = [one.target for one in folders if HOST / one.target.lstrip("/") in one.sources]
+    masks = []
+    for pattern in PRIVATE:
+        for place in sorted(HOST.glob(pattern)):
+            found = view.entry(stack, str(place))
+            is_shown = any(place.is_relative_to(target) for target in shown)
+            if is_shown and found is not None and found.kind == "file" and found.top == place:
+                masks.append(str(place))
+    return tuple(masks)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def remove_work(work: Path) -> None:
+    """Remove a work folder; the kernel leaves a folder of mode 0 in it, which stops an ordinary user's removal."""
+    for name, folders, _ in os.walk(work):
+        for one in folders:
+            (Path(name) / one).chmod(0o700)
+    shutil.rmtree(work)

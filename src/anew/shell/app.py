@@ -1,0 +1,264 @@
+"""The use cases of anew, on this machine: what every face asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from anew.core import retention
+from anew.core.machine import BEFORE_FULL
+from anew.core.names import RELEASE
+from anew.errors import Conflict, GateClosed, NotFound, SpecError
+from anew.model import Environment, Generation, Release, Rollout, Scope, Spec
+from anew.ports import Say
+from anew.shell import viewing
+from anew.shell.clock import SystemClock
+from anew.shell.journal import EnvironmentRow, Journal
+from anew.shell.keeper import Keeper, end_keeper, heard
+from anew.shell.keeperlock import KeeperLock
+from anew.shell.making import Workshop, require
+from anew.shell.observe import Observer
+from anew.shell.parts import Parts
+from anew.shell.sealing import seal
+from anew.views import Built, Check, Event, Plan, ReleaseView, Status, Tested
+
+
+class App:
+    """Implements `anew.ports.Anew` for one project on this machine."""
+
+    def __init__(self, home: Path, root: Path, clock: SystemClock, journal: Journal, parts: Parts) -> None:
+        self._home = home
+        self._root = root
+        self._clock = clock
+        self._journal = journal
+        self._parts = parts
+        self._workshop = Workshop(root, journal, parts)
+
+    # ------------------------------------------------------------ making
+
+    def plan(self, environment: str, say: Say) -> Plan:
+        """Say every step that `up` would take now."""
+        spec = self._workshop.spec()
+        _environment(spec, environment)
+        say(f"planning for {environment}")
+        scope = self._scope(spec.project, environment)
+        return self._workshop.plan(spec, scope, self._observer(scope))
+
+    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
+        """Build the images of `services`, or all."""
+        made = self._workshop.build(self._workshop.spec(), services, say, update=update)
+        return tuple(built for _, built in made)
+
+    def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
+        """Build and run the image gate."""
+        spec = self._workshop.spec()
+        tested = self._workshop.test(spec, [p for p, _ in self._workshop.build(spec, services, say)], say)
+        require(tested)
+        return tested
+
+    # ------------------------------------------------------------ moving
+
+    def up(self, environment: str, release: str, say: Say, *, again: bool = False) -> int:
+        """Make a release the wish of an environment."""
+        spec = self._workshop.spec()
+        settings = _environment(spec, environment)
+        scope = self._scope(spec.project, environment)
+        row = self._journal.open_environment(spec.project, environment)
+        resumed = self._resumed(scope, row.wish, say)
+        if resumed and release:
+            self._refuse_while_under_way(scope)
+        made = self._journal.releases.named(spec.project, release) if release else self._workshop.release(spec, say)
+        generation = self._sealed(scope, made, settings, again=again)
+        if generation.number != row.wish:
+            self._refuse_while_under_way(scope)
+            self._journal.save_settings(scope, settings)
+            self._journal.wish(scope, generation.number, "rollout", expect=row.wish)
+            say(f"{made.name} is sealed as {generation.name} and wanted in {environment}")
+        else:
+            self._journal.save_settings(scope, settings)
+            say(f"{made.name} is {generation.name}, which is wanted in {environment} already")
+        self._act(scope)
+        return generation.number
+
+    def rollback(self, environment: str, generation: int) -> int:
+        """Make an earlier generation the wish."""
+        scope, row = self._existing(environment)
+        rollout = self._journal.rollout(scope)
+        if rollout is not None and rollout.phase in (*BEFORE_FULL, "full"):
+            if generation in {0, rollout.old}:
+                return self.abort(environment)
+            raise _busy(rollout, "end it first with `anew abort`")
+        generations = self._journal.generations.all(scope)
+        target = generation or retention.way_back(generations, row.serving)
+        self._require_way_back(scope, generations, target, row.serving)
+        if target != row.wish:
+            self._journal.wish(scope, target, "rollback", expect=row.wish)
+        self._act(scope)
+        return target
+
+    def promote(self, environment: str) -> int:
+        """Skip the stages that remain."""
+        return self._ask(environment, "promote")
+
+    def abort(self, environment: str) -> int:
+        """Take the rollout back."""
+        return self._ask(environment, "abort")
+
+    def dispose(self, environment: str, say: Say) -> None:
+        """End all that runs in the environment, and keep only its records and logs."""
+        scope, _ = self._existing(environment)
+        lock = self._lock(scope)
+        self._journal.vacate(scope)
+        pid = lock.holder()
+        if pid > 0:
+            say(f"ending its keeper, process {pid}")
+            end_keeper(lock, pid)
+        Keeper(scope, self._clock, self._journal, self._parts, lock, self._says(scope)).run(until_idle=True, say=say)
+
+    def serve(self, environment: str, *, until_idle: bool, say: Say) -> None:
+        """Be the keeper of the environment."""
+        scope, _ = self._existing(environment)
+        keeper = Keeper(scope, self._clock, self._journal, self._parts, self._lock(scope), self._says(scope))
+        keeper.run(until_idle=until_idle, say=say)
+
+    # ------------------------------------------------------------ looking
+
+    def status(self, environment: str) -> Status:
+        """Return what there is now."""
+        scope, _ = self._existing(environment)
+        keeper = self._lock(scope).holder()
+        world = self._observer(scope).world()
+        return viewing.status(world, self._journal.last_rollout(scope), heard(self._says(scope)), keeper)
+
+    def releases(self) -> tuple[ReleaseView, ...]:
+        """Return all releases of the project."""
+        return viewing.releases(self._journal, self._project())
+
+    def history(self, environment: str, limit: int) -> tuple[Event, ...]:
+        """Return the newest events of the ledger."""
+        scope, _ = self._existing(environment)
+        return self._journal.ledger.events(scope, limit)
+
+    def logs(self, environment: str, target: str, lines: int) -> tuple[tuple[str, str], ...]:
+        """Return what instances wrote."""
+        scope, _ = self._existing(environment)
+        return viewing.logs(self._journal, self._parts.compute(scope), scope, target, lines)
+
+    def doctor(self) -> tuple[Check, ...]:
+        """Return what this machine has and lacks."""
+        return self._parts.doctor()
+
+    # ------------------------------------------------------------ inside
+
+    def _scope(self, project: str, environment: str) -> Scope:
+        return Scope(project, environment, self._journal.owner)
+
+    def _project(self) -> str:
+        return self._parts.project(self._root)
+
+    def _existing(self, environment: str) -> tuple[Scope, EnvironmentRow]:
+        project = self._project()
+        row = self._journal.environment(project, environment)
+        if row is None:
+            _environment(self._workshop.spec(), environment)
+            raise NotFound(
+                f"nothing was ever brought up in the environment {environment!r} of {project}",
+                hint=f"`anew up -e {environment}` brings it up",
+            )
+        return row.scope, row
+
+    def _observer(self, scope: Scope) -> Observer:
+        return Observer(scope, self._journal, self._parts.compute(scope), self._parts.edge(scope), self._clock)
+
+    def _lock(self, scope: Scope) -> KeeperLock:
+        return KeeperLock(self._home / "keepers", scope)
+
+    def _says(self, scope: Scope) -> Path:
+        return self._home / "keepers" / f"{scope.project}.{scope.environment}.says.json"
+
+    def _act(self, scope: Scope) -> None:
+        lock = self._lock(scope)
+        lock.wake()
+        if not lock.holder():
+            self._parts.start_keeper(scope)
+
+    def _ask(self, environment: str, what: str) -> int:
+        scope, _ = self._existing(environment)
+        rollout = self._journal.rollout(scope)
+        if rollout is None or rollout.phase not in (*BEFORE_FULL, "full"):
+            hint = "to leave the generation that serves, use `anew rollback`" if what == "abort" else ""
+            raise Conflict(f"no rollout is under way in {scope}, so there is nothing to {what}", hint=hint)
+        if what == "abort" and rollout.kind == "rollback" and rollout.phase == "full":
+            raise _busy(rollout, "a rollback that has the traffic is not taken back; roll back again, or `anew up`")
+        self._journal.ask(scope, "abort" if what == "abort" else "promote")
+        self._act(scope)
+        return rollout.new
+
+    def _resumed(self, scope: Scope, wish: int, say: Say) -> bool:
+        """Let a keeper go on with what was begun and lost its keeper; return whether a rollout is under way."""
+        rollout = self._journal.rollout(scope)
+        if not viewing.is_under_way(rollout):
+            return False
+        if not self._lock(scope).holder():
+            say(f"going on with the rollout to g{wish}, which had lost its keeper")
+            self._act(scope)
+        return True
+
+    def _refuse_while_under_way(self, scope: Scope) -> None:
+        rollout = self._journal.rollout(scope)
+        if rollout is not None and viewing.is_under_way(rollout):
+            raise _busy(rollout, "wait for its end, or `anew promote`, or `anew abort`")
+
+    def _sealed(self, scope: Scope, release: Release, settings: Environment, *, again: bool) -> Generation:
+        for part in release.parts:
+            self._parts.images.admit(part.image)
+        sealed = seal(scope, release, settings)
+        failure = "" if again else self._journal.generations.failure_of(scope, sealed.seals)
+        if failure:
+            raise GateClosed(
+                f"{release.name} failed here before: {failure}",
+                hint=f"change it, or try the very same again with `anew up {release.name} --again`",
+            )
+        return self._journal.generations.seal(scope, release, sealed.members, sealed.seals, again=again)
+
+    def _require_way_back(self, scope: Scope, generations: dict[int, Generation], target: int, serving: int) -> None:
+        if not target:
+            raise NotFound(
+                f"{scope} has no generation to go back to",
+                hint="`anew history` shows what served; failed ones don't count",
+            )
+        one = generations.get(target)
+        if one is None:
+            known = ", ".join(g.name for g in generations.values())
+            raise NotFound(f"{scope} has no generation g{target}", hint=f"it has: {known or 'none'}")
+        if target == serving:
+            raise Conflict(f"g{target} is the one that serves", hint="name another, or none for the one before")
+        if one.is_retired:
+            raise Conflict(
+                f"g{target} is no longer kept", hint=f"`anew up {one.release}` makes a new generation of its release"
+            )
+        if one.outcome == "rolled back":
+            raise GateClosed(
+                f"g{target} was rolled back: {one.reason}",
+                hint=f"`anew up {one.release} --again` rolls its release out anew, in stages",
+            )
+
+
+def _environment(spec: Spec, name: str) -> Environment:
+    for environment in spec.environments:
+        if environment.name == name:
+            return environment
+    known = ", ".join(e.name for e in spec.environments)
+    raise NotFound(f"there is no environment {name!r}", where="anew.yaml environments", hint=f"there is: {known}")
+
+
+def _busy(rollout: Rollout, hint: str) -> Conflict:
+    what = "going back from" if rollout.phase == "rolling back" else "rolling out"
+    return Conflict(f"this environment is {what} g{rollout.new} ({rollout.phase})", hint=hint)
+
+
+def release_name(text: str) -> str:
+    """Return `text` if it names a release, like ``r3``. Raises SpecError if it does not."""
+    if text and not RELEASE.match(text):
+        raise SpecError(f"{text!r} is no release", hint="releases are named r1, r2, …: see `anew releases`")
+    return text

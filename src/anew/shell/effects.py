@@ -1,0 +1,159 @@
+"""Effects: what each step does. The only place where the journal, an engine and an edge are changed on a decision."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+
+from anew.core import names
+from anew.core.consequences import consequences
+from anew.core.steps import (
+    Allot,
+    Begin,
+    Declare,
+    Drain,
+    Enter,
+    Forget,
+    Keep,
+    Launch,
+    Retire,
+    Shift,
+    Step,
+    Stop,
+    Sweep,
+    Test,
+)
+from anew.core.world import World
+from anew.errors import AnewError, Bug
+from anew.model import Generation, Group, Order, Rollout, Scope
+from anew.model import Test as OneTest
+from anew.ports import Compute, Edge
+from anew.shell.journal import Also, Change, Journal
+from anew.shell.parts import Parts
+
+SWEEP_GRACE = 5.0
+
+
+def order_of(scope: Scope, group: Group, name: str, port: int) -> Order:
+    """Return all that an engine needs to run one instance of `group`."""
+    seal = group.seal
+    listen = (("PORT", str(port)),) if port else ()
+    return Order(name, group.name, scope, group.image, seal.command, (*seal.flags, *listen), seal.writable, port)
+
+
+@dataclass(slots=True)
+class Effects:
+    """Carries out single steps."""
+
+    scope: Scope
+    journal: Journal
+    compute: Compute
+    edge: Edge
+    parts: Parts
+    testing: threading.Thread | None = field(default=None)
+
+    @property
+    def is_testing(self) -> bool:
+        """Say whether preview tests are running now."""
+        return self.testing is not None and self.testing.is_alive()
+
+    def carry_out(self, world: World, step: Step) -> None:
+        """Do what `step` says; returns when it is done (a test goes on in the background).
+
+        Raises  what the port or the journal raises; `Stale` if the rollout moved meanwhile.
+        """
+        match step:
+            case Begin() | Enter() | Allot() | Drain() | Forget() | Keep():
+                self._commit(world, step)
+            case Launch():
+                self.compute.launch(self._order(world, step))
+            case Test():
+                self._test(world, step)
+            case Declare(declaration):
+                if declaration.groups:
+                    self.edge.declare(declaration)
+                else:
+                    self.edge.stop()
+            case Shift(weights):
+                self.edge.shift(weights)
+            case Stop(name, grace):
+                self.compute.stop(name, grace)
+            case Retire(name, outcome, is_death):
+                self.journal.instances.retire(name, outcome, is_death=is_death)
+                self.compute.remove(name)
+            case Sweep(name):
+                self.compute.stop(name, SWEEP_GRACE)
+                self.compute.remove(name)
+
+    def _commit(self, world: World, step: Begin | Enter | Allot | Drain | Forget | Keep) -> None:
+        match step:
+            case Begin():
+                self.journal.begin(self.scope, step)
+            case Enter():
+                self._enter(world, step)
+            case Allot():
+                self.journal.instances.allot(self.scope, step, self.parts.is_free)
+            case Drain(name):
+                self.journal.instances.drain(name)
+            case Forget(group):
+                self.journal.instances.forget_group(self.scope, group)
+            case Keep(retired):
+                self.journal.generations.change(self.scope, [Change(number, is_retired=True) for number in retired])
+
+    def _enter(self, world: World, step: Enter) -> None:
+        """Commit a phase with all that follows from it; the rollout is the journal's, not the world's.
+
+        A decision may begin a rollout and move it at once, so the one that the world shows may be another.
+        """
+        rollout = world.rollout
+        if rollout is None or rollout.id != step.rollout:
+            raise Bug(f"the rollout {step.rollout} is not the one that was seen")
+        moved = Rollout(
+            rollout.id, rollout.kind, rollout.old, rollout.new, step.phase, world.now, step.stage, reason=step.reason
+        )
+        follows = consequences(world, moved)
+        changes = tuple(Change(number, **fields) for number, fields in follows.generations.items())  # type: ignore[arg-type]
+        also = Also(serving=follows.serving, wish=follows.wish, changes=changes)
+        counts = tuple((g, c.requests, c.failures) for g, c in sorted(world.edge.counts.items()))
+        self.journal.enter(self.scope, step, counts=counts, also=also)
+
+    def _order(self, world: World, step: Launch) -> Order:
+        allotment = next(a for a in world.allotments if a.name == step.name)
+        group = world.groups[step.group].group
+        return order_of(world.scope, group, step.name, allotment.port)
+
+    def _test(self, world: World, step: Test) -> None:
+        rollout = world.rollout
+        if rollout is None or self.is_testing:
+            return
+        generation = world.generations[step.generation]
+        self.testing = threading.Thread(
+            target=self._run_tests, args=(world, rollout, generation), name="preview tests", daemon=True
+        )
+        self.testing.start()
+
+    def _run_tests(self, world: World, rollout: Rollout, generation: Generation) -> None:
+        failures = []
+        for member in generation.members:
+            for test in member.tests:
+                try:
+                    says = self._one_test(world, member.group, test)
+                except AnewError as error:
+                    says = error.what
+                if says:
+                    failures.append(f"{member.service}: {test}: {says}")
+        self.journal.tested(self.scope, rollout.id, "; ".join(failures) or "passed")
+
+    def _one_test(self, world: World, group: str, test: OneTest) -> str:
+        state = world.groups[group].group
+        if test.get:
+            number = names.generation_number(group.rpartition("-")[2]) or 0
+            host = names.preview_host(self.scope, state.service, number)
+            return self.parts.http_failure(test, world.preview_port, host)
+        name = f"{self.scope.project}-{self.scope.environment}-{group}-test"
+        order = replace(order_of(self.scope, state, name, 0), command=test.run)
+        outcome = self.compute.run(order, test.eventually)
+        if outcome.is_late:
+            return f"did not end within {test.eventually:g} s"
+        last = outcome.output.strip().splitlines()[-3:]
+        return "" if outcome.code == 0 else f"exit code {outcome.code}: {' / '.join(last)}"

@@ -1,0 +1,185 @@
+"""Generations: a release sealed for one environment, what became of it, and which seals failed here before."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from anew.core.digest import digest
+from anew.core.names import group_name
+from anew.core.steps import Keep
+from anew.errors import Bug, Conflict, NotFound
+from anew.model import Generation, Group, Member, Release, Scope, Seal
+from anew.ports import Clock
+from anew.shell.database import Database, Stale, encode
+from anew.shell.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a generation; None leaves a part as it is. Its members never change."""
+
+    number: int
+    outcome: Literal["", "promoted", "rolled back"] | None = None
+    reason: str | None = None
+    warm_until: float | None = None
+    is_retired: bool | None = None
+
+    def applied(self, generation: Generation) -> Generation:
+        """Return `generation` as it is after the change."""
+        return replace(
+            generation,
+            outcome=generation.outcome if self.outcome is None else self.outcome,
+            reason=generation.reason if self.reason is None else self.reason,
+            warm_until=generation.warm_until if self.warm_until is None else self.warm_until,
+            is_retired=generation.is_retired if self.is_retired is None else self.is_retired,
+        )
+
+
+class Generations:
+    """The generations of all environments of this state."""
+
+    def __init__(self, database: Database, clock: Clock, ledger: Ledger) -> None:
+        self._database = database
+        self._clock = clock
+        self._ledger = ledger
+
+    def seal(
+        self, scope: Scope, release: Release, members: Sequence[Member], seals: Sequence[Seal], *, again: bool = False
+    ) -> Generation:
+        """Seal `release` for `scope`; return the new generation, or the newest one if it is just this already.
+
+        Shapes      `members[n]` goes with `seals[n]`, whose image is the release's; `group` of the members is filled
+                    in here. A service whose seal a group that is not disposed of has already is mapped to that
+                    group, else to a new one.
+        Idempotent  unless `again`, which seals anew what was rolled back.
+        Raises      Conflict if another environment's instances would have the same names.
+        """
+        images = {part.service.name: part.image for part in release.parts}
+        if [one.service for one in members] != [one.service for one in seals] or any(
+            one.service not in images or images[one.service].digest != one.image for one in seals
+        ):
+            raise Bug("members, seals and the release's images do not go together", where=str(scope))
+        with self._database.writing():
+            place = self._database.place(scope)
+            row = self._database.row("progress", environment=place)
+            last, serving = (row["last_generation"], row["serving"]) if row else (0, 0)
+            number = last + 1
+            known = {(g["service"], g["digest"]): g["name"] for g in self._database.rows("groups", environment=place)}
+            digests = {one.service: digest(one) for one in seals}
+            names = {s: known.get((s, d), group_name(s, number)) for s, d in digests.items()}
+            filled = tuple(replace(one, group=names[one.service]) for one in members)
+            newest = self._find(place, last)
+            if newest is not None and _is_same(newest, release, filled, again=again):
+                return newest
+            generation = Generation(number, release.name, release.digest, filled, serving, at=self._clock.now())
+            fresh = {s for s, d in digests.items() if (s, d) not in known}
+            groups = [Group(names[s.service], s.service, digests[s.service], s, images[s.service]) for s in seals]
+            self._write(scope, place, generation, [(group, group.service in fresh) for group in groups])
+        return generation
+
+    def all(self, scope: Scope) -> dict[int, Generation]:
+        """Return every generation of an environment by number, oldest first, retired ones too."""
+        with self._database.reading():
+            rows = self._database.rows("generations", environment=self._database.place(scope))
+        found = (self._database.decode(row["body"], Generation) for row in rows)
+        return {one.number: one for one in found}
+
+    def change(self, scope: Scope, changes: Sequence[Change]) -> None:
+        """Commit what becomes of generations, all of it or nothing.
+
+        Raises  NotFound for an unknown number; Stale if one that serves or is wanted would be retired.
+        """
+        with self._database.writing():
+            place = self._database.place(scope)
+            self.apply(place, changes)
+            retired = tuple(one.number for one in changes if one.is_retired)
+            if retired:
+                self._ledger.append(place, "decision", Keep(retired).describe())
+
+    def apply(self, place: int, changes: Sequence[Change]) -> None:
+        """Write `changes` of the environment whose row is `place`; inside `writing` only."""
+        row = self._database.row("progress", environment=place)
+        in_use = (row["serving"], row["wish"]) if row else ()
+        for one in changes:
+            if one.is_retired and one.number in in_use:
+                raise Stale(f"g{one.number} is in use meanwhile and is kept")
+            found = self._find(place, one.number)
+            if found is None:
+                raise NotFound(f"there is no generation g{one.number}", hint="anew history shows those that are")
+            body = encode(one.applied(found))
+            self._database.change("save_generation", environment=place, number=one.number, body=body)
+
+    def failure_of(self, scope: Scope, seals: Sequence[Seal]) -> str:
+        """Say which earlier failure sealing `seals` would repeat; "" if none.
+
+        A generation failed with the seals that it brought in, all of them together: if one of them differs now, what
+        failed is not repeated. A later generation that was promoted with the same seals lifts the failure.
+        """
+        wanted = {(one.service, digest(one)) for one in seals}
+        with self._database.reading():
+            rows = self._database.rows("ended_with_seal", environment=self._database.place(scope))
+        ended: dict[int, list[sqlite3.Row]] = {}
+        for row in rows:
+            ended.setdefault(row["generation"], []).append(row)
+        good: list[set[tuple[str, str]]] = []
+        for of_one in ended.values():  # newest first
+            generation = self._database.decode(of_one[0]["body"], Generation)
+            if generation.outcome == "promoted":
+                good.append({(row["service"], row["digest"]) for row in of_one})
+                continue
+            brought = {(row["service"], row["digest"]) for row in of_one if row["is_new"]}
+            if brought and brought <= wanted and not any(brought <= one for one in good):
+                services = ", ".join(sorted(service for service, _ in brought))
+                return f"{generation.name} failed with the same seal of {services}: {generation.reason or 'no reason'}"
+        return ""
+
+    def _find(self, place: int, number: int) -> Generation | None:
+        row = self._database.row("generation", environment=place, number=number)
+        return None if row is None else self._database.decode(row["body"], Generation)
+
+    def _write(self, scope: Scope, place: int, generation: Generation, groups: list[tuple[Group, bool]]) -> None:
+        """Write a new generation; each group comes with whether this generation brings it in."""
+        number = generation.number
+        self._database.change("add_generation", environment=place, number=number, body=encode(generation))
+        self._database.change("set_last_generation", environment=place, number=number)
+        for group, is_new in groups:
+            if is_new:
+                self._add_group(scope, place, group)
+            self._database.change(
+                "add_sealed",
+                environment=place,
+                generation=number,
+                service=group.service,
+                digest=group.digest,
+                is_new=int(is_new),
+            )
+        facts = {"generation": generation.name, "release": generation.release, "digest": generation.digest}
+        told = ", ".join(f"{group.name} {'new' if is_new else 'as before'}" for group, is_new in groups)
+        self._ledger.append(place, "decision", f"seal {generation.release} as {generation.name}: {told}", facts)
+
+    def _add_group(self, scope: Scope, place: int, group: Group) -> None:
+        label = f"{scope.project}-{scope.environment}-{group.name}"
+        taken = self._database.row("label_taken", label=label)
+        if taken is not None:
+            raise Conflict(
+                f"instances of {group.name} in {scope} would be named like those of {taken['project']}/{taken['name']}",
+                where=label,
+                hint=f"rename the service {group.service}, the environment or the project",
+            )
+        self._database.change(
+            "add_group",
+            environment=place,
+            name=group.name,
+            service=group.service,
+            digest=group.digest,
+            label=label,
+            body=encode(group),
+        )
+
+
+def _is_same(newest: Generation, release: Release, members: tuple[Member, ...], *, again: bool) -> bool:
+    is_alike = newest.digest == release.digest and newest.members == members and not newest.is_retired
+    return is_alike and not (again and newest.outcome == "rolled back")

@@ -1,0 +1,191 @@
+"""The use cases that make things: build, test, release, and the plan of an `up`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anew.core import digest, preview
+from anew.core.world import GroupState, World
+from anew.errors import GateClosed, NotFound
+from anew.model import Generation, Group, Identity, Image, Order, Part, Release, Scope, Service, Spec
+from anew.ports import Say
+from anew.shell.journal import Journal
+from anew.shell.observe import Observer
+from anew.shell.parts import Making, Parts, Trial
+from anew.shell.sealing import Sealed, seal
+from anew.views import Built, Plan, Tested
+
+GATE = "gate"  # the environment of throwaway instances
+TESTS_AT_ONCE = 4
+
+
+@dataclass(slots=True)
+class Workshop:
+    """Makes and tests the images of one project."""
+
+    root: Path
+    journal: Journal
+    parts: Parts
+
+    def spec(self) -> Spec:
+        """Return what the project's file says now."""
+        return self.parts.parse(self.root)
+
+    def build(
+        self, spec: Spec, services: Sequence[str], say: Say, *, update: bool = False
+    ) -> tuple[tuple[Part, Built], ...]:
+        """Build the images of `services`, one after the other; steps of one image are the parallel part."""
+        chosen = _chosen(spec, services)
+        making = self.parts.making(self.root)
+        made = []
+        for service in chosen:
+            image, built = making.build(spec, service, say, update=update)
+            made.append((Part(service, image), built))
+        return tuple(made)
+
+    def test(self, spec: Spec, parts: Sequence[Part], say: Say) -> tuple[Tested, ...]:
+        """Run the image gate for every image; verdicts that stand are reused, and say so."""
+        scope = Scope(spec.project, GATE, self.journal.owner)
+        with ThreadPoolExecutor(TESTS_AT_ONCE, thread_name_prefix="gate") as pool:
+            return tuple(pool.map(lambda part: self._test(scope, part, say), parts))
+
+    def release(self, spec: Spec, say: Say) -> Release:
+        """Build, test and record a release. Raises GateClosed if a test fails: then nothing is recorded."""
+        parts = [part for part, _ in self.build(spec, (), say)]
+        require(self.test(spec, parts, say))
+        body = {"project": spec.project, "parts": [_identity(part) for part in parts]}
+        return self.journal.releases.add(Release(spec.project, "", digest.digest(body), tuple(parts)))
+
+    def _test(self, scope: Scope, part: Part, say: Say) -> Tested:
+        service = part.service
+        tests = tuple(t for t in service.tests if t.at == "image")
+        key = digest.digest(
+            {
+                "image": part.image.digest,
+                "tests": tests,
+                "flags": service.flags,
+                "command": service.command,
+                "health": service.http.health if service.http else "",
+                "writable": service.writable,
+                "ready": service.policy.ready,
+            }
+        )
+        known = self.journal.releases.verdict(key)
+        if known is not None and known.is_passed:
+            say(f"{service.name}: the verdict of {_ago(known.at)} on this very image stands")
+            return replace(known, is_reused=True)
+        results = self._try(scope, part, tests, say)
+        verdict = Tested(
+            service.name, part.image.digest, all(not why for _, why in results), False, results, time.time()
+        )
+        self.journal.releases.save_verdict(key, verdict)
+        return verdict
+
+    def _try(self, scope: Scope, part: Part, tests: Sequence[object], say: Say) -> tuple[tuple[str, str], ...]:
+        service = part.service
+        self.parts.images.admit(part.image)
+        port = self.journal.ports.lend(self.parts.is_free)
+        try:
+            name = f"{scope.project}-{GATE}-{service.name}-{os.getpid()}-{port}"
+            order = Order(
+                name,
+                f"{service.name}-{GATE}",
+                scope,
+                part.image,
+                service.command,
+                (*service.flags, ("PORT", str(port))),
+                service.writable,
+                port,
+            )
+            health = service.http.health if service.http else ""
+            trial = Trial(order, health, tuple(tests), service.policy.ready)  # type: ignore[arg-type]
+            return self.parts.try_image(self.parts.compute(scope), trial, say)
+        finally:
+            self.journal.ports.give_back(port)
+
+    def plan(self, spec: Spec, scope: Scope, observer: Observer) -> Plan:
+        """Say what `up` would do. Images that are not built yet are taken as ones that will pass."""
+        environment = next(e for e in spec.environments if e.name == scope.environment)
+        making = self.parts.making(self.root)
+        parts, builds = [], []
+        for service in spec.services:
+            image = making.known(spec, service)
+            if image is None:
+                builds.append(f"build the image of {service.name}")
+                image = _unbuilt(making, spec, service)
+            parts.append(Part(service, image))
+        release = Release(spec.project, "", "", tuple(parts))
+        world = replace(observer.world(), environment=environment)
+        sealed = seal(scope, release, environment)
+        wanted = imagined(world, sealed)
+        if wanted is world:
+            return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), ())
+        steps = preview.preview(wanted)
+        return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps))
+
+
+def require(tested: Sequence[Tested]) -> None:
+    """Raise GateClosed with every failed test, unless all passed."""
+    failed = [(t.service, name, why) for t in tested for name, why in t.results if why]
+    if failed:
+        service, name, _ = failed[0]
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise GateClosed(
+            f"the image of {service} failed its test: {name}{more}",
+            where=f"anew.yaml services.{service}.tests",
+            hint="nothing was sealed and nothing that runs was touched; mend it and run `anew up` again",
+            facts={f"{s}: {n}": w for s, n, w in failed},
+        )
+
+
+def imagined(world: World, sealed: Sealed) -> World:
+    """Return `world` as if the generation made of `sealed` were wanted; `world` itself if that one serves already."""
+    number = max(world.generations, default=0) + 1
+    groups = dict(world.groups)
+    members = []
+    for member, one, image in zip(sealed.members, sealed.seals, sealed.images, strict=True):
+        known = [n for n, g in groups.items() if g.group.digest == digest.digest(one)]
+        name = known[-1] if known else f"{member.service}-g{number}"
+        groups.setdefault(name, GroupState(Group(name, member.service, digest.digest(one), one, image)))
+        members.append(replace(member, group=name))
+    serving = world.generations.get(world.serving)
+    if serving is not None and serving.members == tuple(members):
+        return world
+    generation = Generation(number, "new", "", tuple(members), previous=world.serving)
+    return replace(
+        world,
+        groups=groups,
+        generations={**world.generations, number: generation},
+        wish=number,
+        wish_kind="rollout",
+    )
+
+
+def _unbuilt(making: Making, spec: Spec, service: Service) -> Image:
+    wanted = making.input_digest(spec, service)
+    return Image(Identity(wanted, "", (), "", f"unbuilt:{wanted}"), ())
+
+
+def _chosen(spec: Spec, services: Sequence[str]) -> tuple[Service, ...]:
+    known = {s.name: s for s in spec.services}
+    unknown = [name for name in services if name not in known]
+    if unknown:
+        raise NotFound(f"there is no service {unknown[0]!r}", hint=f"the services are: {', '.join(sorted(known))}")
+    return tuple(known[name] for name in services) if services else spec.services
+
+
+def _identity(part: Part) -> dict[str, object]:
+    return {"service": part.service, "image": part.image.digest}
+
+
+def _ago(at: float) -> str:
+    seconds = max(0, int(time.time() - at))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit} ago"
+    return f"{seconds} s ago"

@@ -1,0 +1,57 @@
+"""What the shell is given by the composition root: engines, edges and builders, as values of the ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from anew.core.steps import Step
+from anew.model import Digest, Image, Order, Scope, Service, Spec, Test
+from anew.ports import Compute, Edge, Images, Say
+from anew.views import Built, Check
+
+
+class Making(Protocol):
+    """How images are made: one project, one image store."""
+
+    def input_digest(self, spec: Spec, service: Service) -> Digest:
+        """Return the digest of everything that determines the image; runs nothing."""
+        ...
+
+    def build(self, spec: Spec, service: Service, say: Say, *, update: bool = False) -> tuple[Image, Built]:
+        """Return the image of a service, made or recognised."""
+        ...
+
+    def known(self, spec: Spec, service: Service) -> Image | None:
+        """Return the image if it can be recognised without making anything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What is tested: an order for an instance, how it says that it is ready, and the tests."""
+
+    order: Order
+    health: str  # "" if it speaks no HTTP
+    tests: tuple[Test, ...]
+    ready: float  # seconds within which it must become ready
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything concrete, chosen in one place."""
+
+    compute: Callable[[Scope], Compute]
+    edge: Callable[[Scope], Edge]
+    images: Images
+    making: Callable[[Path], Making]  # project root → how its images are made
+    try_image: Callable[[Compute, Trial, Say], tuple[tuple[str, str], ...]]  # test → "" or why it failed
+    http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
+    is_free: Callable[[int], bool]  # whether a port can be bound now
+    doctor: Callable[[], tuple[Check, ...]]
+    parse: Callable[[Path], Spec]  # project root → what its file says
+    project: Callable[[Path], str]  # project root → its name, though the rest of the file may be broken
+    start_keeper: Callable[[Scope], None]  # detached; returns at once
+    around: Callable[[str, Step], None]  # "before" or "after" each step: for faults in tests, else nothing

@@ -1,0 +1,68 @@
+"""Releases and the verdicts of the image gate: what is known of images, free of any environment."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+
+from anew.core.names import RELEASE
+from anew.errors import NotFound
+from anew.model import Release
+from anew.ports import Clock
+from anew.shell.database import Database, encode
+from anew.views import Tested
+
+
+class Releases:
+    """The releases of all projects of this state."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def add(self, release: Release) -> Release:
+        """Return `release` with its name: the one it has if its digest is known, else the next that was never used.
+
+        Its `name` and `at` are filled in here, whatever they were.
+        """
+        project = release.project
+        with self._database.writing():
+            known = self._database.row("release_by_digest", project=project, digest=release.digest)
+            if known is not None:
+                return self._database.decode(known["body"], Release)
+            self._database.change("add_project", project=project)
+            last = self._database.row("last_release", project=project)
+            number = (last["last_release"] if last else 0) + 1
+            named = replace(release, name=f"r{number}", at=self._clock.now())
+            body = encode(named)
+            self._database.change("add_release", project=project, number=number, digest=release.digest, body=body)
+            self._database.change("set_last_release", project=project, number=number)
+        return named
+
+    def named(self, project: str, name: str) -> Release:
+        """Return the release that people call `name`; NotFound with the nearest names if there is none."""
+        match = RELEASE.match(name)
+        with self._database.reading():
+            number = int(match[1]) if match and len(name) < 18 else 0  # SQLite counts to 2 ** 63
+            row = self._database.row("release_by_number", project=project, number=number)
+            if row is not None:
+                return self._database.decode(row["body"], Release)
+            known = [f"r{one['number']}" for one in self._database.rows("release_numbers", project=project)]
+        near = difflib.get_close_matches(name, known, 3, 0.0)
+        hint = f"there are {', '.join(near)}" if near else "anew up makes the first release"
+        raise NotFound(f"{project} has no release {name}", where=name, hint=hint)
+
+    def all(self, project: str) -> tuple[Release, ...]:
+        """Return the releases of a project, newest first."""
+        rows = self._database.rows("releases", project=project)
+        return tuple(self._database.decode(row["body"], Release) for row in rows)
+
+    def verdict(self, key: str) -> Tested | None:
+        """Return what the image gate found under `key` (images, tests and flags); None if it was never asked."""
+        row = self._database.row("verdict", key=key)
+        return None if row is None else self._database.decode(row["body"], Tested)
+
+    def save_verdict(self, key: str, tested: Tested) -> None:
+        """Remember a verdict of the image gate; the last one counts."""
+        with self._database.writing():
+            self._database.change("save_verdict", key=key, body=encode(tested))

@@ -1,0 +1,92 @@
+"""Run: carry out a decision's steps, note each attempt, and say what could not be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+
+from anew.core.steps import Allot, Declare, Launch, Step, Stop
+from anew.core.world import World
+from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound, Unsupported
+from anew.model import Scope
+from anew.shell.effects import Effects
+from anew.shell.journal import Journal
+from anew.shell.parts import Parts
+
+AT_ONCE = 8
+SIDE_BY_SIDE = (Launch, Stop)  # steps that don't wait for each other
+FINAL = (Conflict, NotFound, Unsupported, Bug)  # trying again would meet the same
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a round went: what failed (step and error), and whether the world moved under it."""
+
+    failures: tuple[tuple[Step, AnewError], ...] = ()
+
+    @property
+    def trouble(self) -> str:
+        """Say what can't succeed however often it is tried; "" if nothing is like that."""
+        for step, error in self.failures:
+            is_final = isinstance(error, FINAL) or (
+                isinstance(error, EngineError) and isinstance(step, Launch | Declare)
+            )
+            if is_final and isinstance(step, Launch | Declare | Allot):
+                return f"{step.describe()}: {error.what}"
+        return ""
+
+
+@dataclass(slots=True)
+class Runner:
+    """Carries out decisions for one environment."""
+
+    scope: Scope
+    journal: Journal
+    effects: Effects
+    parts: Parts
+
+    def run(self, world: World, steps: Sequence[Step]) -> Done:
+        """Carry out `steps` in order, neighbours that don't wait for each other side by side.
+
+        A failed step ends the round: what follows may rest on it. The next round decides again, from the world.
+        """
+        for batch in batches(steps):
+            failures = self._batch(world, batch)
+            if failures:
+                return Done(failures)
+        return Done()
+
+    def _batch(self, world: World, batch: Sequence[Step]) -> tuple[tuple[Step, AnewError], ...]:
+        if len(batch) == 1:
+            failure = self._one(world, batch[0])
+            return ((batch[0], failure),) if failure else ()
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="steps") as pool:
+            results = list(pool.map(lambda step: self._one(world, step), batch))
+        return tuple((step, failure) for step, failure in zip(batch, results, strict=True) if failure)
+
+    def _one(self, world: World, step: Step) -> AnewError | None:
+        number = self.journal.ledger.attempt(self.scope, step.describe())
+        self.parts.around("before", step)
+        try:
+            self.effects.carry_out(world, step)
+        except AnewError as error:
+            self.journal.ledger.attempted(number, f"{error.code}: {error.what}")
+            if isinstance(step, Launch):
+                # The ordinal is spent: what could not be started is not started again under the same name.
+                self.journal.instances.retire(step.name, f"could not start: {error.what}", is_death=True)
+            return error
+        self.parts.around("after", step)
+        self.journal.ledger.attempted(number, "ok")
+        return None
+
+
+def batches(steps: Sequence[Step]) -> Iterator[tuple[Step, ...]]:
+    """Group neighbours of one kind that may run side by side; every other step stands alone."""
+    for kind, same in groupby(steps, type):
+        if issubclass(kind, SIDE_BY_SIDE):
+            yield tuple(same)
+        else:
+            for step in same:
+                yield (step,)

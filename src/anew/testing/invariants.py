@@ -1,0 +1,311 @@
+"""The invariants of the design that a single step can break, as checks of (world, step).
+
+`breaches` checks the steps of one decision, each in the world that those before it leave behind. The property tests
+call it on random worlds, the simulator on every decision of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from anew.core.machine import TABLE
+from anew.core.preview import assume
+from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Launch, Retire, Shift, Step, Stop
+from anew.core.world import Allotment, World
+from anew.model import FULL, Generation, Member, Policy
+
+AFTER_FULL = frozenset({"full", "warm", "done"})
+Check = Callable[[World, Step], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """One sentence of the design, and a check that says how a step breaks it in a world ("" if it does not)."""
+
+    name: str
+    sentence: str
+    breach: Check
+
+
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A step that breaks an invariant, and how."""
+
+    invariant: str
+    step: str
+    says: str
+
+
+def breaches(world: World, steps: Iterable[Step], invariants: Iterable[Invariant] | None = None) -> Iterator[Breach]:
+    """Yield what `steps` break, each checked in the world that the steps before it leave."""
+    checks = INVARIANTS if invariants is None else tuple(invariants)
+    for step in steps:
+        for one in checks:
+            says = one.breach(world, step)
+            if says:
+                yield Breach(one.name, step.describe(), says)
+        world = assume(world, step)
+
+
+# ---------------------------------------------------------------- what the checks look at
+
+
+def serving(world: World, group: str) -> tuple[str, ...]:
+    """Return the instances of `group` that answer requests: ready, and not draining at the edge."""
+    return tuple(
+        a.name for a in world.by_group.get(group, ()) if world.is_ready(a.name) and world.told.get(a.name) is False
+    )
+
+
+def weights(world: World) -> dict[str, dict[str, int]]:
+    """Return the weights that the edge confirms, without zeroes: service → group → weight."""
+    return {s: {g: w for g, w in groups.items() if w} for s, groups in world.edge.weights.items()}
+
+
+def fresh(world: World) -> tuple[Member, ...]:
+    """Return the members of the rollout's new generation whose groups the old one lacks."""
+    if world.rollout is None:
+        return ()
+    old = {m.group for m in world.members(world.rollout.old).values()}
+    return tuple(m for m in world.members(world.rollout.new).values() if m.group not in old)
+
+
+def served(world: World) -> frozenset[str]:
+    """Return the services that the present phase serves, whatever becomes of the others."""
+    rollout = world.rollout
+    if rollout is None:
+        return frozenset(world.members(world.serving))
+    if rollout.phase in AFTER_FULL:
+        return frozenset(world.members(rollout.new))
+    return frozenset(world.members(rollout.old))
+
+
+def _weighted(world: World) -> dict[str, int]:
+    return {g: w for groups in weights(world).values() for g, w in groups.items()}
+
+
+def _policy(generations: Mapping[int, Generation], group: str) -> Policy:
+    found = [m.policy for _, g in sorted(generations.items()) for m in g.members if m.group == group]
+    return found[-1] if found else Policy()
+
+
+def _allotment(world: World, name: str) -> Allotment | None:
+    return next((a for a in world.allotments if a.name == name), None)
+
+
+# ---------------------------------------------------------------- the checks
+
+
+def _takes_the_last_ready(world: World, step: Step) -> str:
+    match step:
+        case Shift(wanted):
+            for service, has in weights(world).items():
+                was = [g for g in has if serving(world, g)]
+                will = [g for g, w in wanted.get(service, {}).items() if w and serving(world, g)]
+                if was and not will and service in served(world):
+                    return f"{service} had {was}, and has nothing ready in traffic"
+        case Drain(name) | Stop(name):
+            one = _allotment(world, name)
+            if one is None or one.group not in _weighted(world) or not world.is_ready(name):
+                return ""
+            others = [n for n in serving(world, one.group) if n != name]
+            if not others and world.ready(one.group) <= (not one.draining):
+                return f"{name} is the last ready instance of {one.group}, which has traffic"
+        case Declare():
+            after = assume(world, step)
+            for group in _weighted(world):
+                if serving(world, group) and not serving(after, group):
+                    return f"the edge is told of no ready instance of {group}, which has traffic"
+    return ""
+
+
+def _raises_what_is_not_ready(world: World, step: Step) -> str:
+    if not isinstance(step, Shift):
+        return ""
+    for service, wanted in step.weights.items():
+        for group, weight in wanted.items():
+            if weight > world.weight(service, group) and not serving(world, group):
+                return f"{group} is raised to {weight}, and has nothing ready"
+    return ""
+
+
+def _relaunches_what_was_tested(world: World, step: Step) -> str:
+    rollout = world.rollout
+    if rollout is None or rollout.phase == "rolling back" or not isinstance(step, Drain):
+        return ""
+    one = _allotment(world, step.name)
+    for member in fresh(world):
+        if one and one.group == member.group and world.is_ready(step.name) and world.ready(one.group) <= member.size:
+            return f"{step.name} is ready, and one of the {member.size} that {one.group} needs"
+    return ""
+
+
+def _breaks_the_sum(world: World, step: Step) -> str:
+    if not isinstance(step, Shift):
+        return ""
+    for service, wanted in step.weights.items():
+        has = weights(world).get(service, {})
+        if sum(wanted.values()) not in {0, FULL} or not all(0 <= w <= FULL for w in wanted.values()):
+            return f"{service} gets {dict(wanted)}"
+        for group, weight in wanted.items():
+            state = world.groups.get(group)
+            if weight and group not in has and (state is None or state.group.service != service):
+                return f"{service} gets {group}, which is not one of its groups"
+    return ""
+
+
+def _gives_traffic_to_what_has_none(world: World, step: Step) -> str:
+    """Zero weight means zero requests: only the groups of the generations in the phase may have any."""
+    if not isinstance(step, Shift):
+        return ""
+    rollout = world.rollout
+    if rollout is None:
+        numbers = {world.serving}
+    elif rollout.phase == "stage":
+        numbers = {rollout.old, rollout.new}
+    else:
+        numbers = {rollout.new if rollout.phase in AFTER_FULL else rollout.old}
+    may = {m.group for n in numbers for m in world.members(n).values()}
+    for service, wanted in step.weights.items():
+        for group, weight in wanted.items():
+            if weight > world.weight(service, group) and group not in may:
+                return f"{group} gets {weight} in a phase in which it has no traffic"
+    return ""
+
+
+def _stops_what_serves(world: World, step: Step) -> str:
+    if isinstance(step, Retire):
+        seen = world.seen.get(step.name)
+        return f"{step.name} is alive" if seen is not None and seen.is_alive else ""
+    if not isinstance(step, Stop):
+        return ""
+    one = _allotment(world, step.name)
+    if one is None or not one.draining:
+        return f"{step.name} was not committed to drain"
+    if world.edge.is_up and world.told.get(step.name) is False:
+        return f"the edge still sends requests to {step.name}"
+    if not world.edge.is_up and one.group in _weighted(world):
+        return f"the edge does not answer, and {one.group} had traffic"
+    over = world.now >= one.draining + _policy(world.generations, one.group).drain
+    if world.edge.in_flight.get(step.name, 0) and not over:
+        return f"{step.name} has requests in flight, and its bound is not over"
+    return ""
+
+
+def _uses_an_instance_twice(world: World, step: Step) -> str:
+    match step:
+        case Launch(name):
+            one = _allotment(world, name)
+            if one is None or one.draining:
+                return f"{name} is not allotted, or is to go"
+            if name in world.seen:
+                return f"{name} was launched before"
+        case Allot(group, ordinal):
+            has = {a.ordinal for a in world.by_group.get(group, ())}
+            if ordinal in has or ordinal < world.groups[group].next_ordinal:
+                return f"ordinal {ordinal} of {group} was used before"
+    return ""
+
+
+def _goes_back_to_what_failed(world: World, step: Step) -> str:
+    if isinstance(step, Enter) and step.phase == "rolling back" and world.rollout is not None:
+        old = world.generations.get(world.rollout.old)
+        if old is not None and old.outcome == "rolled back":
+            return f"{old.name} failed"
+        after = assume(world, step)
+        failed = after.generations.get(world.rollout.new)
+        if failed is not None and failed.outcome != "rolled back":
+            return f"{failed.name} fails, and is remembered as {failed.outcome!r}"
+        if after.wish == world.rollout.new:
+            return f"g{after.wish} fails, and is still wanted"
+    return ""
+
+
+def _gives_traffic_before_all_are_prepared(world: World, step: Step) -> str:
+    match step:
+        case Begin("rollback", _, new, _, "full"):
+            short = [m for m in world.members(new).values() if world.ready(m.group) < m.size]
+        case Enter(_, _, "preview") if world.rollout:
+            short = [m for m in world.members(world.rollout.new).values() if world.ready(m.group) < m.size]
+        case Enter(_, _, "full") if world.rollout and world.rollout.phase == "prepare":
+            short = [m for m in world.members(world.rollout.new).values() if world.ready(m.group) < m.size]
+        case Enter(_, _, "stage" | "full"):
+            short = [m for m in fresh(world) if not world.ready(m.group)]
+        case _:
+            return ""
+    return f"{', '.join(m.group for m in short)} not ready" if short else ""
+
+
+def _takes_the_control(world: World, step: Step) -> str:
+    rollout = world.rollout
+    if rollout is None or rollout.phase != "stage" or not isinstance(step, Shift):
+        return ""
+    old, new = world.members(rollout.old), world.members(rollout.new)
+    for service in old.keys() & new.keys():
+        before, after = old[service], new[service]
+        left = step.weights.get(service, {}).get(before.group, 0)
+        least = min(after.policy.control, world.weight(service, before.group))
+        if before.group != after.group and left < least:
+            return f"{before.group} keeps {left}, and the control is {after.policy.control}"
+    return ""
+
+
+def _leaves_the_machine(world: World, step: Step) -> str:
+    rollout = world.rollout
+    match step:
+        case Begin():
+            if rollout is not None:
+                return f"rollout {rollout.id} is under way"
+        case Enter(number, version, phase):
+            if rollout is None or (number, version) != (rollout.id, rollout.version):
+                return "it is not the rollout that was seen"
+            if phase not in {after for (before, _), after in TABLE.items() if before == rollout.phase}:
+                return f"there is no row from {rollout.phase} to {phase}"
+            is_back = phase == "rolling back" and rollout.phase in AFTER_FULL
+            if is_back and rollout.kind == "rollback":
+                return "it rolls a rollback back"
+    return ""
+
+
+def _named(name: str, sentence: str, breach: Check) -> Invariant:
+    return Invariant(name, sentence, breach)
+
+
+LAST_READY = _named(
+    "last ready",
+    "no step removes or unweights a service's last ready instance while another choice exists",
+    _takes_the_last_ready,
+)
+RAISED = _named("raised", "no step raises the weight of a group with no ready instance", _raises_what_is_not_ready)
+TESTED = _named("tested", "no step relaunches for promotion what was tested", _relaunches_what_was_tested)
+SUMS = _named("sums", "weights of a service sum to 1000, or it has none", _breaks_the_sum)
+ZERO = _named("zero", "zero weight means zero requests", _gives_traffic_to_what_has_none)
+DRAINED = _named(
+    "drained",
+    "traffic moved away is confirmed by the edge, and drained, before an instance is stopped",
+    _stops_what_serves,
+)
+IN_PLACE = _named(
+    "in place",
+    "no instance is modified or restarted in place: a dead one is replaced under a new ordinal",
+    _uses_an_instance_twice,
+)
+WAY_BACK = _named("way back", "a generation that failed is never chosen as the way back", _goes_back_to_what_failed)
+TOGETHER = _named("together", "all are prepared before any gets traffic", _gives_traffic_before_all_are_prepared)
+CONTROL = _named("control", "a judged stage leaves the old group at least its control", _takes_the_control)
+MACHINE = _named("machine", "a rollout moves along the table, and nothing rolls a rollback back", _leaves_the_machine)
+
+INVARIANTS: tuple[Invariant, ...] = (
+    LAST_READY,
+    RAISED,
+    TESTED,
+    SUMS,
+    ZERO,
+    DRAINED,
+    IN_PLACE,
+    WAY_BACK,
+    TOGETHER,
+    CONTROL,
+    MACHINE,
+)

@@ -1,0 +1,240 @@
+"""PUBLIC: a project of its own, with a state of its own, driven through the command line as a person would.
+
+For tests and proofs of the whole program: nothing in it knows the inside of anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anew.errors import AnewError, EngineError
+from anew.model import Seconds
+
+SERVER = """
+import http.server, os, signal, socketserver, sys, threading, time, select, socket
+RELEASE = {release!r}
+COUNT = 0
+class Answers(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    def do_GET(self):
+        global COUNT
+        COUNT += 1
+        status = 200
+        if self.path == "/healthz":
+            status = {health}
+        elif COUNT % 100 < {bad}:
+            status = 500
+        if self.path == "/slow":
+            time.sleep(2)
+        body = RELEASE.encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Release", RELEASE)
+        if self.server.is_ending:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 512
+    daemon_threads = False
+    is_ending = False
+    open_ones = set()
+    def process_request(self, request, address):
+        self.open_ones.add(request)
+        super().process_request(request, address)
+    def shutdown_request(self, request):
+        self.open_ones.discard(request)
+        super().shutdown_request(request)
+server = Server(("127.0.0.1", int(os.environ["PORT"])), Answers)
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+server.serve_forever(poll_interval=0.05)
+server.is_ending = True
+while select.select([server.socket], [], [], 0)[0]:
+    server.handle_request()
+for one in list(server.open_ones):
+    try:
+        one.shutdown(socket.SHUT_RD)
+    except OSError:
+        pass
+server.server_close()
+"""
+
+SPEC = """
+project: {project}
+os:
+  base: {{host: true}}
+services:
+  web:
+    os: base
+    copy: {{app/: /srv/app/}}
+    command: [python3, /srv/app/server.py]
+    http: {{health: /healthz}}
+    size: {size}
+    rollout: {{stages: [{stages}], each: {each}, within: {within}, ready: {ready}, warm: {warm}, drain: 10s}}
+environments:
+  local: {{listen: "127.0.0.1:{port}"}}
+"""
+
+
+@dataclass(slots=True)
+class Rig:
+    """One project with its own state, in one temporary folder."""
+
+    folder: Path
+    port: int
+    project: str = "rig"
+    size: int = 2
+    stages: str = "50%"
+    each: str = "300ms"
+    within: str = "1s"
+    ready: str = "10s"
+    warm: str = "1s"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        """The folder of its state."""
+        return self.folder / "home"
+
+    @property
+    def root(self) -> Path:
+        """The folder of the project."""
+        return self.folder / "project"
+
+    def write(self, release: str, *, bad: int = 0, health: int = 200, **changes: str) -> None:
+        """Write the project's files: `release` is what its answers name, `bad` per cent of which are 500."""
+        (self.root / "app").mkdir(parents=True, exist_ok=True)
+        (self.root / "app" / "server.py").write_text(SERVER.format(release=release, bad=bad, health=health))
+        shape = {
+            "project": self.project,
+            "size": self.size,
+            "stages": self.stages,
+            "each": self.each,
+            "within": self.within,
+            "ready": self.ready,
+            "warm": self.warm,
+            "port": self.port,
+        }
+        (self.root / "anew.yaml").write_text(SPEC.format(**(shape | changes)))
+
+    def anew(self, *arguments: str, faults: str = "", limit: Seconds = 120.0) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end and return how it ended."""
+        environment = {**os.environ, "ANEW_HOME": str(self.home), **self.environment}
+        if faults:
+            environment["ANEW_FAULT"] = faults
+        command = [sys.executable, "-m", "anew", "-C", str(self.root), *arguments]
+        return subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def expect(self, *arguments: str, code: int = 0, limit: Seconds = 120.0) -> str:
+        """Run one command; return what it printed.
+
+        Raises  EngineError with all of its output if it ends with another exit code.
+        """
+        done = self.anew(*arguments, limit=limit)
+        if done.returncode != code:
+            raise EngineError(
+                f"anew {' '.join(arguments)} ended with exit code {done.returncode}, not {code}",
+                facts={"stdout": done.stdout, "stderr": done.stderr},
+            )
+        return done.stdout
+
+    def status(self) -> dict[str, Any]:
+        """Return the status of the environment as data."""
+        return dict(json.loads(self.expect("status", "--json")))
+
+    def keeper_log(self) -> str:
+        """Return what the keepers said."""
+        path = self.home / "keepers" / f"{self.project}.local.log"
+        return path.read_text() if path.exists() else ""
+
+    def processes(self) -> dict[int, str]:
+        """Return every process on this machine that belongs to this state, by its command line or environment."""
+        out = {}
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+                continue
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue  # it ended while we looked
+            if str(self.home) in line and state != "Z":
+                out[int(entry.name)] = line
+        return out
+
+    def wait(self, condition: Callable[[], bool], *, limit: Seconds, what: str) -> None:
+        """Wait until `condition` holds.
+
+        Raises  EngineError that names `what` when `limit` is over.
+        """
+        end = time.monotonic() + limit
+        while not condition():
+            if time.monotonic() > end:
+                raise EngineError(f"{what}: not within {limit:g} s", facts={"keeper": self.keeper_log()[-3000:]})
+            time.sleep(0.05)
+
+    def is_idle(self) -> bool:
+        """Say whether no keeper runs."""
+        return not self.status()["keeper"]
+
+    def end(self) -> None:
+        """End everything that belongs to this state, by its process ids, whatever shape it is in."""
+        for _ in range(50):
+            left = self.processes()
+            if not left:
+                return
+            for pid in left:
+                try:
+                    os.kill(pid, 9)
+                except ProcessLookupError:
+                    continue
+            time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that is free now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@contextmanager
+def rig(**shape: Any) -> Iterator[Rig]:
+    """Make a rig in a temporary folder; everything of it is gone at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="anew-rig-"))
+    folder.chmod(0o755)
+    one = Rig(folder, shape.pop("port", 0) or free_port(), **shape)
+    try:
+        yield one
+    finally:
+        one.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def show(error: AnewError) -> str:
+    """Return all that an error knows, for a proof that failed."""
+    return "\n".join([error.what, *(f"--- {k}\n{v}" for k, v in error.facts.items())])

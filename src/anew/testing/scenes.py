@@ -1,0 +1,206 @@
+"""What happens around a simulated keeper: time, traffic, faults, and an operator with good and bad releases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from anew.core import names
+from anew.core.machine import BEFORE_FULL
+from anew.core.retention import way_back
+from anew.model import Environment, Generation, Member, Policy, Sample, Seconds
+from anew.testing.simulated import Nature, Platform
+from anew.testing.worlds import PREVIEW_TEST, SCOPE, SERVICES, group_of
+
+START = 1_000_000.0
+POLICIES = (
+    Policy(stages=(100, 500), each=2.0, within=8.0, ready=8.0, warm=20.0, drain=5.0, grace=1.0),
+    Policy(stages=(500,), each=0.0, within=6.0, ready=8.0, warm=15.0, drain=3.0, control=300, undecided="roll back"),
+    Policy(stages=(), each=2.0, within=8.0, ready=8.0, warm=20.0, drain=0.0, grace=1.0),
+)
+GOOD = (Nature(), Nature(ready_after=1.5))
+BAD = (
+    Nature(ready_after=None),
+    Nature(dies_after=0.7),
+    Nature(ready_after=0.5, dies_after=2.5),
+    Nature(failures=1.0),
+    Nature(failures=0.7, ready_after=1.0),
+    Nature(is_refused=True),
+    Nature(preview="http GET /ready: status 500"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """How often things go wrong: each a probability, per effect, or per instance and second."""
+
+    lost_reply: float = 0.0  # the effect happened, and it looks as if it failed
+    failed: float = 0.0  # the effect did not happen
+    late: float = 0.0  # a shift happens seconds after it looked as if it failed
+    crash: float = 0.0  # the keeper is killed, before or after an effect
+    death: float = 0.0  # an instance dies by itself
+    hang: float = 0.0  # an instance does not answer for a while
+    edge_death: float = 0.0
+    stuck: float = 0.0  # a request in flight does not end by itself
+
+
+NONE = Faults()
+ROUGH = Faults(
+    lost_reply=0.03, failed=0.03, late=0.05, crash=0.03, death=0.004, hang=0.004, edge_death=0.002, stuck=0.05
+)
+
+
+@dataclass(slots=True)
+class Scene:
+    """A platform, and what befalls it."""
+
+    random: Random
+    faults: Faults
+    left: int  # rollouts that the operator still begins
+    may_act: bool
+    platform: Platform
+    services: tuple[str, ...]
+    rate: float  # requests of each service in a second
+    poll: Seconds = 1.0
+    is_judged: bool = False  # nothing but the releases decides how a rollout ends
+    bad: set[int] = field(default_factory=set)  # generations with a group that is no good
+    violations: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, random: Random, faults: Faults, rollouts: int, *, may_act: bool) -> Scene:
+        """Return a scene in which a first, good generation is wanted."""
+        services = SERVICES[: random.randint(1, 3)]
+        platform = Platform(SCOPE, Environment("local", keep=random.randint(1, 4)), START)
+        scene = cls(random, faults, rollouts, may_act, platform, services, random.uniform(40.0, 120.0))
+        scene.is_judged = faults == NONE and not may_act
+        scene.up(is_good=True)
+        return scene
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether the operator begins nothing more."""
+        return self.left <= 0
+
+    def calm(self) -> None:
+        """End all faults: what runs is good from now on."""
+        self.faults, self.may_act = NONE, False
+        self.platform.engine.natures.clear()
+        for one in self.platform.engine.processes.values():
+            one.hangs_until, one.in_flight = 0.0, 0
+
+    def go_on(self, until: float) -> None:
+        """Let time pass, at least a little, and everything happen that happens meanwhile."""
+        platform = self.platform
+        span = max(0.02, until - platform.now)
+        platform.now += span
+        platform.engine.tick(platform.now)
+        platform.edge.land(platform.now)
+        if platform.testing is not None and platform.now >= platform.testing[1]:
+            number, _, result = platform.testing
+            if platform.journal.rollout is not None and platform.journal.rollout.id == number:
+                platform.journal.ask(tested=result)
+            platform.testing = None
+        self._answer(span)
+        self._befall(span)
+        self._operate(span)
+        self._judge()
+
+    # ------------------------------------------------------------ the operator
+
+    def up(self, *, is_good: bool) -> None:
+        """Seal a generation, and want it."""
+        journal = self.platform.journal
+        number = len(journal.generations) + 1
+        serving = journal.generations.get(journal.serving)
+        members = []
+        brought = []
+        for service in self.services:
+            before = next((m for m in serving.members if m.service == service), None) if serving else None
+            if before and before.group in journal.groups and self.random.random() < 0.35:
+                members.append(replace(before, size=self.random.randint(1, 3)))
+                continue
+            if self.random.random() < 0.1 and service != self.services[0]:
+                continue  # this release lacks the service
+            group = names.group_name(service, number)
+            nature = self.random.choice(GOOD if is_good else BAD)
+            self.platform.engine.natures[group] = nature
+            tests = (PREVIEW_TEST,) if nature.preview != "passed" or self.random.random() < 0.3 else ()
+            policy = self.random.choice(POLICIES)
+            members.append(Member(service, group, self.random.randint(1, 3), policy, tests, (f"{service}.test",)))
+            brought.append(group_of(service, group))
+        if brought and not is_good:
+            self.bad.add(number)
+        journal.seal(
+            Generation(number, f"r{number}", "", tuple(members), journal.serving, at=self.platform.now), brought
+        )
+        journal.wish, journal.wish_kind = number, "rollout"
+        self.left -= 1
+
+    def _operate(self, span: Seconds) -> None:
+        rollout, journal = self.platform.journal.rollout, self.platform.journal
+        chance = self.random.random() / max(span, 0.02)
+        if rollout is None or rollout.phase == "warm":
+            may_begin = rollout is None or (self.may_act and chance < 0.05)
+            if journal.wish not in {journal.serving, rollout.new if rollout else journal.serving}:
+                return
+            if self.may_act and journal.serving and chance < 0.02:
+                self._roll_back()
+            elif may_begin and self.left > 0 and chance < 0.3:
+                self.up(is_good=self.random.random() < 0.6)
+        elif self.may_act and rollout.phase in BEFORE_FULL and chance < 0.03 and not rollout.asked:
+            journal.ask(asked=self.random.choice(("abort", "promote")))
+
+    def _roll_back(self) -> None:
+        journal = self.platform.journal
+        back = way_back(journal.generations, journal.serving)
+        if back:
+            if journal.generations[back].outcome != "promoted":
+                self.violations.append(f"g{back} is the way back, and it is {journal.generations[back].outcome}")
+            journal.wish, journal.wish_kind = back, "rollback"
+
+    # ------------------------------------------------------------ traffic and faults
+
+    def _answer(self, span: Seconds) -> None:
+        """Send requests by the weights, and count what fails."""
+        platform = self.platform
+        window: dict[str, Sample] = {}
+        groups = platform.edge.declaration.groups if platform.edge.is_up and platform.edge.declaration else ()
+        for group in groups:
+            weight = platform.edge.weights.get(group.service, {}).get(group.name, 0)
+            requests = int(self.rate * span * weight / 1000 + self.random.random())
+            targets = [platform.engine.processes.get(t.name) for t in group.targets if not t.is_draining]
+            ready = [p for p in targets if p is not None and p.is_ready]
+            failures = requests if not ready else int(requests * platform.engine.nature(group.name).failures)
+            window[group.name] = Sample(requests, failures)
+            for process in ready:
+                process.in_flight = self.random.randint(0, 3) if weight else process.in_flight
+        busy = {t.name for g in groups for t in g.targets if not t.is_draining}
+        for name, one in platform.engine.processes.items():
+            is_stuck = self.random.random() < self.faults.stuck
+            if name not in busy and not is_stuck:
+                one.in_flight = 0
+        platform.evidence.add(platform.now, platform.journal.rollout, window)
+
+    def _befall(self, span: Seconds) -> None:
+        for name, one in self.platform.engine.processes.items():
+            if self._chance(self.faults.death, span):
+                self.platform.engine.end(name, "signal 11 (SIGSEGV)")
+            elif self._chance(self.faults.hang, span):
+                one.hangs_until = self.platform.now + self.random.uniform(0.5, 12.0)
+        if self._chance(self.faults.edge_death, span):
+            self.platform.edge.fail()
+
+    def _chance(self, probability: float, span: Seconds) -> bool:
+        return probability > 0 and self.random.random() < probability * min(1.0, span)
+
+    def _judge(self) -> None:
+        """Note a bad generation that was kept, and a good one that was not, where nothing else went wrong."""
+        if not self.is_judged:
+            return
+        journal = self.platform.journal
+        for one in journal.ended:
+            outcome = journal.generations[one.new].outcome
+            says = f"g{one.new} is {'bad' if one.new in self.bad else 'good'}, and it was {outcome}: {one.reason}"
+            is_right = (outcome == "rolled back") == (one.new in self.bad)
+            if not is_right and says not in self.violations:
+                self.violations.append(says)

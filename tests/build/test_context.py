@@ -1,0 +1,224 @@
+"""What `copy` brings in: normalised, ignored, refused, and fast when nothing changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from building import need
+
+from anew.build.context import Context, gather, layer_entries
+from anew.build.entries import Entry
+from anew.build.filecache import FileDigests
+from anew.build.listing import Lookup, Node, lookup_in
+from anew.errors import SpecError
+from anew.model import Copy, Service
+
+EMPTY: Lookup = lookup_in({})
+
+
+def read(project: Path, *copies: tuple[str, str]) -> Context:
+    service = Service("web", "base", ("x",), copy=tuple(Copy(*one) for one in copies))
+    return gather(project, service, FileDigests(project.parent / "cache", project))
+
+
+def paths(context: Context, lookup: Lookup = EMPTY) -> list[str]:
+    return [os.fsdecode(e.path) for e in layer_entries(context.items, lookup, "here") if e.kind != "dir"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    (folder / "app" / "sub").mkdir(parents=True)
+    (folder / "app" / "server.py").write_text("server")
+    (folder / "app" / "sub" / "x.txt").write_text("x")
+    (folder / "README").write_text("read me")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "expected"),
+    [
+        ("app/", "/srv/app/", ["srv/app/server.py", "srv/app/sub/x.txt"]),
+        ("app/", "/srv/app", ["srv/app/server.py", "srv/app/sub/x.txt"]),
+        ("app", "/srv/app", ["srv/app/server.py", "srv/app/sub/x.txt"]),
+        ("app", "/srv/", ["srv/app/server.py", "srv/app/sub/x.txt"]),
+        ("README", "/etc/", ["etc/README"]),
+        ("README", "/etc/motd", ["etc/motd"]),
+        ("./app/../README", "/", ["README"]),
+        ("app/sub/", "/", ["x.txt"]),
+        ("./", "/all/", ["all/README", "all/app/server.py", "all/app/sub/x.txt"]),
+        (".", "/all/", ["all/README", "all/app/server.py", "all/app/sub/x.txt"]),
+    ],
+)
+def test_sources_and_targets(project: Path, source: str, target: str, expected: list[str]) -> None:
+    assert paths(read(project, (source, target))) == expected
+
+
+def test_modes_owners_and_times_are_normalised(project: Path) -> None:
+    (project / "app" / "server.py").chmod(0o700)
+    (project / "README").chmod(0o606)
+    os.utime(project / "README", (5, 5))
+    entries = layer_entries(read(project, ("./", "/a")).items, EMPTY, "here")
+    assert {(os.fsdecode(e.path), oct(e.mode), e.uid, e.mtime) for e in entries} >= {
+        ("a", "0o755", 0, 1735689600),
+        ("a/README", "0o644", 0, 1735689600),
+        ("a/app/server.py", "0o755", 0, 1735689600),
+    }
+
+
+def test_the_digest_depends_on_contents_and_not_on_the_checkout(project: Path, tmp_path: Path) -> None:
+    first = read(project, ("./", "/a")).digest
+    other = tmp_path / "elsewhere" / "checkout"
+    other.parent.mkdir()
+    project.rename(other)
+    os.utime(other / "README", (1, 1))
+    (other / "README").chmod(0o600)
+    assert read(other, ("./", "/a")).digest == first
+    (other / "README").write_text("changed")
+    changed = read(other, ("./", "/a")).digest
+    assert changed != first
+    (other / "README").chmod(0o700)
+    assert read(other, ("./", "/a")).digest not in (first, changed)
+
+
+def test_ignored_files_are_left_out(project: Path) -> None:
+    (project / ".git").mkdir()
+    (project / ".git" / "HEAD").write_text("x")
+    (project / "app" / "__pycache__").mkdir()
+    (project / "app" / "__pycache__" / "x.pyc").write_text("x")
+    (project / "app" / "keep.txt").write_text("x")
+    (project / ".anewignore").write_text("*.txt\n!keep.txt\n/README\n# a comment\n")
+    (project / "anew.lock").write_text("{}")
+    assert paths(read(project, ("./", "/a"))) == ["a/app/keep.txt", "a/app/server.py"]
+
+
+def test_symbolic_links_inside_stay_links(project: Path) -> None:
+    (project / "app" / "link").symlink_to("../README")
+    context = read(project, ("app/", "/a"))
+    (link,) = [e for e in layer_entries(context.items, EMPTY, "here") if e.kind == "symlink"]
+    assert (link.path, link.link) == (b"a/link", b"../README")
+
+
+def bad_link(project: Path) -> None:
+    (project / "app" / "link").symlink_to("../../outside")
+
+
+def absolute_link(project: Path) -> None:
+    (project / "app" / "link").symlink_to("/etc/passwd")
+
+
+def linked_folder(project: Path) -> None:
+    (project / "etc").symlink_to("/etc")
+
+
+def fifo(project: Path) -> None:
+    os.mkfifo(project / "app" / "pipe")
+
+
+def marked(project: Path) -> None:
+    (project / "app" / ".wh.x").write_text("")
+
+
+def ignored(project: Path) -> None:
+    (project / ".anewignore").write_text("app\n")
+
+
+def binary_name(project: Path) -> None:
+    Path(os.fsdecode(os.fsencode(project / "app") + b"/\xff")).write_text("")
+
+
+def nothing(_project: Path) -> None:
+    """Change nothing."""
+
+
+@pytest.mark.parametrize(
+    ("prepare", "source", "what"),
+    [
+        (nothing, "missing", "missing does not exist"),
+        (nothing, "missing/", "does not exist"),
+        (nothing, "README/", "is a file, not a folder"),
+        (nothing, "../secret", "outside the project"),
+        (nothing, "app/../../x", "outside the project"),
+        (nothing, "/etc/passwd", "outside the project"),
+        (linked_folder, "etc/passwd", "outside the project"),
+        (bad_link, "app/", "points outside the project"),
+        (absolute_link, "app/", "points outside the project"),
+        (fifo, "app/", "neither file, folder nor symbolic link"),
+        (marked, "app/", "mark removals"),
+        (ignored, "app/", "left out by .anewignore"),
+        (binary_name, "app/", "not UTF-8"),
+    ],
+)
+def test_sources_that_are_refused(project: Path, prepare: Callable[[Path], None], source: str, what: str) -> None:
+    prepare(project)
+    with pytest.raises(SpecError, match=what) as caught:
+        read(project, (source, "/a/"))
+    assert caught.value.where == f"anew.yaml services.web.copy.{source}"
+    assert caught.value.hint
+
+
+def test_a_file_that_may_not_be_read_is_named(project: Path) -> None:
+    need("an ordinary user", is_there=os.geteuid() != 0 or os.environ.get("ANEW_REQUIRE_ALL") == "1")
+    if os.geteuid() == 0:
+        pytest.skip("root may read everything; the same is tested as an ordinary user")
+    (project / "README").chmod(0)
+    with pytest.raises(SpecError, match="may not be read"):
+        read(project, ("README", "/a"))
+
+
+def test_two_copies_that_exclude_each_other_are_refused(project: Path) -> None:
+    with pytest.raises(SpecError, match="would lie in it"):
+        read(project, ("README", "/a"), ("app/", "/a/b"))
+
+
+def test_links_and_folders_of_the_head_are_respected(project: Path) -> None:
+    head = {
+        "bin": Node("bin", "symlink", 0o777, 0, 0, content="usr/bin"),
+        "usr": Node("usr", "dir", 0o755, 0, 0),
+        "usr/bin": Node("usr/bin", "dir", 0o755, 0, 0),
+        "tmp": Node("tmp", "dir", 0o1777, 0, 0),
+        "var": Node("var", "dir", 0o755, 0, 0),
+        "var/run": Node("var/run", "symlink", 0o777, 0, 0, content="/run"),
+        "loop": Node("loop", "symlink", 0o777, 0, 0, content="loop"),
+    }
+    lookup = lookup_in(head)
+    assert paths(read(project, ("README", "/bin/tool")), lookup) == ["usr/bin/tool"]
+    assert paths(read(project, ("app/", "/var/run/")), lookup) == ["run/server.py", "run/sub/x.txt"]
+    entries = layer_entries(read(project, ("README", "/tmp/")).items, lookup, "here")
+    assert entries[0] == Entry(path=b"tmp", kind="dir", mode=0o1777)
+    with pytest.raises(SpecError, match="is a folder below"):
+        layer_entries(read(project, ("README", "/usr/bin")).items, lookup, "here")
+    with pytest.raises(SpecError, match="circle"):
+        layer_entries(read(project, ("README", "/loop/x")).items, lookup, "here")
+
+
+def test_an_unchanged_project_is_read_fast_and_a_changed_one_is_noticed(tmp_path: Path) -> None:
+    project = tmp_path / "big"
+    for n in range(50):
+        (project / f"d{n}").mkdir(parents=True)
+        for m in range(100):
+            path = project / f"d{n}" / f"f{m}"
+            path.write_text(f"{n} {m}")
+            os.utime(path, (1_700_000_000, 1_700_000_000))
+    first = read(project, ("./", "/a"))
+    assert len(first.items) == 5051
+    # What has just been made may change again within one tick of the clock, so it is not trusted yet.
+    bound = time.monotonic() + 10
+    while not (tmp_path / "cache").is_dir() or b"f99" not in next((tmp_path / "cache").iterdir()).read_bytes():
+        assert time.monotonic() < bound
+        time.sleep(0.2)
+        read(project, ("./", "/a"))
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert read(project, ("./", "/a")).digest == first.digest
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.2
+    path = project / "d3" / "f4"
+    path.write_text("3 5")  # the same size
+    os.utime(path, (1_700_000_000, 1_700_000_000))  # and the same time
+    assert read(project, ("./", "/a")).digest != first.digest

@@ -1,0 +1,132 @@
+"""Building as an ordinary user: the same image as root's, or a clear refusal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from building import Project, need, need_program, need_root, quiet, shell_head
+
+import anew
+from anew.model import TarHead
+
+USER = 64123
+SITE = Path(pytest.__file__).parents[1]
+BUILD = """
+import sys
+from pathlib import Path
+from anew.build.builder import Builder
+from anew.build.store import ImageStore
+from anew.errors import AnewError
+from anew.model import *
+folder = Path(sys.argv[1])
+steps = tuple(BuildStep(step) for step in sys.argv[2:])
+service = Service("web", "base", ("x",), copy=(Copy("f", "/srv/"),), build=steps)
+spec = Spec("shop", (TarHead("base", "head.tar"),), (), ())
+builder = Builder(folder / "home", ImageStore(folder / "home" / "images"), folder / "project")
+try:
+    print("image", builder.build(spec, service, print)[0].digest)
+except AnewError as e:
+    print("error", e.code, e.what, e.hint, e.where, e.facts.get("exit", ""), sep="|")
+"""
+STEPS = (
+    "cat /srv/f > /srv/g; chmod 640 /srv/g",
+    "ln /srv/g /srv/h; chmod g-w /var/mail; rm /etc/motd; mkdir /srv/new; chmod 2711 /srv/new",
+    "rm -r /srv/new; mkdir /srv/new; chmod 000 /srv/new; chmod u+s /bin/cat",
+)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    need_root()
+    need_program("setpriv")
+    need("a Python that every user may run", is_there=_python() is not None)
+    with tempfile.TemporaryDirectory(prefix="anew-rootless-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        (path / "project").mkdir()
+        shell_head(path / "project" / "head.tar")
+        (path / "project" / "f").write_text("copied")
+        for one in (path, path / "project", *(path / "project").iterdir()):
+            os.chown(one, USER, USER)
+        yield path
+
+
+def _python() -> str | None:
+    """Return a Python like this one that an ordinary user may run; this one may lie in a private folder."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for path in (sys.executable, shutil.which(version, path="/usr/local/bin:/usr/bin")):
+        if path and _user_can(["test", "-x", path]) and _user_can([path, "-c", "import ssl"]):
+            return path
+    return None
+
+
+def _user_can(argv: list[str]) -> bool:
+    return (
+        subprocess.run(argv, user=USER, group=USER, extra_groups=[], capture_output=True, check=False).returncode == 0
+    )
+
+
+def build(folder: Path, *steps: str, has_subordinates: bool) -> list[str]:
+    """Build as an ordinary user; the files that give it subordinate ids are seen by that process alone."""
+    etc = folder / "etc"
+    etc.mkdir(exist_ok=True)
+    subordinates = "builder:6500000:65536\n" if has_subordinates else ""
+    (etc / "passwd").write_text(Path("/etc/passwd").read_text() + f"builder:x:{USER}:{USER}::{folder}:/bin/sh\n")
+    (etc / "subuid").write_text(subordinates)
+    (etc / "subgid").write_text(subordinates)
+    script = f"""
+    for one in passwd subuid subgid; do touch /etc/$one; mount --bind {etc}/$one /etc/$one; done
+    program=$0
+    exec setpriv --reuid {USER} --regid {USER} --clear-groups env -i PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 \
+        PYTHONPATH={Path(anew.__file__).parents[1]}:{SITE} {_python()} -c "$program" {folder} "$@"
+    """
+    argv = ["unshare", "--mount", "sh", "-c", script, BUILD, *steps]
+    told = subprocess.run(argv, check=False, capture_output=True, text=True, cwd=folder)
+    assert told.returncode == 0, told.stderr
+    return told.stdout.splitlines()
+
+
+def roots_digest(folder: Path, *steps: str) -> str:
+    project = Project(folder / "root", TarHead("base", "head.tar"))
+    for name in ("head.tar", "f"):
+        shutil.copy(folder / "project" / name, project.root / name)
+    from anew.model import Copy  # noqa: PLC0415
+
+    service = project.service(*steps, copy=(Copy("f", "/srv/"),))
+    return project.builder.build(project.spec, service, quiet)[0].digest
+
+
+def test_without_steps_an_ordinary_user_builds_what_root_builds(folder: Path) -> None:
+    assert build(folder, has_subordinates=False)[-1] == f"image {roots_digest(folder)}"
+
+
+def test_with_subordinate_ids_steps_give_what_they_give_root(folder: Path) -> None:
+    need_program("newuidmap")
+    expected = roots_digest(folder, *STEPS)
+    lines = build(folder, *STEPS, has_subordinates=True)
+    assert lines[-1] == f"image {expected}"
+    assert "running services.web.build[1]: ln /srv/g /srv/h" in "\n".join(lines)
+    again = build(folder, *STEPS, has_subordinates=False)
+    assert again[-1] == f"image {expected}", "what is known needs no subordinate ids"
+    assert list((folder / "home" / "work-rootless").iterdir()) == []
+
+
+def test_a_failing_step_tells_the_same_as_for_root(folder: Path) -> None:
+    need_program("newuidmap")
+    lines = build(folder, "echo words; exit 4", has_subordinates=True)
+    assert "words" in lines
+    assert lines[-1].startswith("error|engine|the step ended with exit code 4")
+    assert lines[-1].endswith("services.web.build[0]|4")
+
+
+def test_without_subordinate_ids_steps_are_unsupported(folder: Path) -> None:
+    last = build(folder, "echo x", has_subordinates=False)[-1]
+    assert last.startswith("error|unsupported|builder has no subordinate ids in /etc/subuid")
+    assert "usermod --add-subuids" in last

@@ -1,0 +1,336 @@
+"""The invariants of the design, each a property of random worlds; each docstring is the design's sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from hypothesis import HealthCheck, assume, given, seed, settings
+from hypothesis import strategies as st
+
+from anew.core.decide import decide
+from anew.core.preview import preview
+from anew.core.retention import needed, way_back
+from anew.core.steps import Allot, Begin, Drain, Enter, Launch, Shift, Stop
+from anew.core.traffic import is_set, wanted_weights
+from anew.core.world import World
+from anew.model import FULL, Generation, Rollout, Sample
+from anew.testing import invariants
+from anew.testing.invariants import Invariant, breaches, fresh
+from anew.testing.simulator import run_kindly
+from anew.testing.walks import Round, fixed_point, walk
+from anew.testing.worlds import histories, worlds
+
+IS_COMPLETE = os.environ.get("ANEW_REQUIRE_ALL") == "1"
+EXAMPLES = int(os.environ.get("ANEW_EXAMPLES", "500" if IS_COMPLETE else "60"))
+SEED = os.environ.get("ANEW_SEED")  # absent: always the same worlds
+ROUNDS = 6  # of a walk, that a property of single steps looks at
+
+
+def of_worlds(*more: st.SearchStrategy[int]) -> Callable[[Callable[..., None]], Callable[[], None]]:
+    """Run a property on `EXAMPLES` random worlds, and on what `more` draws."""
+
+    def decorate(test: Callable[..., None]) -> Callable[[], None]:
+        chosen = settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            derandomize=SEED is None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        )
+        property_ = chosen(given(worlds(), *more)(test))
+        return seed(int(SEED))(property_) if SEED is not None else property_
+
+    return decorate
+
+
+def check(world: World, invariant: Invariant) -> None:
+    """Look at what is decided in `world`, and in what becomes of it in the next few rounds."""
+    for number, one in enumerate(walk(world)):
+        assert not list(breaches(one.world, one.decision.steps, (invariant,)))
+        if number >= ROUNDS:
+            return
+
+
+# ---------------------------------------------------------------- single steps
+
+
+@of_worlds()
+def test_the_last_ready_instance_stays(world: World) -> None:
+    """No step removes or unweights a service's last ready instance while another choice exists.
+
+    With no ready group at all, weights stay and the edge answers 503.
+    """
+    check(world, invariants.LAST_READY)
+
+
+@of_worlds()
+def test_only_what_is_ready_is_raised(world: World) -> None:
+    """No step raises the weight of a group with no ready instance."""
+    check(world, invariants.RAISED)
+
+
+@of_worlds()
+def test_what_was_tested_is_not_launched_again(world: World) -> None:
+    """No step relaunches for promotion what was tested."""
+    check(world, invariants.TESTED)
+
+
+@of_worlds()
+def test_weights_sum_to_1000(world: World) -> None:
+    """Weights of a service sum to 1000; one that nobody serves yet has none."""
+    check(world, invariants.SUMS)
+
+
+@of_worlds()
+def test_zero_weight_means_zero_requests(world: World) -> None:
+    """Zero weight means zero requests: only the groups of the phase's generations get traffic."""
+    check(world, invariants.ZERO)
+
+
+@of_worlds()
+def test_traffic_is_moved_and_drained_before_an_instance_is_stopped(world: World) -> None:
+    """Traffic moved away is confirmed by the edge, and drained, before an instance is stopped."""
+    check(world, invariants.DRAINED)
+
+
+@of_worlds()
+def test_nothing_is_restarted_in_place(world: World) -> None:
+    """No instance is modified or restarted in place: a dead one is replaced under a new ordinal."""
+    check(world, invariants.IN_PLACE)
+
+
+@of_worlds()
+def test_all_are_prepared_before_any_gets_traffic(world: World) -> None:
+    """Several services in one release move together: all prepared before any gets traffic."""
+    check(world, invariants.TOGETHER)
+
+
+@of_worlds()
+def test_a_stage_leaves_the_old_group_its_control(world: World) -> None:
+    """A judged stage leaves the old group at least `control`."""
+    check(world, invariants.CONTROL)
+
+
+@of_worlds()
+def test_a_rollout_moves_along_the_table(world: World) -> None:
+    """The machine of a rollout is one table. Nothing rolls a rollback back."""
+    check(world, invariants.MACHINE)
+
+
+# ---------------------------------------------------------------- the way back
+
+
+@of_worlds(st.integers(1, 4))
+def test_what_failed_is_not_the_way_back(world: World, serving: int) -> None:
+    """A generation that failed is never chosen as the way back: neither by hand nor automatically."""
+    back = way_back(world.generations, serving)
+    assert back == 0 or world.generations[back].outcome == "promoted"
+    assert back != serving
+    check(world, invariants.WAY_BACK)
+
+
+@of_worlds(st.integers(0, 60))
+def test_what_failed_is_not_begun_again(world: World, moment: int) -> None:
+    """An automatic rollback sets the wish back: what failed is not tried again unless somebody asks."""
+    failed: set[int] = set()
+    for number, one in enumerate(_walk_into_trouble(world, moment)):
+        for step in one.decision.steps:
+            assert not (isinstance(step, Begin) and step.new in failed), number
+            if isinstance(step, Enter) and step.phase == "rolling back" and one.world.rollout:
+                if one.world.wish == one.world.rollout.new:
+                    failed.add(one.world.rollout.new)
+
+
+@of_worlds(st.integers(0, 60))
+def test_one_fails_and_all_go_back(world: World, moment: int) -> None:
+    """One fails, all go back."""
+    going: Rollout | None = None
+    last = world
+    for one in _walk_into_trouble(world, moment):
+        last = one.world
+        if last.rollout is not None and last.rollout.phase == "rolling back":
+            going = last.rollout
+        elif going is not None:
+            break
+    assume(going is not None)
+    assert going is not None
+    left = {m.group for m in last.members(going.new).values()} - {m.group for m in last.members(going.old).values()}
+    assert last.serving == going.old
+    assert not {g for weights in last.edge.weights.values() for g, w in weights.items() if w and g in left}
+
+
+def _walk_into_trouble(world: World, moment: int) -> list[Round]:
+    """Walk to the first round of a rollout after `moment` rounds, then go on as if an operator aborted it."""
+    rounds = list(walk(world))
+    for one in rounds[min(moment, len(rounds) - 1) :]:
+        rollout = one.world.rollout
+        if rollout is not None and rollout.phase != "rolling back":
+            return list(walk(replace(one.world, rollout=replace(rollout, asked="abort"))))
+    return rounds
+
+
+# ---------------------------------------------------------------- going back while warm
+
+
+@of_worlds()
+def test_rolling_back_by_hand_to_a_warm_generation_is_only_shifts(world: World) -> None:
+    """While the warm groups are fully ready, rolling back emits only shifts."""
+    warm = _warm(world)
+    assert warm.rollout is not None
+    back = warm.rollout.old
+    wanted = wanted_weights(warm.members(back), warm.members(back), "done")
+    _only_shifts(replace(warm, wish=back, wish_kind="rollback"), wanted)
+
+
+@of_worlds()
+def test_rolling_back_automatically_to_a_warm_generation_is_only_shifts(world: World) -> None:
+    """While the warm groups are fully ready, rolling back emits only shifts, and the automatic one too."""
+    warm = _warm(world)
+    assert warm.rollout is not None
+    assume(warm.rollout.kind == "rollout")
+    wanted = wanted_weights(warm.members(warm.rollout.old), {}, "rolling back")
+    failing = {m.group: Sample(100, 100) for m in warm.members(warm.rollout.new).values()}
+    _only_shifts(replace(warm, recent=failing), wanted)
+
+
+def _warm(world: World) -> World:
+    """Walk until a generation is warm and nothing is left but to wait."""
+    for one in walk(replace(world, trouble="")):
+        rollout = one.world.rollout
+        if rollout is None or rollout.phase != "warm" or one.decision.steps or not rollout.old:
+            continue
+        old, new = one.world.members(rollout.old), one.world.members(rollout.new)
+        is_whole = all(one.world.reachable(m.group) >= m.size for m in old.values())
+        if old and is_whole and is_set(one.world, wanted_weights(old, new, "warm")):
+            return one.world
+    assume(condition=False)
+    raise AssertionError
+
+
+def _only_shifts(world: World, wanted: Mapping[str, Mapping[str, int]]) -> None:
+    for one in walk(world):
+        if is_set(one.world, wanted) and one.world is not world:
+            return
+        assert {type(s) for s in one.decision.steps} <= {Begin, Enter, Shift}, one.decision
+    raise AssertionError
+
+
+# ---------------------------------------------------------------- what was tested becomes the generation
+
+
+@of_worlds()
+def test_the_tested_instances_become_the_generation(world: World) -> None:
+    """What was tested is what serves: while a rollout is promoted no ready instance of its new groups is stopped."""
+    tested: set[str] = set()
+    for one in walk(world):
+        rollout = one.world.rollout
+        if rollout is None or rollout.phase == "rolling back":
+            tested = set()
+            continue
+        if rollout.phase == "preview":
+            groups = {m.group: m.size for m in fresh(one.world)}
+            kept = [[a.name for a in one.world.by_group.get(g, ()) if one.world.is_ready(a.name)] for g in groups]
+            tested = {n for g in kept if len(g) <= min(groups.values(), default=0) for n in g}
+            tested -= {a.name for a in one.world.allotments if a.draining}
+        assert not tested & {s.name for s in one.decision.steps if isinstance(s, Drain | Stop)}
+
+
+@of_worlds()
+def test_no_ordinal_is_used_twice(world: World) -> None:
+    """A dead instance is replaced under a new ordinal: no name is ever allotted or launched twice."""
+    allotted = {(a.group, a.ordinal) for a in world.allotments}
+    launched = set(world.seen)
+    for one in walk(world):
+        for step in one.decision.steps:
+            if isinstance(step, Allot):
+                assert (step.group, step.ordinal) not in allotted
+                allotted.add((step.group, step.ordinal))
+            if isinstance(step, Launch):
+                assert step.name not in launched
+                launched.add(step.name)
+
+
+# ---------------------------------------------------------------- the fixed point
+
+
+@of_worlds()
+def test_a_fixed_point_is_reached_and_nothing_is_orphaned(world: World) -> None:
+    """From any world, with a cooperative engine, a fixed point is reached in bounded rounds; no instance is orphaned."""
+    end = fixed_point(world)
+    groups = {m.group for n in needed(end) for m in end.members(n).values()}
+    assert not [a.name for a in end.allotments if a.group not in groups]
+    assert not end.strays
+    assert end.rollout is None
+    assert end.wish == end.serving or end.wish not in end.generations
+    for service, member in end.members(end.serving).items():
+        assert end.weight(service, member.group) == FULL
+        assert end.reachable(member.group) == member.size
+
+
+@of_worlds()
+def test_decide_is_deterministic_and_total(world: World) -> None:
+    """Same world, same decision; and there is one in every world."""
+    backwards = replace(
+        world,
+        allotments=world.allotments[::-1],
+        seen=dict(reversed(world.seen.items())),
+        groups=dict(reversed(world.groups.items())),
+        generations=dict(reversed(world.generations.items())),
+    )
+    decision = decide(world)
+    assert decision == decide(world) == decide(backwards)
+    assert decision.reason
+    assert decision.wait_until is None or (not decision.steps and decision.wait_until > world.now)
+
+
+@of_worlds()
+def test_a_preview_is_what_a_run_does(world: World) -> None:
+    """A preview and a run can't drift apart."""
+    world = replace(world, is_testing=False, recent={})
+    run = run_kindly(world)
+    assert [s.describe() for s in run.steps] == [s.describe() for s in preview(world, until_warm=False)]
+    assert not run.violations
+
+
+@of_worlds(st.integers(1, 200))
+def test_a_keeper_killed_at_any_effect_changes_nothing_in_the_end(world: World, moment: int) -> None:
+    """SIGKILL of the keeper before or after any effect, then start again: the same end."""
+    world = replace(world, is_testing=False, recent={}, trouble="")
+    whole = run_kindly(world)
+    killed = run_kindly(world, lambda boundary: boundary == 1 + moment % max(1, 2 * whole.effects))
+    assert killed.crashes == min(1, whole.effects)
+    assert not killed.violations
+    assert _end(killed.world) == _end(whole.world)
+
+
+@of_worlds()
+def test_effects_that_happen_twice_change_nothing_in_the_end(world: World) -> None:
+    """Every effect is named and idempotent: a step in doubt is simply decided again."""
+    world = replace(world, is_testing=False, recent={}, trouble="")
+    doubled = run_kindly(world, is_doubled=True)
+    assert not doubled.violations
+    assert _end(doubled.world) == _end(run_kindly(world).world)
+
+
+def _end(world: World | None) -> object:
+    assert world is not None
+    outcomes = {n: (g.outcome, g.is_retired) for n, g in world.generations.items()}
+    running = {g: sorted(a.name for a in ones) for g, ones in world.by_group.items()}
+    return world.serving, world.wish, outcomes, running, world.edge.weights, sorted(world.groups)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, database=None, derandomize=True)
+@given(histories(), st.data())
+def test_the_way_back_is_the_last_that_served_before(history: dict[int, Generation], data: st.DataObject) -> None:
+    outcomes = st.sampled_from(("", "promoted", "rolled back"))
+    known = {n: replace(g, outcome=data.draw(outcomes)) for n, g in history.items()}
+    serving = data.draw(st.sampled_from(tuple(known)))
+    back = way_back(known, serving)
+    number, chain = known[serving].previous, []
+    while number in known:
+        chain.append(number)
+        number = known[number].previous
+    served = [n for n in chain if known[n].outcome == "promoted"]
+    assert back == (served[0] if served else 0)

@@ -1,0 +1,228 @@
+"""The spec: what the reference says, what complaints say, and that nothing else ever comes out."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from anew import model
+from anew.core.spec.parse import parse
+from anew.core.spec.schema import schema
+from anew.core.spec.tree import plain, read
+from anew.errors import AnewError, SpecError, Unsupported
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference-spec.yaml"
+CASES = sorted((Path(__file__).parent / "spec" / "cases").glob("*.yaml"))
+SMALL = """
+project: shop
+os: {base: {debian: bookworm}}
+services:
+  web: {os: base, command: [/srv/web], http: {}%s}
+%s
+"""
+
+
+def small(more: str = "", end: str = "") -> model.Spec:
+    return parse(SMALL % (more and f", {more}", end))
+
+
+def web(more: str = "") -> model.Service:
+    (service,) = small(more).services
+    return service
+
+
+def failure(text: str) -> AnewError:
+    with pytest.raises((SpecError, Unsupported)) as caught:
+        parse(text)
+    return caught.value
+
+
+def as_text(error: AnewError) -> str:
+    complaints = error.complaints or (error,)
+    lines = [f"{one.where}\n  {one.what}\n  {one.hint}" for one in complaints]
+    return f"{type(error).__name__}: {error.what}\n\n" + "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+def test_what_is_wrong_is_said_all_at_once_and_with_a_hint(case: Path) -> None:
+    said = as_text(failure(case.read_text()))
+    golden = case.with_suffix(".txt")
+    if os.environ.get("ANEW_REWRITE_GOLDEN") == "1":
+        golden.write_text(said)
+    assert said == golden.read_text()
+
+
+def test_the_reference_is_a_spec() -> None:
+    spec = parse(REFERENCE.read_text())
+    assert spec.project == "shop"
+    assert spec.heads == (
+        model.DebianHead("base", "bookworm", ("python3", "ca-certificates")),
+        model.TarHead("plain", "rootfs.tar"),
+        model.HostHead("machine"),
+    )
+    found, api = spec.services
+    assert found.copy == (model.Copy("app/", "/srv/app/"), model.Copy("VERSION", "/srv/VERSION"))
+    assert found.build[1] == model.BuildStep("python3 /srv/app/fetch.py", network=True)
+    assert found.http == model.Http("/healthz")
+    assert (found.hosts, found.is_exposed) == (("shop.example.com", "www.shop.example.com"), True)
+    assert dict(found.flags)["VERBOSE"] == "true"
+    assert found.tests[1] == model.Test(run=("python3", "-m", "unittest", "discover", "/srv/app"), eventually=60.0)
+    assert found.tests[2] == model.Test(get="/healthz", at="preview")
+    assert (api.is_exposed, api.size, api.http) == (False, 1, model.Http("/"))
+    local, production = spec.environments
+    assert local == model.Environment("local")
+    assert production.overrides == (model.Override("web", 4, (("GREETING", "welcome"),)),)
+    assert (production.host, production.port, production.keep) == ("0.0.0.0", 80, 10)
+
+
+def test_the_rollout_of_the_reference_is_the_default() -> None:
+    spec = parse(REFERENCE.read_text())
+    assert spec.services[0].policy == model.Policy() == spec.services[1].policy
+
+
+def test_without_environments_there_is_local() -> None:
+    assert small().environments == (model.Environment("local"),)
+
+
+def test_the_words_of_older_yaml_are_texts() -> None:
+    assert web("flags: {A: no, B: on, C: 12:30, D: 2020-01-01, E: 1_000}").flags == (
+        ("A", "no"),
+        ("B", "on"),
+        ("C", "12:30"),
+        ("D", "2020-01-01"),
+        ("E", "1_000"),
+    )
+    assert plain("0o17") == 15
+    assert plain("9" * 5000) == float("inf")
+
+
+def test_flags_become_texts_and_are_sorted() -> None:
+    assert web("flags: {Z: 1, A: true, M: False, K: 0.5, T: ''}").flags == (
+        ("A", "true"),
+        ("K", "0.5"),
+        ("M", "false"),
+        ("T", ""),
+        ("Z", "1"),
+    )
+
+
+def test_stages_are_per_mille_and_all_traffic_is_not_one_of_them() -> None:
+    assert web("rollout: {stages: [0.5%, 1%, 98%, 100%]}").policy.stages == (5, 10, 980)
+    assert web("rollout: {stages: []}").policy.stages == ()
+
+
+def test_durations_are_seconds() -> None:
+    policy = web("rollout: {each: 500ms, warm: 1.5h, undecided: roll back, drain: 0s}").policy
+    assert (policy.each, policy.warm, policy.undecided, policy.drain) == (0.5, 5400.0, "roll back", 0.0)
+
+
+def test_anchors_and_merge_keys_work_and_own_keys_win() -> None:
+    spec = parse(
+        """
+project: shop
+os: {base: {debian: bookworm}}
+services:
+  web: &web {os: base, command: [a], http: {}, flags: &flags {A: 1, B: 2}}
+  api: {<<: *web, size: 3, flags: {<<: [*flags, {A: 9, C: 3}], B: 4}}
+"""
+    )
+    assert spec.services[1].size == 3
+    assert spec.services[1].flags == (("A", "1"), ("B", "4"), ("C", "3"))
+
+
+def test_a_complaint_about_what_was_merged_names_the_line_where_it_stands() -> None:
+    error = failure(
+        "project: shop\nos: {base: {debian: bookworm}}\nservices:\n"
+        "  web: &web\n    os: base\n    command: [a]\n    http: {}\n    size: many\n  api: {<<: *web}\n"
+    )
+    assert [one.where for one in error.complaints] == [
+        "anew.yaml:8 services.web.size",
+        "anew.yaml:8 services.api.size",
+    ]
+
+
+def test_aliases_that_unfold_without_end_are_refused() -> None:
+    bomb = "a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]\n"
+    bomb += "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+    assert "unfold to more than" in failure(bomb).what
+    merges = "a0: &a0 {x: 1}\n"
+    merges += "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 12))
+    assert "unfold to more than" in failure(merges).what
+
+
+def test_a_file_that_is_too_large_is_refused() -> None:
+    assert "characters" in failure("#" * 1_000_001).what
+
+
+def test_the_ipv6_loopback_is_an_address() -> None:
+    (local,) = small(end="environments: {local: {listen: '[::1]:8080'}}").environments
+    assert (local.host, local.port) == ("::1", 8080)
+
+
+def test_the_machines_root_is_for_local_only() -> None:
+    text = "project: shop\nos: {m: {host: true}}\nservices: {web: {os: m, command: [a], http: {}}}\n"
+    assert parse(text).heads == (model.HostHead("m"),)
+    assert "`production` is not `local`" in failure(f"{text}environments: {{production: {{}}}}").what
+
+
+def schema_keys(node: object, definitions: dict[str, object]) -> set[str]:
+    """Collect ``Shape.key`` of every property in the schema."""
+    return {f"{name}.{key}" for name, one in definitions.items() for key in one.get("properties", {})}  # type: ignore[attr-defined]
+
+
+def used_keys(value: object, node: dict[str, object], shape: str, root: dict[str, object]) -> set[str]:
+    """Walk a value along the schema; fail where the schema does not know it."""
+    if "$ref" in node:
+        shape = str(node["$ref"]).rsplit("/", 1)[-1]
+        node = root["$defs"][shape]  # type: ignore[index]
+    out: set[str] = set()
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            known = node.get("properties", {})
+            if key in known:  # type: ignore[operator]
+                out |= {f"{shape}.{key}"} | used_keys(inner, known[key], shape, root)  # type: ignore[index]
+            else:
+                rest = node.get("additionalProperties")
+                assert rest, f"{shape} has no {key}"
+                out |= used_keys(inner, rest, shape, root) if isinstance(rest, dict) else set()
+    elif isinstance(value, list):
+        for inner in value:
+            out |= used_keys(inner, node["items"], shape, root)  # type: ignore[arg-type]
+    return out
+
+
+def test_the_reference_shows_every_key_of_the_schema_and_no_other() -> None:
+    made = schema()
+    definitions = dict(made["$defs"]) | {"project": made}
+    used = used_keys(read(REFERENCE.read_text(), "x").value, made, "project", made)
+    assert used == schema_keys(made, definitions)
+
+
+def test_every_key_of_the_schema_is_described_and_none_may_be_null() -> None:
+    made = schema()
+    for shape in [made, *made["$defs"].values()]:
+        assert shape["additionalProperties"] is False
+        for key, one in shape["properties"].items():
+            assert one.get("description"), key
+            assert "null" not in str(one), key
+
+
+@pytest.mark.parametrize("name", ["tree", "fields", "complaints", "shapes", "references", "parse", "schema"])
+def test_the_examples_in_docstrings_are_true(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"anew.core.spec.{name}")).failed == 0
+
+
+def test_the_command_line_does_not_import_the_spec_nor_what_it_needs() -> None:
+    code = (
+        "import sys, anew.faces.cli; print([m for m in sys.modules if m.split('.')[0] in {'pydantic', 'ruamel', 'rich'}"
+    )
+    code += " or m.startswith('anew.core.spec')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,92 @@
+"""The embedded engine conforms: on the machine's own root and on layers, as root and as an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from embedded_world import World, image_of, make_layers, require, world
+
+from anew.model import Image
+from anew.testing.conformance import CHECKS
+from anew.testing.conformance_bench import Bench
+
+ROOT = Path(__file__).parents[2]
+ORDINARY = 1001  # a uid that need not have an account
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[World]:
+    with world() as made:
+        require(made.home)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def layered(here: World) -> Image:
+    return make_layers(here)
+
+
+@pytest.fixture(params=["host", "layers"])
+def bench(request: pytest.FixtureRequest, here: World, layered: Image) -> Iterator[Bench]:
+    image = image_of(is_host=True) if request.param == "host" else layered
+    made = here.bench(image, f"c{uuid.uuid4().hex[:8]}")
+    yield made
+    made.clear()
+    assert made.processes(made.mark) == ()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_embedded_engine_conforms(check: Callable[[Bench], None], bench: Bench) -> None:
+    check(bench)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
+def test_the_embedded_engine_conforms_as_an_ordinary_user() -> None:
+    site = Path(pytest.__file__).parents[1]
+    done = subprocess.run(
+        [_interpreter(), "-m", "pytest", "-x", "-p", "no:cacheprovider", __file__],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "HOME": "/nonexistent",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": f"{ROOT}/src:{site}",
+        },
+        user=ORDINARY,
+        group=ORDINARY,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert f"{2 * len(CHECKS)} passed" in done.stdout
+
+
+def _interpreter() -> str:
+    """Return a Python that an ordinary user may run: root's own may lie in root's home."""
+    for one in (sys.executable, "/usr/bin/python3"):
+        try:
+            version = subprocess.run(
+                [one, "-c", "import sys; print(sys.version_info[:2] == tuple(map(int, sys.argv[1:])))"]
+                + [str(part) for part in sys.version_info[:2]],
+                user=ORDINARY,
+                group=ORDINARY,
+                extra_groups=[],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except PermissionError:
+            continue
+        if version.stdout == "True\n":
+            return one
+    if os.environ.get("ANEW_REQUIRE_ALL"):
+        pytest.fail("no Python of this version that an ordinary user may run")
+    pytest.skip("no Python of this version that an ordinary user may run")

