@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def _demo(arguments: Sequence[str]) -> int:
-    from anew.faces.demo import run
+    from anew.faces.demo.command import run
 
     return run(open_anew, arguments)
 
@@ -76,8 +76,10 @@ def _prepare(folder: Path) -> None:
 
 
 def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
+    import secrets
+
     from anew.build.builder import Builder
-    from anew.build.gate import check, http_failure
+    from anew.build.gate import Trial, check, http_failure
     from anew.build.store import ImageStore
     from anew.edge.runtime import HaproxyEdge
     from anew.engines.embedded.compute import Embedded
@@ -87,11 +89,13 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
 
     store = ImageStore(folder / "images")
     return Parts(
-        compute=lambda scope: Embedded(folder, store.tree, journal.owner),
+        compute=lambda _scope: Embedded(folder, store.tree, journal.owner),
         edge=lambda scope: HaproxyEdge(folder / "edges" / _place(scope), _sockets(folder, scope)),
         images=store,
         making=lambda project: Builder(folder, store, project),
-        try_image=check,
+        try_image=lambda compute, scope, part, port, say: check(
+            compute, Trial(scope, part.service, part.image, secrets.token_hex(4), port), say
+        ),
         http_failure=lambda test, port, host: http_failure(test, "127.0.0.1", port, host),
         is_free=is_free,
         doctor=lambda: checks(folder),
@@ -132,7 +136,7 @@ def _read(root: Path) -> str:
 
 
 def _parse(root: Path) -> Spec:
-    from anew.core.spec import parse
+    from anew.core.spec.parse import parse
 
     return parse(_read(root), SPEC)
 

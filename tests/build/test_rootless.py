@@ -14,7 +14,7 @@ import pytest
 from building import Project, need, need_program, need_root, quiet, shell_head
 
 import anew
-from anew.model import TarHead
+from anew.model import Copy, DebianHead, TarHead
 
 USER = 64123
 SITE = Path(pytest.__file__).parents[1]
@@ -73,7 +73,7 @@ def _user_can(argv: list[str]) -> bool:
     )
 
 
-def build(folder: Path, *steps: str, has_subordinates: bool) -> list[str]:
+def build(folder: Path, *steps: str, has_subordinates: bool, program: str = BUILD) -> list[str]:
     """Build as an ordinary user; the files that give it subordinate ids are seen by that process alone."""
     etc = folder / "etc"
     etc.mkdir(exist_ok=True)
@@ -87,7 +87,7 @@ def build(folder: Path, *steps: str, has_subordinates: bool) -> list[str]:
     exec setpriv --reuid {USER} --regid {USER} --clear-groups env -i PATH="$PATH" PYTHONDONTWRITEBYTECODE=1 \
         PYTHONPATH={Path(anew.__file__).parents[1]}:{SITE} {_python()} -c "$program" {folder} "$@"
     """
-    argv = ["unshare", "--mount", "sh", "-c", script, BUILD, *steps]
+    argv = ["unshare", "--mount", "sh", "-c", script, program, *steps]
     told = subprocess.run(argv, check=False, capture_output=True, text=True, cwd=folder)
     assert told.returncode == 0, told.stderr
     return told.stdout.splitlines()
@@ -97,8 +97,6 @@ def roots_digest(folder: Path, *steps: str) -> str:
     project = Project(folder / "root", TarHead("base", "head.tar"))
     for name in ("head.tar", "f"):
         shutil.copy(folder / "project" / name, project.root / name)
-    from anew.model import Copy  # noqa: PLC0415
-
     service = project.service(*steps, copy=(Copy("f", "/srv/"),))
     return project.builder.build(project.spec, service, quiet)[0].digest
 
@@ -130,3 +128,16 @@ def test_without_subordinate_ids_steps_are_unsupported(folder: Path) -> None:
     last = build(folder, "echo x", has_subordinates=False)[-1]
     assert last.startswith("error|unsupported|builder has no subordinate ids in /etc/subuid")
     assert "usermod --add-subuids" in last
+
+
+def test_a_debian_head_of_an_ordinary_user_is_the_one_of_root(folder: Path) -> None:
+    need_program("mmdebstrap")
+    need_program("newuidmap")
+    program = BUILD.replace('TarHead("base", "head.tar")', 'DebianHead("base", "bookworm")')
+    assert program != BUILD
+    step = "chown daemon:mail /srv/f; chmod g+w /var/mail; id -u > /srv/id"
+    lines = build(folder, step, has_subordinates=True, program=program)
+    project = Project(folder / "root", DebianHead("base", "bookworm"))
+    shutil.copy(folder / "project" / "f", project.root / "f")
+    service = project.service(step, copy=(Copy("f", "/srv/"),))
+    assert lines[-1] == f"image {project.builder.build(project.spec, service, quiet)[0].digest}"

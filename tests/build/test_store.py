@@ -44,7 +44,10 @@ def test_the_store_is_an_oci_image_layout(tmp_path: Path) -> None:
 def test_another_program_reads_the_layout(tmp_path: Path) -> None:
     need_program("skopeo")
     made = image(ImageStore(tmp_path / "store"), b"one")
-    subprocess.run(["skopeo", "copy", "-q", f"oci:{tmp_path}/store:shop-web-1", f"oci:{tmp_path}/copy:x"], check=True)
+    subprocess.run(
+        ["skopeo", "copy", "-q", "--preserve-digests", f"oci:{tmp_path}/store:shop-web-1", f"oci:{tmp_path}/copy:x"],
+        check=True,
+    )
     (entry,) = json.loads((tmp_path / "copy" / "index.json").read_text())["manifests"]
     assert entry["digest"] == made.digest
 

@@ -14,7 +14,7 @@ _VOLATILE = (
     r"var/log/apt/.+",
     r"var/cache/ldconfig/aux-cache",  # holds inode numbers
     r"var/cache/apt/[^/]+\.bin",
-    r"var/cache/apt/archives/.+",
+    r"var/cache/apt/archives/.+",  # with its folders: their owner depends on how the head was made
     r"var/lib/apt/lists/.+",
     r"var/cache/debconf/[^/]+-old",
     r"var/lib/dpkg/[^/]+-old",
@@ -43,6 +43,6 @@ def clean(entries: tuple[Entry, ...], *, is_head: bool) -> tuple[Entry, ...]:
     for entry in entries:
         if entry.path == _EMPTY and entry.kind == "file":
             kept.append(Entry(path=_EMPTY, kind="file", mode=0o644, content=b""))
-        elif entry.kind == "dir" or not pattern.fullmatch(entry.path):
+        elif not pattern.fullmatch(entry.path):
             kept.append(entry)
     return tuple(kept)

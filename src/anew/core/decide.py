@@ -10,7 +10,7 @@ Rules
 from __future__ import annotations
 
 from anew.core import machine, placement, retention, traffic
-from anew.core.progress import Happening, is_prepared, look
+from anew.core.progress import Happening, is_at_hand, look
 from anew.core.steps import Begin, Decision, Declare, Enter, Forget, Keep, Shift, Step, Sweep, Test
 from anew.core.world import World
 from anew.model import Declaration, Policy, Rollout
@@ -36,7 +36,7 @@ def _begin(world: World) -> tuple[Step, ...]:
         return ()
     kind = "rollback" if world.wish_kind == "rollback" else "rollout"
     reason = f"g{world.wish} is wanted" + (f", g{world.serving} serves" if world.serving else "")
-    if kind == "rollback" and is_prepared(world, world.wish):
+    if kind == "rollback" and is_at_hand(world, world.wish):
         wanted = traffic.wanted_weights(world.members(world.serving), world.members(world.wish), "full")
         begin = Begin("rollback", world.serving, world.wish, f"{reason}, and g{world.wish} is warm", "full")
         return (begin, Shift(traffic.guarded(world, wanted)))

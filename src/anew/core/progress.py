@@ -42,7 +42,7 @@ def look(world: World, rollout: Rollout) -> Happening:
         case _:
             wanted = traffic.wanted_weights(view.old, view.new, rollout.phase)
             if traffic.is_set(world, wanted):
-                return Happening("back", f"no traffic is left on g{rollout.new}: {rollout.reason}")
+                return Happening("back", rollout.reason)
             return Happening(None, f"going back: {rollout.reason}", world.now)
 
 
@@ -64,21 +64,17 @@ class _View:
         return tuple(m for _, m in sorted(self.new.items()) if m.group not in have)
 
 
-def is_prepared(world: World, number: int) -> bool:
-    """Say whether all groups of a generation are at full size, ready, and known to the edge."""
-    members = world.members(number).values()
-    return all(world.ready(m.group) >= m.size for m in members) and not _untold(world, number)
+def is_at_hand(world: World, number: int) -> bool:
+    """Say whether all groups of a generation are at full size, ready, and known to the edge: traffic can go there."""
+    groups = {m.group: m.size for m in world.members(number).values()}
+    is_told = all(world.reachable(group) == world.ready(group) for group in groups)
+    return world.edge.is_up and is_told and all(world.ready(group) >= size for group, size in groups.items())
 
 
-def _untold(world: World, number: int) -> bool:
+def _is_routed(world: World, number: int) -> bool:
     declared = world.edge.declaration
-    if not world.edge.is_up or declared is None:
-        return True
-    told = {name for name, is_draining in world.told.items() if not is_draining}
-    groups = {m.group for m in world.members(number).values()}
     hosts = {h for m in world.members(number).values() for h in m.hosts}
-    ready = {a.name for g in groups for a in world.by_group.get(g, ()) if not a.draining and world.is_ready(a.name)}
-    return not ready <= told or not hosts <= {r.host for r in declared.routes}
+    return declared is not None and hosts <= {r.host for r in declared.routes}
 
 
 def _prepare(view: _View) -> Happening:
@@ -86,7 +82,7 @@ def _prepare(view: _View) -> Happening:
     gone = next(_against(view), None)
     if gone is not None:
         return gone
-    if is_prepared(world, rollout.new):
+    if is_at_hand(world, rollout.new) and _is_routed(world, rollout.new):
         event: Event = "unjudged" if rollout.kind == "rollback" else "ready"
         return Happening(event, f"all instances of g{rollout.new} are ready")
     waiting = [m for m in view.new.values() if world.ready(m.group) < m.size]
@@ -172,7 +168,7 @@ def _full(view: _View) -> Happening:
     if gone is not None:
         return gone
     wanted = traffic.wanted_weights(view.old, view.new, "full")
-    if traffic.is_set(view.world, wanted):
+    if traffic.is_set(view.world, wanted) and _is_routed(view.world, view.rollout.new):
         return Happening("confirmed", f"g{view.rollout.new} has all the traffic")
     return Happening(None, f"g{view.rollout.new} takes all the traffic", view.world.now)
 

@@ -124,7 +124,11 @@ class App:
     # ------------------------------------------------------------ looking
 
     def status(self, environment: str) -> Status:
-        """Return what there is now."""
+        """Return what there is now; of an environment that was never used, that nothing is there."""
+        project = self._project()
+        if self._journal.environment(project, environment) is None:
+            _environment(self._workshop.spec(), environment)
+            return Status(project, environment, "", "", "", "nothing was ever brought up", 0, "")
         scope, _ = self._existing(environment)
         keeper = self._lock(scope).holder()
         world = self._observer(scope).world()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +11,11 @@ from pathlib import Path
 from anew.core import digest, preview
 from anew.core.world import GroupState, World
 from anew.errors import GateClosed, NotFound
-from anew.model import Generation, Group, Identity, Image, Order, Part, Release, Scope, Service, Spec
+from anew.model import Generation, Group, Identity, Image, Part, Release, Scope, Service, Spec
 from anew.ports import Say
 from anew.shell.journal import Journal
 from anew.shell.observe import Observer
-from anew.shell.parts import Making, Parts, Trial
+from anew.shell.parts import Making, Parts
 from anew.shell.sealing import Sealed, seal
 from anew.views import Built, Plan, Tested
 
@@ -79,34 +78,26 @@ class Workshop:
         if known is not None and known.is_passed:
             say(f"{service.name}: the verdict of {_ago(known.at)} on this very image stands")
             return replace(known, is_reused=True)
-        results = self._try(scope, part, tests, say)
+        results = self._try(scope, part, say)
         verdict = Tested(
             service.name, part.image.digest, all(not why for _, why in results), False, results, time.time()
         )
         self.journal.releases.save_verdict(key, verdict)
         return verdict
 
-    def _try(self, scope: Scope, part: Part, tests: Sequence[object], say: Say) -> tuple[tuple[str, str], ...]:
-        service = part.service
+    def _try(self, scope: Scope, part: Part, say: Say) -> tuple[tuple[str, str], ...]:
         self.parts.images.admit(part.image)
-        port = self.journal.ports.lend(self.parts.is_free)
+        lent: list[int] = []
+
+        def port() -> int:
+            lent.append(self.journal.ports.lend(self.parts.is_free))
+            return lent[-1]
+
         try:
-            name = f"{scope.project}-{GATE}-{service.name}-{os.getpid()}-{port}"
-            order = Order(
-                name,
-                f"{service.name}-{GATE}",
-                scope,
-                part.image,
-                service.command,
-                (*service.flags, ("PORT", str(port))),
-                service.writable,
-                port,
-            )
-            health = service.http.health if service.http else ""
-            trial = Trial(order, health, tuple(tests), service.policy.ready)  # type: ignore[arg-type]
-            return self.parts.try_image(self.parts.compute(scope), trial, say)
+            return self.parts.try_image(self.parts.compute(scope), scope, part, port, say)
         finally:
-            self.journal.ports.give_back(port)
+            for one in lent:
+                self.journal.ports.give_back(one)
 
     def plan(self, spec: Spec, scope: Scope, observer: Observer) -> Plan:
         """Say what `up` would do. Images that are not built yet are taken as ones that will pass."""
@@ -114,7 +105,7 @@ class Workshop:
         making = self.parts.making(self.root)
         parts, builds = [], []
         for service in spec.services:
-            image = making.known(spec, service)
+            image = making.recognised(spec, service)
             if image is None:
                 builds.append(f"build the image of {service.name}")
                 image = _unbuilt(making, spec, service)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from anew.core.steps import Step
-from anew.model import Digest, Image, Order, Scope, Service, Spec, Test
+from anew.model import Digest, Image, Part, Scope, Service, Spec, Test
 from anew.ports import Compute, Edge, Images, Say
 from anew.views import Built, Check
 
@@ -24,19 +24,19 @@ class Making(Protocol):
         """Return the image of a service, made or recognised."""
         ...
 
-    def known(self, spec: Spec, service: Service) -> Image | None:
+    def recognised(self, spec: Spec, service: Service) -> Image | None:
         """Return the image if it can be recognised without making anything."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """What is tested: an order for an instance, how it says that it is ready, and the tests."""
+class TryImage(Protocol):
+    """The image gate."""
 
-    order: Order
-    health: str  # "" if it speaks no HTTP
-    tests: tuple[Test, ...]
-    ready: float  # seconds within which it must become ready
+    def __call__(
+        self, compute: Compute, scope: Scope, part: Part, port: Callable[[], int], say: Say
+    ) -> tuple[tuple[str, str], ...]:
+        """Run the tests of a service in a fresh instance of its image; return (test, "" or why it failed)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Parts:
     edge: Callable[[Scope], Edge]
     images: Images
     making: Callable[[Path], Making]  # project root → how its images are made
-    try_image: Callable[[Compute, Trial, Say], tuple[tuple[str, str], ...]]  # test → "" or why it failed
+    try_image: TryImage
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now
     doctor: Callable[[], tuple[Check, ...]]

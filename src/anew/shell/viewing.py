@@ -19,7 +19,8 @@ from anew.views import GroupView, ReleaseView, RolloutView, ServiceView, Status
 def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Status:
     """Make the view of an environment from one reading of it."""
     serving = world.generations.get(world.serving)
-    rollout = world.rollout or last
+    is_pending = world.rollout is None and world.wish != world.serving
+    rollout = None if is_pending else world.rollout or last  # what is wanted has no rollout yet: the last is another's
     warm = [g.name for n, g in sorted(world.generations.items()) if n != world.serving and g.warm_until > world.now]
     return Status(
         world.scope.project,

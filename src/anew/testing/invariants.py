@@ -26,6 +26,7 @@ class Invariant:
     name: str
     sentence: str
     breach: Check
+    is_seen: bool = False  # it must hold in the world that was read, not only in the one that the steps before leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,10 @@ class Breach:
 def breaches(world: World, steps: Iterable[Step], invariants: Iterable[Invariant] | None = None) -> Iterator[Breach]:
     """Yield what `steps` break, each checked in the world that the steps before it leave."""
     checks = INVARIANTS if invariants is None else tuple(invariants)
+    read = world
     for step in steps:
         for one in checks:
-            says = one.breach(world, step)
+            says = one.breach(read if one.is_seen else world, step)
             if says:
                 yield Breach(one.name, step.describe(), says)
         world = assume(world, step)
@@ -268,33 +270,32 @@ def _leaves_the_machine(world: World, step: Step) -> str:
     return ""
 
 
-def _named(name: str, sentence: str, breach: Check) -> Invariant:
-    return Invariant(name, sentence, breach)
-
-
-LAST_READY = _named(
+LAST_READY = Invariant(
     "last ready",
     "no step removes or unweights a service's last ready instance while another choice exists",
     _takes_the_last_ready,
 )
-RAISED = _named("raised", "no step raises the weight of a group with no ready instance", _raises_what_is_not_ready)
-TESTED = _named("tested", "no step relaunches for promotion what was tested", _relaunches_what_was_tested)
-SUMS = _named("sums", "weights of a service sum to 1000, or it has none", _breaks_the_sum)
-ZERO = _named("zero", "zero weight means zero requests", _gives_traffic_to_what_has_none)
-DRAINED = _named(
+RAISED = Invariant("raised", "no step raises the weight of a group with no ready instance", _raises_what_is_not_ready)
+TESTED = Invariant("tested", "no step relaunches for promotion what was tested", _relaunches_what_was_tested)
+SUMS = Invariant("sums", "weights of a service sum to 1000, or it has none", _breaks_the_sum)
+ZERO = Invariant("zero", "zero weight means zero requests", _gives_traffic_to_what_has_none)
+DRAINED = Invariant(
     "drained",
     "traffic moved away is confirmed by the edge, and drained, before an instance is stopped",
     _stops_what_serves,
+    is_seen=True,
 )
-IN_PLACE = _named(
+IN_PLACE = Invariant(
     "in place",
     "no instance is modified or restarted in place: a dead one is replaced under a new ordinal",
     _uses_an_instance_twice,
 )
-WAY_BACK = _named("way back", "a generation that failed is never chosen as the way back", _goes_back_to_what_failed)
-TOGETHER = _named("together", "all are prepared before any gets traffic", _gives_traffic_before_all_are_prepared)
-CONTROL = _named("control", "a judged stage leaves the old group at least its control", _takes_the_control)
-MACHINE = _named("machine", "a rollout moves along the table, and nothing rolls a rollback back", _leaves_the_machine)
+WAY_BACK = Invariant("way back", "a generation that failed is never chosen as the way back", _goes_back_to_what_failed)
+TOGETHER = Invariant("together", "all are prepared before any gets traffic", _gives_traffic_before_all_are_prepared)
+CONTROL = Invariant("control", "a judged stage leaves the old group at least its control", _takes_the_control)
+MACHINE = Invariant(
+    "machine", "a rollout moves along the table, and nothing rolls a rollback back", _leaves_the_machine
+)
 
 INVARIANTS: tuple[Invariant, ...] = (
     LAST_READY,

@@ -329,8 +329,7 @@ class Platform:
         )
         groups = {a.name: a.group for a in world.allotments}
         processes = {
-            n: Process(groups[n], 0.0, s.is_alive, s.is_ready, s.since, ended=s.ended)
-            for n, s in world.seen.items()
+            n: Process(groups[n], 0.0, s.is_alive, s.is_ready, s.since, ended=s.ended) for n, s in world.seen.items()
         }
         for name in processes.keys() & world.edge.in_flight.keys():
             processes[name].in_flight = world.edge.in_flight[name]

@@ -6,7 +6,8 @@ Any phase, any intention, any reading of the edge, instances in any state, a clo
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import cache
+from typing import Literal, TypeVar
 
 from hypothesis import strategies as st
 
@@ -38,7 +39,9 @@ NOW = 1_000_000.0
 SCOPE = Scope("shop", "local", "owner")
 ENVIRONMENT = Environment("local", keep=3)
 PREVIEW_PORT = 9000
+Value = TypeVar("Value")
 Outcome = Literal["", "promoted", "rolled back"]
+OUTCOMES: tuple[Outcome, ...] = ("", "promoted", "rolled back")
 SERVICES = ("api", "web", "worker")
 OFFSETS = (-5000.0, -601.0, -100.0, -31.0, -10.0, -1.0, 0.0, 7.0, 900.0)  # the last two: the clock stepped back
 PREVIEW_TEST = Test(get="/ready", at="preview", eventually=5.0)
@@ -48,6 +51,7 @@ POLICIES = (
     Policy(stages=(500,), each=0.0, within=20.0, undecided="roll back", warm=60.0),
     Policy(stages=(1, 999), control=50, drain=0.0, ready=5.0),
     Policy(stages=(10, 1000), control=500, warm=10.0),
+    Policy(stages=(600, 990), each=0.0, control=100),
 )
 PHASES: tuple[Phase, ...] = ("prepare", "preview", "stage", "full", "warm", "rolling back")
 
@@ -73,38 +77,61 @@ class Draft:
     seen: dict[str, Seen] = field(default_factory=dict)
 
 
-def times() -> st.SearchStrategy[float]:
-    """Return moments around `NOW`, a few of them in the future."""
-    return st.sampled_from(OFFSETS).map(lambda offset: NOW + offset)
+COIN = st.booleans()
+TIMES = st.sampled_from([NOW + offset for offset in OFFSETS])
+DEATHS = st.lists(TIMES, max_size=4)
+ORDINALS = st.lists(st.integers(0, 5), max_size=4, unique=True)
+SEEN = st.sampled_from(
+    [
+        *(Seen(is_alive=True, is_ready=True, since=NOW + offset) for offset in OFFSETS for _ in range(2)),
+        *(Seen(is_alive=True, is_ready=False, since=NOW + offset) for offset in OFFSETS),
+        *(Seen(is_alive=False, is_ready=False, ended="signal 9 (SIGKILL)", since=NOW + offset) for offset in OFFSETS),
+        *[None] * len(OFFSETS),
+    ]
+)
+
+
+@cache
+def _any(*values: Value) -> st.SearchStrategy[Value]:
+    return st.sampled_from(values)
+
+
+@cache
+def _upto(least: int, most: int) -> st.SearchStrategy[int]:
+    return st.integers(least, most)
+
+
+def _is_one_in(draw: st.DrawFn, number: int) -> bool:
+    return draw(_upto(1, number)) == number
 
 
 @st.composite
 def histories(draw: st.DrawFn) -> dict[int, Generation]:
     """Return 1 to 4 generations of 1 to 3 services that share, change, add and remove groups."""
-    services = draw(st.sampled_from((("web",), ("api", "web"), SERVICES)))
+    services = draw(_any(("web",), ("api", "web"), SERVICES))
     out: dict[int, Generation] = {}
-    for number in range(1, draw(st.integers(1, 4)) + 1):
-        members = [m for s in services if (m := draw(_members(s, number, tuple(out.values())))) is not None]
+    for number in range(1, draw(_upto(1, 4)) + 1):
+        members = [m for s in services if (m := _draw_member(draw, s, number, tuple(out.values()))) is not None]
         if not members:
             members = [Member("web", names.group_name("web", number), 1, Policy())]
-        previous = draw(st.sampled_from((number - 1, 0, max(0, number - 2))))
+        previous = draw(_any(number - 1, 0, max(0, number - 2)))
         out[number] = Generation(number, f"r{number}", f"sha256:r{number}", tuple(members), previous, at=NOW - 100)
     return out
 
 
-@st.composite
-def _members(draw: st.DrawFn, service: str, number: int, before: tuple[Generation, ...]) -> Member | None:
+def _draw_member(draw: st.DrawFn, service: str, number: int, before: tuple[Generation, ...]) -> Member | None:
     known = sorted({m.group for g in before for m in g.members if m.service == service})
-    group = draw(st.sampled_from((names.group_name(service, number), *known[-1:], *known, "")))
+    new = names.group_name(service, number)
+    group = draw(_any(new, new, new, *known, ""))
     if not group:
         return None
-    tests = (PREVIEW_TEST,) if draw(st.integers(0, 3)) == 3 else ()
-    hosts = (f"{service}.test",) if draw(st.booleans()) else ()
-    return Member(service, group, draw(st.integers(1, 3)), draw(st.sampled_from(POLICIES)), tests, hosts)
+    tests = (PREVIEW_TEST,) if _is_one_in(draw, 4) else ()
+    hosts = (f"{service}.test",) if draw(COIN) else ()
+    return Member(service, group, draw(_upto(1, 3)), draw(_any(*POLICIES)), tests, hosts)
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def arbitrary(draw: st.DrawFn) -> World:
     """Return a world: any that a journal, an engine and an edge can come to hold, however unlikely."""
     draft = Draft(generations=draw(histories()))
     _draw_rollout(draw, draft)
@@ -112,8 +139,8 @@ def worlds(draw: st.DrawFn) -> World:
     _draw_instances(draw, draft)
     edge = _draw_edge(draw, draft)
     wish = draft.rollout.new if draft.rollout else draft.serving
-    if draw(st.integers(0, 2)) == 2:
-        wish = draw(st.sampled_from((0, *draft.generations)))
+    if _is_one_in(draw, 3):
+        wish = draw(_any(0, *draft.generations))
     world = World(
         now=draft.now,
         scope=SCOPE,
@@ -129,12 +156,12 @@ def worlds(draw: st.DrawFn) -> World:
         seen=draft.seen,
         edge=edge,
         samples=_draw_samples(draw, draft),
-        recent={g: draw(_samples()) for g in draft.groups if draw(st.integers(0, 2)) == 2},
-        is_testing=draw(st.booleans()),
-        strays=(f"{SCOPE.project}-{SCOPE.environment}-web-g1-99",) if draw(st.integers(0, 4)) == 4 else (),
-        trouble="launch: no space left" if draw(st.integers(0, 5)) == 5 else "",
+        recent={g: _draw_sample(draw) for g in draft.groups if _is_one_in(draw, 3)},
+        is_testing=draw(COIN),
+        strays=(f"{SCOPE.project}-{SCOPE.environment}-web-g1-99",) if _is_one_in(draw, 5) else (),
+        trouble="launch: no space left" if _is_one_in(draw, 6) else "",
     )
-    return _up_to_date(world) if edge.is_up and draw(st.booleans()) else world
+    return _up_to_date(world) if edge.is_up and draw(COIN) else world
 
 
 def _up_to_date(world: World) -> World:
@@ -143,29 +170,29 @@ def _up_to_date(world: World) -> World:
 
 def _draw_rollout(draw: st.DrawFn, draft: Draft) -> None:
     numbers = tuple(draft.generations)
-    draft.serving = draw(st.sampled_from((*numbers, 0)))
+    draft.serving = draw(_any(*numbers, 0))
     others = tuple(n for n in numbers if n != draft.serving)
-    if not others or draw(st.integers(0, 3)) == 0:
+    if not others or _is_one_in(draw, 4):
         return
-    phase = draw(st.sampled_from(PHASES))
-    old, new = draft.serving, draw(st.sampled_from(others))
-    if phase == "warm" or (phase == "rolling back" and old and draw(st.booleans())):
+    phase = draw(_any(*PHASES))
+    old, new = draft.serving, draw(_any(*others))
+    if phase == "warm" or (phase == "rolling back" and old and draw(COIN)):
         draft.serving = new
-    kind: Literal["rollout", "rollback"] = "rollback" if old and draw(st.integers(0, 3)) == 3 else "rollout"
+    kind: Literal["rollout", "rollback"] = "rollback" if old and _is_one_in(draw, 3) else "rollout"
     if kind == "rollback" and phase in {"preview", "stage"}:
         kind = "rollout"
-    begun = draw(times())
+    begun = draw(TIMES)
     draft.rollout = Rollout(
-        id=draw(st.integers(1, 9)),
+        id=draw(_upto(1, 9)),
         kind=kind,
         old=old,
         new=new,
         phase=phase,
-        since=draw(times()),
-        stage=draw(st.integers(0, 2)) if phase == "stage" else 0,
+        since=draw(TIMES),
+        stage=draw(_upto(0, 2)) if phase == "stage" else 0,
         asked=draw(st.sampled_from(("", "", "abort", "promote"))),
         reason="it was wanted",
-        version=draw(st.integers(0, 9)),
+        version=draw(_upto(0, 9)),
         tested=draw(st.sampled_from(("", "passed", "http GET /ready: 500"))),
         begun=begun,
     )
@@ -175,9 +202,9 @@ def _draw_outcomes(draw: st.DrawFn, draft: Draft) -> None:
     """Let the serving one have served, the failing one have failed, and the others be anything."""
     rollout = draft.rollout
     for number, generation in draft.generations.items():
-        outcome: Outcome = draw(st.sampled_from(("", "promoted", "rolled back")))
-        warm = draw(times()) if outcome and draw(st.booleans()) else 0.0
-        is_retired = draw(st.integers(0, 3)) == 3
+        outcome = draw(st.sampled_from(OUTCOMES))
+        warm = draw(TIMES) if outcome != "" and draw(COIN) else 0.0
+        is_retired = _is_one_in(draw, 4)
         if rollout is not None and number in {rollout.old, rollout.new}:
             is_retired = False
         if rollout is not None and rollout.phase == "rolling back" and number == rollout.new:
@@ -194,60 +221,45 @@ def _draw_instances(draw: st.DrawFn, draft: Draft) -> None:
     left = {m.group: m.service for g in draft.generations.values() for m in g.members if g.is_retired}
     allotments: list[Allotment] = []
     for name, service in sorted({**left, **kept}.items()):
-        ordinals = draw(st.lists(st.integers(0, 5), max_size=4, unique=True))
+        ordinals = draw(ORDINALS)
         if name not in kept and not ordinals:
             continue  # disposed of
         for ordinal in sorted(ordinals):
-            one, seen = draw(_instances(name, ordinal, 20_000 + len(allotments)))
+            one, seen = _draw_instance(draw, name, ordinal, 20_000 + len(allotments))
             allotments.append(one)
             if seen is not None:
                 draft.seen[one.name] = seen
-        first = max(ordinals, default=-1) + 1 + draw(st.integers(0, 2))
-        deaths = tuple(sorted(draw(st.lists(times(), max_size=4)))) if draw(st.integers(0, 2)) == 2 else ()
+        first = max(ordinals, default=-1) + 1 + draw(_upto(0, 2))
+        deaths = tuple(sorted(draw(DEATHS))) if _is_one_in(draw, 3) else ()
         draft.groups[name] = GroupState(group_of(service, name), first, deaths, "exit code 1" if deaths else "")
     draft.allotments = tuple(allotments)
 
 
-@st.composite
-def _instances(draw: st.DrawFn, group: str, ordinal: int, port: int) -> tuple[Allotment, Seen | None]:
-    draining = draw(times()) if draw(st.integers(0, 3)) == 3 else 0.0
+def _draw_instance(draw: st.DrawFn, group: str, ordinal: int, port: int) -> tuple[Allotment, Seen | None]:
+    draining = draw(TIMES) if _is_one_in(draw, 4) else 0.0
     one = Allotment(names.instance_name(SCOPE, group, ordinal), group, ordinal, port, draining)
-    since = draw(times())
-    seen = draw(
-        st.sampled_from(
-            (
-                Seen(is_alive=True, is_ready=True, since=since),
-                Seen(is_alive=True, is_ready=True, since=since),
-                Seen(is_alive=True, is_ready=False, since=since),
-                Seen(is_alive=False, is_ready=False, ended="signal 9 (SIGKILL)", since=since),
-                None,
-            )
-        )
-    )
-    return one, seen
+    return one, draw(SEEN)
 
 
 def _draw_edge(draw: st.DrawFn, draft: Draft) -> EdgeReading:
-    is_up = draw(st.integers(0, 4)) > 0
-    if not is_up and draw(st.booleans()):
+    is_up = not _is_one_in(draw, 5)
+    if not is_up and draw(COIN):
         return EdgeReading(is_up=False)
-    groups = tuple(draw(_edge_groups(name, draft)) for name in sorted(draft.groups) if draw(st.integers(0, 4)) > 0)
+    groups = tuple(_draw_edge_group(draw, name, draft) for name in sorted(draft.groups) if not _is_one_in(draw, 5))
     declaration = Declaration(ENVIRONMENT.host, ENVIRONMENT.port, PREVIEW_PORT, (), groups)
     weights: dict[str, dict[str, int]] = {}
     for service in sorted({g.service for g in groups}):
         own = [g.name for g in groups if g.service == service]
-        weights[service] = draw(_shares(own))
-    flying = {t.name: draw(st.integers(0, 2)) for g in groups for t in g.targets if draw(st.integers(0, 2)) == 2}
+        weights[service] = _draw_shares(draw, own)
+    launched = [t.name for g in groups for t in g.targets if t.name in draft.seen]
+    flying = {name: draw(_upto(0, 2)) for name in launched if _is_one_in(draw, 3)}
     return EdgeReading(is_up, declaration, weights, {}, flying)
 
 
-@st.composite
-def _edge_groups(draw: st.DrawFn, name: str, draft: Draft) -> EdgeGroup:
+def _draw_edge_group(draw: st.DrawFn, name: str, draft: Draft) -> EdgeGroup:
     own = tuple(a for a in draft.allotments if a.group == name)
     targets = tuple(
-        Target(a.name, a.port, is_draining=bool(a.draining) and draw(st.booleans()))
-        for a in own
-        if draw(st.integers(0, 3)) > 0
+        Target(a.name, a.port, is_draining=bool(a.draining) and draw(COIN)) for a in own if not _is_one_in(draw, 4)
     )
     group = draft.groups[name].group
     number = names.generation_number(name.rpartition("-")[2]) or 0
@@ -255,25 +267,23 @@ def _edge_groups(draw: st.DrawFn, name: str, draft: Draft) -> EdgeGroup:
     return EdgeGroup(name, group.service, group.seal.health, targets, host)
 
 
-@st.composite
-def _shares(draw: st.DrawFn, groups: list[str]) -> dict[str, int]:
-    if draw(st.integers(0, 5)) == 5:
+def _draw_shares(draw: st.DrawFn, groups: list[str]) -> dict[str, int]:
+    if _is_one_in(draw, 6):
         return {}
-    first = draw(st.sampled_from(groups))
+    first = draw(_any(*groups))
     others = [g for g in groups if g != first]
-    if not others or draw(st.integers(0, 2)) == 2:
+    if not others or _is_one_in(draw, 3):
         return {first: FULL}
-    share = draw(st.sampled_from((0, 1, 10, 500, 980, 999)))
-    return {first: FULL - share, draw(st.sampled_from(others)): share}
+    share = draw(_any(0, 1, 10, 500, 980, 999))
+    return {first: FULL - share, draw(_any(*others)): share}
 
 
-@st.composite
-def _samples(draw: st.DrawFn) -> Sample:
-    requests = draw(st.sampled_from((0, 1, 19, 20, 49, 50, 1000)))
-    part = draw(st.sampled_from((0.0, 0.01, 0.03, 0.5, 1.0)))
+def _draw_sample(draw: st.DrawFn) -> Sample:
+    requests = draw(_any(0, 1, 19, 20, 49, 50, 1000))
+    part = draw(_any(0.0, 0.01, 0.03, 0.5, 1.0))
     return Sample(requests, int(requests * part))
 
 
 def _draw_samples(draw: st.DrawFn, draft: Draft) -> dict[str, tuple[Sample, ...]]:
-    windows = draw(st.integers(0, 2))
-    return {g: tuple(draw(_samples()) for _ in range(windows)) for g in draft.groups if windows}
+    windows = draw(_upto(0, 2))
+    return {g: tuple(_draw_sample(draw) for _ in range(windows)) for g in draft.groups if windows}

@@ -1,0 +1,72 @@
+"""Whether an address can be listened on, and who holds it if not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from anew.errors import AnewError, Conflict, SpecError, Unsupported
+
+LISTENING = "0A"  # the state in /proc/net/tcp
+
+
+def require_free(host: str, port: int, hint: str, ours: Iterable[int] = ()) -> None:
+    """Return if this machine can listen on ``host:port``, or only the processes `ours` do.
+
+    Raises  Conflict that names who holds it; SpecError if it is no address of this machine; Unsupported if the port
+            is not for this user.
+    """
+    where = f"{host}:{port}"
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+    except (socket.gaierror, OverflowError) as cause:
+        raise SpecError(f"{where} is no address: {cause}", hint=hint) from cause
+    with socket.socket(family, kind) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(address)
+            one.listen(1)
+        except OSError as cause:
+            held = list(holders(port))
+            if cause.errno == errno.EADDRINUSE and held and {pid for pid, _ in held} <= set(ours):
+                return
+            raise _refusal(where, cause, held, hint) from cause
+
+
+def _refusal(where: str, cause: OSError, held: list[tuple[int, str]], hint: str) -> AnewError:
+    if cause.errno == errno.EADDRINUSE:
+        who = ", ".join(f"{name} (process {pid})" for pid, name in held) or "another program"
+        return Conflict(f"{where} is taken by {who}", where=where, hint=hint)
+    if cause.errno == errno.EACCES:
+        return Unsupported(f"an ordinary user may not listen on {where}", where=where, hint=hint)
+    return SpecError(f"this machine can't listen on {where}: {cause.strerror}", where=where, hint=hint)
+
+
+def holders(port: int) -> Iterator[tuple[int, str]]:
+    """Yield process id and name of each process that listens on a TCP port, as far as this user may see."""
+    sockets = set(_sockets(port))
+    for entry in Path("/proc").iterdir() if sockets else ():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            open_files = {str(one.readlink()) for one in (entry / "fd").iterdir()}
+            name = (entry / "comm").read_text().strip()
+        except OSError:
+            continue  # it is another user's, or it ended
+        if sockets & open_files:
+            yield int(entry.name), name
+
+
+def _sockets(port: int) -> Iterator[str]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if not os.path.exists(table):  # noqa: PTH110 - the machine may have no IPv6
+            continue
+        for line in Path(table).read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == LISTENING and int(words[1].rpartition(":")[2], 16) == port:
+                yield f"socket:[{words[9]}]"

@@ -1,0 +1,96 @@
+"""What is remembered of an edge while nobody runs: its declaration, its slots and its weights, in files.
+
+The weights are the map files themselves: whenever HAProxy starts or reloads, it reads what was last wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from anew.edge import buckets
+from anew.edge.buckets import Buckets
+from anew.edge.files import write, write_if_other
+from anew.edge.render import SWITCH, SWITCH_TEXT, map_name, services
+from anew.edge.slots import Slots
+from anew.errors import EngineError
+from anew.model import Declaration
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The declaration that served last, which slot each target had, and the digest of its structure."""
+
+    declaration: Declaration
+    slots: Mapping[str, Slots]
+    structure: str
+    format: int = FORMAT
+
+
+class Saved:
+    """The files of one edge, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.config = folder / "haproxy.cfg"
+        self.draft = folder / "haproxy.draft.cfg"
+        self._state = folder / "edge.json"
+
+    def state(self) -> State | None:
+        """Return what was saved; None if nothing was.
+
+        Raises  EngineError if it can't be read.
+        """
+        try:
+            return msgspec.json.decode(self._state.read_bytes(), type=State)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as cause:
+            raise EngineError(
+                "the edge's state can't be read",
+                where=str(self._state),
+                hint="remove the file: the edge is declared anew, and keeps its weights",
+            ) from cause
+
+    def keep(self, state: State) -> None:
+        """Save what serves now."""
+        write(self._state, msgspec.json.encode(state).decode(), is_durable=True)
+
+    def forget(self) -> None:
+        """Forget everything but HAProxy's log: the edge was stopped on purpose."""
+        for path in (self._state, self.config, self.draft, *self._folder.glob("*.map")):
+            path.unlink(missing_ok=True)
+
+    def buckets(self, service: str) -> Buckets:
+        """Return the buckets that were last wanted of a service."""
+        path = self._folder / map_name(service)
+        if not path.exists():
+            return buckets.EMPTY
+        return buckets.parsed(line.split() for line in path.read_text(encoding="utf-8").splitlines())
+
+    def keep_buckets(self, service: str, ones: Buckets) -> None:
+        """Save the buckets of a service, before any worker is told."""
+        write_if_other(self._folder / map_name(service), buckets.text(ones))
+
+    def add_maps(self, declaration: Declaration) -> None:
+        """Make the maps that a configuration names, where they are not there; HAProxy refuses it otherwise."""
+        write_if_other(self._folder / SWITCH, SWITCH_TEXT)
+        for service in services(declaration):
+            path = self._folder / map_name(service)
+            if not path.exists():
+                write(path, "", is_durable=True)
+
+    def drop_groups(self, declaration: Declaration) -> None:
+        """Take the buckets of groups that are no longer declared from them, and forget services that are gone."""
+        kept = {SWITCH, *(map_name(service) for service in services(declaration))}
+        for path in self._folder.glob("*.map"):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+        for service in services(declaration):
+            known = {group.name for group in declaration.groups if group.service == service}
+            self.keep_buckets(service, buckets.without(self.buckets(service), known))

@@ -1,0 +1,257 @@
+"""PUBLIC: what the conformance suite of `Edge` needs of an edge, and the clients and instances that it uses there."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from anew.errors import EngineError
+from anew.model import Declaration, EdgeGroup, EdgeReading, Route, Seconds, Target, Weights
+from anew.ports import Edge
+
+PATIENCE: Seconds = 15.0
+HOST = "127.0.0.1"
+_PORTS = iter(range(20_000 + time.time_ns() // 1000 % 8_000, 32_000))  # each is tried once
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: status, body as text, header names in lower case."""
+
+    status: int
+    text: str
+    headers: dict[str, str]
+
+
+class Caller:
+    """A client with one connection that it keeps alive; `reconnected` counts how often the other side closed it."""
+
+    def __init__(self, port: int, host: str) -> None:
+        self._host = host
+        self._connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
+        self.reconnected = 0
+
+    def get(self, path: str = "/") -> Answer:
+        """Send one GET. Raises OSError or HTTPException if no whole answer comes."""
+        if self._connection.sock is None:
+            self.reconnected += 1
+        self._connection.request("GET", path, headers={"Host": self._host})
+        answer = self._connection.getresponse()
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, answer.read().decode("latin-1"), headers)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._connection.close()
+
+
+class Load:
+    """Several callers that ask without pause, from threads, and write down every answer and every failure."""
+
+    def __init__(self, port: int, host: str, callers: int = 8) -> None:
+        self._place = port, host
+        self._is_over = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(callers)]
+        self.answers: Counter[tuple[int, str]] = Counter()  # (status, text)
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Self:
+        for one in self._threads:
+            one.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for one in self._threads:
+            one.join(PATIENCE)
+
+    def _run(self) -> None:
+        caller = Caller(*self._place)
+        with contextlib.closing(caller):
+            while not self._is_over.is_set():
+                try:
+                    answer = caller.get()
+                except (OSError, http.client.HTTPException) as error:
+                    with self._lock:
+                        self.failures.append(f"{type(error).__name__}: {error}")
+                    caller.close()
+                else:
+                    with self._lock:
+                        self.answers[answer.status, answer.text.strip()] += 1
+
+    def total(self) -> int:
+        """Return how many answers came so far."""
+        with self._lock:
+            return sum(self.answers.values())
+
+    def bad(self) -> list[str]:
+        """Return what went wrong, each kind once with how often: failures, and answers other than 200."""
+        with self._lock:
+            bad = Counter(self.failures)
+            bad.update({f"{status} {text}": n for (status, text), n in self.answers.items() if status != 200})
+            return [f"{what} ({often} times)" for what, often in bad.most_common()]
+
+    def wait(self, more: int) -> None:
+        """Return once `more` answers have come. Raises EngineError if they do not."""
+        wanted = self.total() + more
+        until(lambda: self.total() >= wanted, f"{more} more answers")
+
+
+@dataclass(slots=True)
+class Instance:
+    """One server of `anew.testing.backend`, in a process of its own."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def target(self) -> Target:
+        """How an edge knows it."""
+        return Target(self.name, self.port)
+
+    def ask(self, path: str) -> str:
+        """Ask it directly, around the edge."""
+        with contextlib.closing(Caller(self.port, self.name)) as caller:
+            return caller.get(path).text.strip()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.process.wait()
+
+
+@dataclass
+class Bench:
+    """One edge under examination; `edge` returns a fresh client of the edge of a scope."""
+
+    edge: Callable[[str], Edge]
+    kill: Callable[[str], None]  # ends all processes of a scope's edge as hard as possible
+    abandon: Callable[
+        [str, Declaration | Weights, Seconds], None
+    ]  # `declare` or `shift` by one who is killed after so long
+    scopes: set[str] = field(default_factory=set)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)  # scope → public and preview port
+    instances: dict[str, Instance] = field(default_factory=dict)
+    callers: list[Caller] = field(default_factory=list)
+
+    def client(self, scope: str = "a") -> Edge:
+        """Return a new client of an edge, as another process would have one."""
+        self.scopes.add(scope)
+        return self.edge(scope)
+
+    def instance(self, name: str) -> Instance:
+        """Return a server of that name, started if there is none."""
+        if name not in self.instances:
+            port = free_port()
+            command = [sys.executable, "-m", "anew.testing.backend", str(port), name]
+            self.instances[name] = Instance(name, port, subprocess.Popen(command, stdin=subprocess.DEVNULL))
+            until(lambda: is_listening(port), f"{name} listens")
+        return self.instances[name]
+
+    def group(self, name: str, *instances: str) -> EdgeGroup:
+        """Return the group `web-NAME` with these instances, which are started."""
+        targets = tuple(self.instance(one).target for one in instances)
+        return EdgeGroup(f"web-{name}", "web", "/health", targets, f"{name}.web.internal")
+
+    def declaration(self, *groups: EdgeGroup, scope: str = "a") -> Declaration:
+        """Return a declaration of `groups` for a scope, with a route from web.example."""
+        if scope not in self.places:
+            self.places[scope] = free_port(), free_port()
+        public, preview = self.places[scope]
+        return Declaration(HOST, public, preview, (Route("web.example", "web"),), groups)
+
+    def caller(self, host: str = "web.example", *, scope: str = "a", is_preview: bool = False) -> Caller:
+        """Return a client of the public or of the preview listener."""
+        self.callers.append(Caller(self.places[scope][is_preview], host))
+        return self.callers[-1]
+
+    def load(self, scope: str = "a") -> Load:
+        """Return load on the public listener, to be used with `with`."""
+        return Load(self.places[scope][0], "web.example")
+
+    def get(self, path: str = "/", host: str = "web.example", *, is_preview: bool = False) -> Answer:
+        """Ask once, on a connection of its own."""
+        with contextlib.closing(self.caller(host, is_preview=is_preview)) as caller:
+            return caller.get(path)
+
+    def reading(self, scope: str = "a") -> EdgeReading:
+        """Return what a new client reads."""
+        return self.client(scope).reading()
+
+    def renew(self) -> None:
+        """Stop all edges; instances stay for the next check, but those that ended are forgotten."""
+        for scope in self.scopes:
+            self.edge(scope).stop()
+        for caller in self.callers:
+            caller.close()
+        self.scopes.clear()
+        self.callers.clear()
+        self.places.clear()
+        self.instances = {name: one for name, one in self.instances.items() if one.process.poll() is None}
+
+    def end(self) -> None:
+        """End everything."""
+        self.renew()
+        for one in self.instances.values():
+            one.kill()
+
+
+def drained(group: EdgeGroup, *names: str) -> EdgeGroup:
+    """Return `group` with the named instances draining."""
+    return replace(group, targets=tuple(replace(t, is_draining=t.name in names) for t in group.targets))
+
+
+@contextlib.contextmanager
+def held(caller: Caller, seconds: Seconds) -> Iterator[list[Answer | Exception]]:
+    """Hold a request for that long in a thread; what became of it is in the list after the block."""
+    out: list[Answer | Exception] = []
+
+    def ask() -> None:
+        try:
+            out.append(caller.get(f"/hold?s={seconds}"))
+        except (OSError, http.client.HTTPException) as error:
+            out.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    yield out
+    thread.join(seconds + PATIENCE)
+
+
+def until(condition: Callable[[], bool], what: str, limit: Seconds = PATIENCE) -> None:
+    """Return once `condition` holds. Raises EngineError that says `what` is missing after `limit`."""
+    end = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() > end:
+            raise EngineError(f"{what}: not within {limit:g} s")
+        time.sleep(0.005)
+
+
+def is_listening(port: int) -> bool:
+    """Say whether a connection to this port on loopback is taken."""
+    with socket.socket() as one:
+        return one.connect_ex((HOST, port)) == 0
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now, outside of the range from which the kernel picks for clients."""
+    for port in _PORTS:
+        with socket.socket() as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                one.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise EngineError("no port is free below 32000")
