@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from anew.errors import AnewError
+from anew.testing.faults import MARK
 from anew.testing.load import Load
 from anew.testing.load_process import LoadProcess
 from anew.testing.rig import Rig, rig, show
@@ -41,9 +42,10 @@ def attempt(project: Rig, one: Try, name: str) -> bool:
     """Roll out under the fault; return whether the keeper was killed (else the rollout had fewer effects)."""
     before = project.status()["serving"]
     release(project, name, is_good=one.is_good)
+    heard = len(project.keeper_log())
     project.anew("up", "--detach", faults=f"kill:{one.moment}:{one.number}")
-    project.wait(lambda: not project.status()["keeper"], limit=60, what="the keeper ends or is killed")
-    was_killed = not project.keeper_log().rstrip().endswith("idle")
+    project.wait(project.is_idle, limit=60, what="the keeper ends or is killed")
+    was_killed = MARK in project.keeper_log()[heard:]
     project.anew("up") if one.is_good else project.anew("serve", "--until-idle")
     project.wait(project.is_idle, limit=60, what="the next keeper ends")
     check(project, before, is_good=one.is_good)
@@ -100,7 +102,7 @@ def attempts(project: Rig) -> list[str]:
     import sqlite3
 
     with sqlite3.connect(f"file:{project.home / 'state.db'}?mode=ro", uri=True) as database:
-        return [row[0] for row in database.execute("select step from attempt order by number")]
+        return [row[0] for row in database.execute("select step from attempts order by number")]
 
 
 def main() -> int:

@@ -147,14 +147,14 @@ def _project(root: Path) -> str:
     return project_of(_read(root)) or _parse(root).project
 
 
-def _start_keeper(folder: Path, root: Path, scope: Scope) -> None:
+def _start_keeper(folder: Path, root: Path, scope: Scope) -> Callable[[], bool]:
     """Start a keeper that nothing of this process can end, and that ends by itself when nothing is left to do."""
     import subprocess
 
     log = folder / "keepers" / f"{_place(scope)}.log"
     command = [sys.executable, "-m", "anew", "-C", str(root), "serve", "-e", scope.environment, "--until-idle"]
     with log.open("ab") as out:
-        subprocess.Popen(
+        keeper = subprocess.Popen(
             command,
             cwd="/",
             env={**os.environ, "ANEW_HOME": str(folder)},
@@ -163,6 +163,7 @@ def _start_keeper(folder: Path, root: Path, scope: Scope) -> None:
             stderr=out,
             start_new_session=True,
         )
+    return lambda: keeper.poll() is None
 
 
 def _faults() -> Callable[[str, Step], None]:

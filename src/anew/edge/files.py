@@ -37,9 +37,9 @@ def write(path: Path, text: str, *, is_durable: bool = False) -> None:
 
 
 def write_if_other(path: Path, text: str) -> None:
-    """Make `path` hold `text`, durably, and leave it alone if it does."""
+    """Make `path` hold `text`, and leave it alone if it does."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        write(path, text, is_durable=True)
+        write(path, text)
 
 
 @contextmanager

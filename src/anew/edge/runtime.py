@@ -162,24 +162,21 @@ class HaproxyEdge:
             workers = self._workers(DIES_AFTER)
             if not workers:
                 self._start(state)
+                self._settle(state)
             elif self._master.description(workers[0]) == render.description(structure):
                 if before == state and not self._unsettled(state):
                     return
                 self._draft(state)
                 self._saved.draft.replace(self._saved.config)
+                self._settle(state)
             else:
                 with pinned(before.declaration.preview_port if before else declaration.preview_port):
                     self._reload(before, state)
                     self._settle(state)
-            self._settle(state)
             self._saved.keep(state)
 
     def _draft(self, state: State) -> None:
-        write(
-            self._saved.draft,
-            render.config(state.declaration, state.slots, self._sockets, self._limits),
-            is_durable=True,
-        )
+        write(self._saved.draft, render.config(state.declaration, state.slots, self._sockets, self._limits))
 
     def _start(self, state: State) -> None:
         program = find()
@@ -209,7 +206,7 @@ class HaproxyEdge:
                 refused = f"the new worker does not serve within {RELOADS_WITHIN:g} s"
             time.sleep(process.LOOKS_EVERY)
         if refused:
-            write(self._saved.config, previous, is_durable=True)
+            write(self._saved.config, previous)
             raise EngineError(
                 "HAProxy refuses to reload; what ran goes on as it was",
                 where=str(self._saved.draft),

@@ -1,6 +1,8 @@
 """What is remembered of an edge while nobody runs: its declaration, its slots and its weights, in files.
 
-The weights are the map files themselves: whenever HAProxy starts or reloads, it reads what was last wanted.
+The weights are the map files themselves: whenever HAProxy starts or reloads, it reads what was last wanted. They are
+not forced to the disk, which may take as long as all the rest of a shift: after a power failure the edge is down, and
+whoever declares it again sets its weights too.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ class Saved:
         for service in services(declaration):
             path = self._folder / map_name(service)
             if not path.exists():
-                write(path, "", is_durable=True)
+                write(path, "")
 
     def drop_groups(self, declaration: Declaration) -> None:
         """Take the buckets of groups that are no longer declared from them, and forget services that are gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from anew.errors import EngineError
 from anew.model import Bytes, Seconds
 
 ANSWER_WITHIN: Seconds = 5.0
+LOOKS_EVERY: Seconds = 0.2
+PAYLOADS_SINCE = (2, 8)  # older masters do not pass on a command of several lines
+AT_ONCE = 100  # commands in one connection to those
 CHUNK: Bytes = 8000  # of one command: it must fit into a worker's buffer
 _GONE = ("Can't find the target", "Can't connect to the target", "couldn't connect to the target")
 
@@ -48,16 +52,26 @@ class Master:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def ask(self, command: str) -> str:
-        """Send one command, or several with ";" between, and return all that is answered."""
+    def ask(self, command: str, worker: Worker | None = None) -> str:
+        """Send one command, or several with ";" between, and return all that is answered.
+
+        If the `worker` that has to answer ends meanwhile, the master says nothing: that is a ConnectionError.
+        """
+        until = time.monotonic() + ANSWER_WITHIN
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
-            one.settimeout(ANSWER_WITHIN)
+            one.settimeout(LOOKS_EVERY)
             one.connect(str(self._path))
             one.sendall(command.encode() + b"\n")
             one.shutdown(socket.SHUT_WR)
-            parts = []
-            while part := one.recv(1 << 17):
-                parts.append(part)
+            parts: list[bytes] = []
+            while not parts or parts[-1]:
+                try:
+                    parts.append(one.recv(1 << 17))
+                except TimeoutError as cause:
+                    if worker and identity(worker.pid) != worker.identity:
+                        raise ConnectionError(f"worker {worker.pid} has ended") from cause
+                    if time.monotonic() > until:
+                        raise
         return b"".join(parts).decode(errors="replace")
 
     def workers(self) -> tuple[Worker, ...]:
@@ -77,7 +91,12 @@ class Master:
 
     def tell(self, worker: Worker, *commands: str) -> str:
         """Send commands to one worker and return its answers; "" if it is an old one that has ended meanwhile."""
-        answer = self.ask(";".join(f"@!{worker.pid} {command}" for command in commands))
+        try:
+            answer = self.ask(";".join(f"@!{worker.pid} {command}" for command in commands), worker)
+        except ConnectionError:
+            if worker.is_old and identity(worker.pid) != worker.identity:
+                return ""
+            raise
         if answer.startswith(_GONE):
             if worker.is_old:
                 return ""
@@ -91,11 +110,15 @@ class Master:
 
     def description(self, worker: Worker) -> str:
         """Return the description in the configuration that a worker runs; see `render.description`."""
-        for line in self.tell(worker, "show info").splitlines():
-            key, _, value = line.partition(": ")
-            if key.lower() == "description":
-                return value.strip()
-        return ""
+        return self._info(worker).get("description", "")
+
+    def _version(self, worker: Worker) -> tuple[int, ...]:
+        words = self._info(worker).get("version", "").split(".")[:2]
+        return tuple(int(word) for word in words if word.isdecimal())
+
+    def _info(self, worker: Worker) -> dict[str, str]:
+        pairs = (line.partition(":") for line in self.tell(worker, "show info").splitlines())
+        return {key.lower(): value.strip() for key, _, value in pairs}
 
     def rows(self, worker: Worker) -> tuple[Row, ...]:
         """Return what a worker counts, a row per backend and per server slot."""
@@ -116,14 +139,15 @@ class Master:
         Raises  EngineError if the worker refuses.
         """
         commits = []
+        has_payload = self._version(worker) >= PAYLOADS_SINCE
         for service, ones in wanted.items():
             name = map_name(service)
             answer = self.tell(worker, f"prepare map {name}")
             version = answer.partition("created:")[2].strip()
             if not version:
                 raise EngineError(f"the edge does not take new weights of {service}: {answer.strip()}")
-            for chunk in _chunks(buckets.lines(ones)):
-                answer = self.tell(worker, f"add map @{version} {name} <<\n{chunk}\n")
+            for command in _additions(f"add map @{version} {name}", buckets.lines(ones), has_payload=has_payload):
+                answer = self.tell(worker, *command)
                 if answer.strip():
                     raise EngineError(f"the edge does not take new weights of {service}: {answer.strip()}")
             commits.append(f"commit map @{version} {name}")
@@ -159,6 +183,13 @@ def _row(at: Mapping[str, int], cells: Sequence[str]) -> Row:
         weight=count("uweight"),
         address=cells[at["addr"]],
     )
+
+
+def _additions(command: str, lines: Sequence[str], *, has_payload: bool) -> list[tuple[str, ...]]:
+    """Return the commands that add lines to a map, each tuple for one connection."""
+    if has_payload:
+        return [(f"{command} <<\n{chunk}\n",) for chunk in _chunks(lines)]
+    return [tuple(f"{command} {line}" for line in lines[at : at + AT_ONCE]) for at in range(0, len(lines), AT_ONCE)]
 
 
 def _chunks(lines: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from anew.core import retention
@@ -33,6 +33,7 @@ class App:
         self._journal = journal
         self._parts = parts
         self._workshop = Workshop(root, journal, parts)
+        self._starting: dict[Scope, Callable[[], bool]] = {}  # keepers of ours, which may not have their locks yet
 
     # ------------------------------------------------------------ making
 
@@ -183,8 +184,9 @@ class App:
     def _act(self, scope: Scope) -> None:
         lock = self._lock(scope)
         lock.wake()
-        if not lock.holder():
-            self._parts.start_keeper(scope)
+        is_starting = self._starting.get(scope, _never)()
+        if not lock.holder() and not is_starting:
+            self._starting[scope] = self._parts.start_keeper(scope)
 
     def _ask(self, environment: str, what: str) -> int:
         scope, _ = self._existing(environment)
@@ -246,6 +248,10 @@ class App:
                 f"g{target} was rolled back: {one.reason}",
                 hint=f"`anew up {one.release} --again` rolls its release out anew, in stages",
             )
+
+
+def _never() -> bool:
+    return False
 
 
 def _environment(spec: Spec, name: str) -> Environment:

@@ -24,6 +24,7 @@ class Observer:
     clock: Clock
     prober: Prober | None = None  # None: only a look, health is not asked
     evidence: Evidence | None = None
+    has_settled: bool = False
 
     def world(self, *, is_testing: bool = False, trouble: str = "") -> World:
         """Return the world as it is now."""
@@ -74,6 +75,9 @@ class Observer:
             if instances[n].is_alive and a.group in groups
         }
         self.prober.watch(watched)
+        if not self.has_settled:  # a keeper that takes over must not take what it has not asked yet for lost
+            self.prober.settle()
+            self.has_settled = True
         probed = self.prober.readings()
         out = {}
         for name in ours:

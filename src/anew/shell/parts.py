@@ -53,5 +53,5 @@ class Parts:
     doctor: Callable[[], tuple[Check, ...]]
     parse: Callable[[Path], Spec]  # project root → what its file says
     project: Callable[[Path], str]  # project root → its name, though the rest of the file may be broken
-    start_keeper: Callable[[Scope], None]  # detached; returns at once
+    start_keeper: Callable[[Scope], Callable[[], bool]]  # detached, at once; the answer says whether it still runs
     around: Callable[[str, Step], None]  # "before" or "after" each step: for faults in tests, else nothing

@@ -26,6 +26,7 @@ class Probed:
     port: int
     health: str
     is_ready: bool = False
+    is_checked: bool = False  # at least once
     since: float = 0.0  # when `is_ready` last changed
     strikes: int = 0
     due: float = 0.0  # monotonic time of the next check
@@ -67,7 +68,15 @@ class Prober:
             for name, (port, health) in targets.items():
                 if name not in self._known:
                     self._known[name] = Probed(port, health, since=self._clock.now())
-            self._lock.notify()
+            self._lock.notify_all()
+
+    def settle(self) -> None:
+        """Wait until every watched instance has been checked once: not to know yet is not the same as not ready.
+
+        Blocks  at most as long as one answer may take.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: all(p.is_checked for p in self._known.values()), PATIENCE + CALM)
 
     def readings(self) -> Mapping[str, Probed]:
         """Return what is known of every watched instance."""
@@ -78,7 +87,7 @@ class Prober:
         """Stop checking."""
         with self._lock:
             self._is_closed = True
-            self._lock.notify()
+            self._lock.notify_all()
         self._thread.join(PATIENCE)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -103,7 +112,7 @@ class Prober:
                 return
             after = _after(before, says, self._clock)
             self._known[name] = after
-            self._lock.notify()
+            self._lock.notify_all()
         if after.is_ready != before.is_ready:
             self._changed()
 
@@ -113,4 +122,12 @@ def _after(before: Probed, says: str, clock: Clock) -> Probed:
     is_ready = not says or (before.is_ready and strikes < STRIKES)
     since = before.since if is_ready == before.is_ready else clock.now()
     pause = CALM if is_ready and not strikes else EAGER
-    return replace(before, is_ready=is_ready, since=since, strikes=strikes, due=clock.monotonic() + pause, says=says)
+    return replace(
+        before,
+        is_ready=is_ready,
+        is_checked=True,
+        since=since,
+        strikes=strikes,
+        due=clock.monotonic() + pause,
+        says=says,
+    )

@@ -151,7 +151,7 @@ def check_a_draining_target_gets_nothing_new(bench: Bench) -> None:
 
 
 def check_reloads_lose_nothing(bench: Bench) -> None:
-    """Clients that keep connections alive lose no request over twenty reloads and shifts under load; counters never go back."""
+    """Clients that keep connections alive lose nothing over twenty reloads under load; counters never go back."""
     declaration = _two(bench)
     extra = bench.group("g3", "three")
     with bench.load() as load:

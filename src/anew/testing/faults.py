@@ -15,6 +15,8 @@ from collections.abc import Callable
 from anew.core.steps import Step
 from anew.errors import SpecError
 
+MARK = "fault: killed"  # what a keeper writes to its log right before
+
 
 def around(asked: str) -> Callable[[str, Step], None]:
     """Return a function to be called with "before" or "after" and each step; it carries out the fault `asked` for.
@@ -34,9 +36,10 @@ class _Killer:
         self._count = itertools.count(1)
         self._lock = threading.Lock()
 
-    def __call__(self, moment: str, _step: Step) -> None:
+    def __call__(self, moment: str, step: Step) -> None:
         if moment != self._moment:
             return
         with self._lock:
             if next(self._count) == self._number:
+                os.write(2, f"{MARK} {moment} step {self._number}: {step.describe()}\n".encode())
                 os.kill(os.getpid(), signal.SIGKILL)
