@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sqlite3
 import sys
 import time
 from dataclasses import dataclass
@@ -99,8 +100,6 @@ def count_effects(project: Rig, *, is_good: bool, name: str) -> int:
 
 def attempts(project: Rig) -> list[str]:
     """Return every step that keepers attempted, from the journal's own record."""
-    import sqlite3
-
     with sqlite3.connect(f"file:{project.home / 'state.db'}?mode=ro", uri=True) as database:
         return [row[0] for row in database.execute("select step from attempts order by number")]
 

@@ -17,8 +17,6 @@ Weights = Mapping[str, Mapping[str, PerMille]]  # service → group → weight; 
 
 FULL: PerMille = 1000
 
-# ---------------------------------------------------------------- the wish
-
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -162,9 +160,6 @@ class Spec:
     environments: tuple[Environment, ...]
 
 
-# ---------------------------------------------------------------- what is built
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """The identity ladder of an image: each rung is a digest, and the first is known before building."""
@@ -208,9 +203,6 @@ class Release:
     digest: Digest
     parts: tuple[Part, ...]
     at: float = 0.0
-
-
-# ---------------------------------------------------------------- what runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +281,6 @@ class Rollout:
     counts: tuple[tuple[str, int, int], ...] = ()  # group, requests, failures when the stage was entered
     tested: str = ""  # "" not yet; "passed"; else why a preview test failed
     begun: float = 0.0
-
-
-# ---------------------------------------------------------------- what engines and edges see and say
 
 
 @dataclass(frozen=True, slots=True)

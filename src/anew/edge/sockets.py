@@ -177,7 +177,7 @@ def _row(at: Mapping[str, int], cells: Sequence[str]) -> Row:
         group=cells[at["pxname"]],
         server="" if server == "BACKEND" else server,
         in_flight=count("scur"),
-        requests=count("req_tot"),
+        requests=count("stot"),
         failures=count("hrsp_5xx") + count("srv_abrt"),
         is_open=not cells[at["status"]].startswith("MAINT"),
         weight=count("uweight"),

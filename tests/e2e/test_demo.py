@@ -1,0 +1,48 @@
+"""The demo is the main job, under load; its report must say that all of it happened."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LIMIT = 280
+
+
+def demo(tmp_path: Path, home: Path, system: str) -> dict[str, Any]:
+    report = tmp_path / "report.json"
+    command = [sys.executable, "-m", "anew", "demo", "--os", system, "--report", str(report)]
+    environment = {**os.environ, "ANEW_HOME": str(home), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=LIMIT, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return dict(json.loads(report.read_text()))
+
+
+def check(report: dict[str, Any]) -> None:
+    assert report["dropped"] == 0
+    assert report["requests"] > 1000
+    outcomes = {one["name"]: one["outcome"] for one in report["generations"]}
+    expected = {"r1": "promoted", "r2": "promoted", "r3": "rolled back", "r4": "rolled back", "r5": "refused"}
+    assert outcomes == expected
+    assert {name for name, count in report["errors_by_generation"].items() if count} == {"r3"}
+    assert report["rollback_ms"] is not None
+
+
+def test_the_demo_promotes_the_good_and_takes_back_the_bad_without_a_dropped_request(
+    tmp_path: Path, traversable: Path
+) -> None:
+    check(demo(tmp_path, traversable, "host"))
+
+
+def test_the_demo_does_the_same_on_an_operating_system_made_from_packages(tmp_path: Path, traversable: Path) -> None:
+    if shutil.which("mmdebstrap") is None or os.geteuid() != 0:
+        if os.environ.get("ANEW_REQUIRE_ALL") == "1":
+            pytest.fail("everything is required, but there is no mmdebstrap, or this is not root")
+        pytest.skip("making a Debian head needs root and mmdebstrap")
+    check(demo(tmp_path, traversable, "debian"))
