@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from dataclasses import dataclass
+
+from figures import page, traffic
+from figures.apart import rig_apart
+from figures.figure import Count, Figure, Goal, Section
+from figures.ledger import Entry, entries, first
 
 from anew.errors import EngineError
 from anew.testing.load_process import LoadProcess
 from anew.testing.rig import Rig
 
-from figures import page, traffic
-from figures.apart import rig_apart
-from figures.figure import Count, Figure, Goal, Section
-from figures.ledger import entries, first
-
 RATE = 500  # requests per second, at least
 LEFT = 0.4  # seconds in which a request that was sent before the shift is answered, and the figures have come
-BELL = 'server.serve_forever(poll_interval=0.05)\n'
+BELL = "server.serve_forever(poll_interval=0.05)\n"
 RUNG = "print(f'listens {time.time():.4f}', flush=True)\n" + BELL
 METHOD = """One release serves; another is rolled out beside it (one stage of 50 %), and as soon as it has all traffic,
-`anew rollback` goes back to the first one, which is warm. *Decided* is the commit in the ledger by which the rollback
-begins; *the last request* is the last one that the release that was left answered, by the time at which the client sent
-it, under the load of the measurement above. *Asked* is the commit of the wish. *Listens* is said by the last instance of
-the new release itself, right before it accepts connections; *ready* is the commit that says that all are ready; and *first
-request* is when the first request that the new release answered was sent."""
+`anew rollback` goes back to the first one, which is warm. *Decided* is the commit in the ledger by which the
+rollback begins; *the last request* is the last one that the release that was left answered, by the time at
+which the client sent it, under the load of the measurement above. *Asked* is the commit of the wish. *Listens*
+is said by the last instance of the new release itself, right before it accepts connections; *ready* is the
+commit that says that all are ready; and *first request* is when the first request that the new release answered
+was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def measure(arguments: argparse.Namespace) -> Section:
     """Roll out and back again and again."""
     passes = []
-    with rig_apart(each="200ms", within="500ms", warm="3s") as project:
+    with rig_apart(each="200ms", within="500ms", warm="12s") as project:
         write(project, "r0")
         project.expect("up")
         with LoadProcess(traffic.load(project, RATE * 1.2)) as requests:
@@ -81,7 +83,6 @@ def once(project: Rig, requests: LoadProcess, name: str) -> Pass:
     write(project, name)
     began = time.time()
     project.expect("up")
-    group = groups(project)
     turned, clock = time.time(), time.monotonic()
     project.expect("rollback")
     whole = time.monotonic() - clock
@@ -90,7 +91,9 @@ def once(project: Rig, requests: LoadProcess, name: str) -> Pass:
     up, back = entries(project, began), entries(project, turned)
     begun, wish = first(back, "begin the rollback", "decision"), first(back, "g", "wish")
     ready = first(up, "enter preview", "decision")
-    listened = listens(project, group)
+    listened = listens(project, sealed(up))
+    if any(one.text.startswith("launch") for one in back):
+        raise EngineError(f"the way back from {name} was not warm", facts={"keeper": project.keeper_log()[-2000:]})
     if not ready <= answers.first_sent <= answers.last_sent:
         raise EngineError(f"{name} answered before it was ready", facts={"keeper": project.keeper_log()[-2000:]})
     spans = (
@@ -104,18 +107,20 @@ def once(project: Rig, requests: LoadProcess, name: str) -> Pass:
     return Pass(*(1000 * one for one in spans))
 
 
-def groups(project: Rig) -> str:
-    """Return the group that has all traffic."""
-    (service,) = project.status()["services"]
-    return str(next(g["name"] for g in service["groups"] if g["weight"] == 1000))
+def sealed(found: list[Entry]) -> str:
+    """Return the group that the newest generation has sealed; raises LookupError if there is none."""
+    texts = [one.text for one in found if one.text.startswith("seal ")]
+    for words in (text.split() for text in reversed(texts)):
+        return words[words.index("new") - 1]
+    raise LookupError("nothing was sealed")
 
 
 def listens(project: Rig, group: str) -> float:
     """Return when the last instance of a group said that it listens."""
-    said = project.expect("logs", group, "--lines", "100000").split()
-    times = [float(after) for word, after in zip(said, said[1:], strict=False) if word == "listens"]
+    said = project.expect("logs", group, "-n", "100000")
+    times = [float(at) for at in re.findall(r"\blistens (\d+\.\d+)", said)]
     if len(times) != project.size:
-        raise EngineError(f"{len(times)} instances of {group} said that they listen", facts={"logs": " ".join(said[-50:])})
+        raise EngineError(f"{len(times)} instances of {group} said that they listen", facts={"logs": said[-2000:]})
     return max(times)
 
 

@@ -6,22 +6,23 @@ import argparse
 import sys
 import time
 
-from anew.testing.load import Figures
-from anew.testing.load_process import LoadProcess
-from anew.testing.rig import Rig
-
 from figures import page, traffic
 from figures.apart import rig_apart
 from figures.figure import Count, Figure, Section
 from figures.ledger import entries, first
 
+from anew.testing.load import Figures
+from anew.testing.load_process import LoadProcess
+from anew.testing.rig import Rig
+
 RATE = 500  # requests per second, at least
-METHOD = """Each rollout has a new image (another server program), two instances, one stage of 50 % and at least
-200 ms, and a warm window of 1 s. `anew up` is run for the next one as soon as the last one has all traffic, so they
-overlap. The load is a process of its own: 28 connections that are kept alive, 4 clients that open a connection for
-every request, and two that always wait for an answer that takes 2 s. A request is *dropped* if no complete answer came;
-*retried* is what RFC 9112 lets a client do when a kept connection ends without a byte of an answer. From *wanted* to *all
-traffic* is between the two commits in the ledger; the command also builds the image and tests a throwaway instance."""
+METHOD = """Each rollout has a new image (another server program), two instances, one stage of 50 % and at least 200 ms, and
+a warm window of 1 s. `anew up` is run for the next one as soon as the last one has all traffic, so they
+overlap. The load is a process of its own: 28 connections that are kept alive, 4 clients that open a connection
+for every request, and two that always wait for an answer that takes 2 s. A request is *dropped* if no complete
+answer came; *retried* is what RFC 9112 lets a client do when a kept connection ends without a byte of an
+answer. From *wanted* to *all traffic* is between the two commits in the ledger; the command also builds the
+image and tests a throwaway instance."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,14 +66,22 @@ def section(figures: Figures, commands: list[float], switches: list[float]) -> S
     served = sum(1 for name in figures.by_release if name.startswith("r") and name != "r0")
     errors = sum(count for status, count in figures.by_status.items() if status.startswith("5"))
     counts = (
-        Count("rollouts that ended with all traffic on the new release", str(served), str(len(commands)), served == len(commands)),
+        Count(
+            "rollouts that ended with all traffic on the new release",
+            str(served),
+            str(len(commands)),
+            served == len(commands),
+        ),
         Count("requests", f"{figures.sent:,}"),
         Count("requests per second", f"{traffic.rate(figures):.0f}", f"≥ {RATE}", traffic.rate(figures) >= RATE),
         Count("dropped", str(figures.dropped), "0", figures.dropped == 0),
         Count("answered with 5xx", str(errors), "0", errors == 0),
         Count("retried", str(figures.retried)),
         Count("left out because the load generator was late", str(figures.late)),
-        Count("milliseconds of an answer: median, 99th, worst", ", ".join(f"{figures.milliseconds[q]:g}" for q in ("p50", "p99", "worst"))),
+        Count(
+            "milliseconds of an answer: median, 99th, worst",
+            ", ".join(f"{figures.milliseconds[q]:g}" for q in ("p50", "p99", "worst")),
+        ),
     )
     measured = (
         Figure("`anew up`, the whole command", "s", tuple(commands)),

@@ -70,4 +70,4 @@ class Section:
     @property
     def is_met(self) -> bool:
         """Say whether every goal is met."""
-        return all(one.is_met for one in (*self.figures, *self.counts))
+        return all(one.is_met for one in self.figures) and all(one.is_met for one in self.counts)

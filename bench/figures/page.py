@@ -16,7 +16,6 @@ from pathlib import Path
 
 from anew.errors import AnewError
 from anew.testing.rig import show
-
 from figures.figure import Figure, Goal, Section
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
@@ -58,9 +57,9 @@ Written by `script/bench every`. Each section is one measurement, `script/bench 
 `--write` puts its figures here. A goal that was missed says so.
 
 Machine: {cores} cores of {_processor()}, {memory:.0f} GiB of memory, Linux {platform.release().split("-")[0]}, Python
-{platform.python_version()}. Clients, edge, instances and keeper share these cores, and all traffic is on the loopback.
-The load average of the last five minutes was {busy} when the newest section was written: what is above the measurement's
-own need is other work on the machine, and makes the worst values worse.
+{platform.python_version()}. Clients, edge, instances and keeper share these cores, and all traffic is on the
+loopback. The load average of the last five minutes was {busy} when the newest section was written: what is
+above the measurement's own need is other work on the machine, and makes the worst values worse.
 """
 
 

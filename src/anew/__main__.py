@@ -98,6 +98,9 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         ),
         http_failure=lambda test, port, host: http_failure(test, "127.0.0.1", port, host),
         is_free=is_free,
+        require_address=lambda scope, host, port: HaproxyEdge(
+            folder / "edges" / _place(scope), _sockets(folder, scope)
+        ).require_address(host, port),
         doctor=lambda: checks(folder),
         parse=_parse,
         project=_project,
@@ -132,7 +135,9 @@ def _read(root: Path) -> str:
             f"there is no {SPEC} in {root}", hint="go to the folder of your project, or name it with -C"
         ) from cause
     except (OSError, UnicodeDecodeError) as cause:
-        raise SpecError(f"{SPEC} can't be read: {cause}", where=str(root / SPEC)) from cause
+        why = f"it is no UTF-8: byte {cause.start + 1}" if isinstance(cause, UnicodeDecodeError) else cause.strerror
+        hint = "it is a text file in UTF-8 that you may read"
+        raise SpecError(f"{SPEC} can't be read: {why}", where=str(root / SPEC), hint=hint) from cause
 
 
 def _parse(root: Path) -> Spec:

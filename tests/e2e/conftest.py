@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from anew.testing.rig import Rig, free_port as any_free_port, rig
+from anew.testing.rig import Rig, rig
+from anew.testing.rig import free_port as any_free_port
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ _DEFAULTS = f"""
 defaults
   mode http
   log global
-  log-format "%b %ST %Ta %[date]"
+  log-format "%b %ST %Ta %[date] %ts"
   timeout connect 2s
   timeout client 60s
   timeout server 60s
@@ -238,7 +238,7 @@ def _preview(declaration: Declaration, sockets: Sockets) -> str:
         f"frontend {PREVIEW}",
         f"  bind 127.0.0.1:{declaration.preview_port}",
         _relayed_bind(sockets.preview_relay),
-        '  log-format "%b %ST %Ta %[date] preview"',
+        '  log-format "%b %ST %Ta %[date] %ts preview"',
         "  http-request set-var(txn.host) req.hdr(host),host_only,lower",
         _switch(PREVIEW_RELAY),
     ]

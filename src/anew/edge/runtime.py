@@ -232,6 +232,13 @@ class HaproxyEdge:
         if wanted.preview_port and (before is None or before.preview_port != wanted.preview_port):
             require_free(targets.LOOPBACK, wanted.preview_port, PREVIEW_HINT, ours)
 
+    def require_address(self, host: str, port: int) -> None:
+        """Make sure that the edge has the public address, or may take it.
+
+        Raises  Conflict if another program has it; SpecError or Unsupported if it can't be had here.
+        """
+        require_free(host, port, LISTEN_HINT, process.ours(self._saved.config))
+
     def _save_counts(self, state: State) -> None:
         self._counted(state.declaration, self._rows(self._master.workers()), must_save=True)
 

@@ -32,6 +32,7 @@ KEPT = 3600  # windows
 SETTLES: Seconds = 0.3  # a window is complete this long after its end
 STOPS_WITHIN: Seconds = 5.0
 _CHUNK = 1 << 18
+_WORDS = 5  # of a line
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -119,9 +120,10 @@ class Telemetry:
         return tuple(total)
 
     def losses(self, counts: Mapping[str, Counts]) -> dict[str, int]:
-        """Return how many requests of each group the edge has answered since `start` and nobody heard of.
+        """Return how many requests of each group the edge has finished since `start` and nobody heard of.
 
-        `counts` are the edge's exact counters now. Requests in flight are not missed yet.
+        `counts` are the edge's exact counters now. Requests in flight are not missed yet. HAProxy writes no line about
+        a request on a kept connection whose instance closed it without an answer: that counts as lost here, too.
         """
         with self._lock:
             lines = dict(self._lines)
@@ -181,17 +183,18 @@ class Telemetry:
             self._take(lines)
 
     def _take(self, lines: Sequence[bytes]) -> None:
-        """Count lines ``web-g1 200 12 1700000000``: group, status, milliseconds in all, second of the answer.
+        """Count lines ``web-g1 200 12 1700000000 --``: group, status, milliseconds in all, second of the answer, end.
 
-        One that says "preview" at its end was no request of the public: it is heard, and no sample.
+        An end ``SD`` is an answer that its instance broke off. One that says "preview" after it was no request of the
+        public: it is heard, and no sample.
         """
         for line in lines:
             words = line.split()
-            if len(words) < 4:
+            if len(words) < _WORDS:
                 continue  # the ring's own note about what it had to drop; `losses` finds it in the counters
             group = words[0].decode("ascii", "replace")
             self._lines[group] = self._lines.get(group, 0) + 1
-            if len(words) > 4:
+            if len(words) > _WORDS:
                 continue
             second = int(words[3])
             groups = self._windows.get(second)
@@ -202,7 +205,7 @@ class Telemetry:
             if window is None:
                 window = groups[group] = Window()
             window.requests += 1
-            window.failures += words[1][:1] == b"5"
+            window.failures += words[1][:1] == b"5" or words[4] == b"SD"
             window.slow[_bucket(int(words[2]))] += 1
 
     def _forget(self, before: int) -> None:

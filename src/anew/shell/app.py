@@ -43,6 +43,7 @@ class App:
         _environment(spec, environment)
         say(f"planning for {environment}")
         scope = self._scope(spec.project, environment)
+        self._journal.open_environment(scope.project, scope.environment, self._parts.is_free)
         return self._workshop.plan(spec, scope, self._observer(scope))
 
     def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
@@ -64,7 +65,7 @@ class App:
         spec = self._workshop.spec()
         settings = _environment(spec, environment)
         scope = self._scope(spec.project, environment)
-        row = self._journal.open_environment(spec.project, environment)
+        row = self._open_environment(scope, settings)
         resumed = self._resumed(scope, row.wish, say)
         if resumed and release:
             self._refuse_while_under_way(scope)
@@ -171,6 +172,17 @@ class App:
                 hint=f"`anew up -e {environment}` brings it up",
             )
         return row.scope, row
+
+    def _open_environment(self, scope: Scope, settings: Environment) -> EnvironmentRow:
+        """Return the environment, made if need be; refuse at once, and not as a failed rollout, what can't be reached.
+
+        Raises  Conflict if another program has the public address; SpecError or Unsupported if it can't be had.
+        """
+        self._parts.require_address(scope, settings.host, settings.port)
+        row = self._journal.open_environment(scope.project, scope.environment, self._parts.is_free)
+        if not self._parts.edge(scope).reading().is_up:
+            self._journal.move_preview(scope, self._parts.is_free)
+        return row
 
     def _observer(self, scope: Scope) -> Observer:
         return Observer(scope, self._journal, self._parts.compute(scope), self._parts.edge(scope), self._clock)

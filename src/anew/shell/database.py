@@ -267,9 +267,11 @@ class Database:
 
 
 def _fill(name: str) -> None:
+    # Several states on one machine, one for each user say, begin at different places, or they would race for each port.
+    last = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT + 1)
     with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
         connection.execute("pragma journal_mode = wal")
         connection.executescript(f"begin; {statements()['schema']} commit;")
-        connection.execute(statements()["make_state"], {"owner": secrets.token_hex(8), "last_port": LAST_PORT})
+        connection.execute(statements()["make_state"], {"owner": secrets.token_hex(8), "last_port": last})
         connection.execute(f"pragma application_id = {MARK}")
         connection.execute(f"pragma user_version = {VERSION}")

@@ -120,6 +120,18 @@ class Journal:
             self.ledger.note(scope, "note", f"{scope} is used for the first time", {"preview_port": str(port)})
         return EnvironmentRow(scope, port, 0, "rollout", 0, Environment(name))
 
+    def move_preview(self, scope: Scope, free: Callable[[int], bool]) -> None:
+        """Promise an environment whose edge is down another preview port, unless `free` says that its own is free.
+
+        Raises  Conflict if no port is free.
+        """
+        with self._database.writing():
+            place, before = self._row(scope)
+            if not free(before.preview_port):
+                port = next_port(self._database, free)
+                self._database.change("save_preview_port", environment=place, port=port)
+                self.ledger.append(place, "note", f"{scope} has another preview port", {"preview_port": str(port)})
+
     def environment(self, project: str, name: str) -> EnvironmentRow | None:
         """Return an environment, or None if it was never used."""
         row = self._database.row("environment", project=project, name=name)

@@ -167,6 +167,10 @@ select id, project, name, preview_port, settings, wish, wish_kind, serving from 
 -- What the file said of the environment when somebody last acted on it.
 update environments set settings = :settings where id = :environment and settings <> :settings;
 
+-- name: save_preview_port
+-- Another preview port, for an environment whose edge is down.
+update environments set preview_port = :port where id = :environment;
+
 -- name: set_wish
 -- The wish; by the caller's own reading inside the same transaction a compare-and-set.
 update environments set wish = :generation, wish_kind = :kind where id = :environment;

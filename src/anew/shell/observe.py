@@ -29,9 +29,11 @@ class Observer:
     def world(self, *, is_testing: bool = False, trouble: str = "") -> World:
         """Return the world as it is now."""
         row = self.journal.open_environment(self.scope.project, self.scope.environment)
-        groups = self.journal.instances.groups(self.scope)
-        allotments = self.journal.instances.allotments(self.scope)
-        rollout = self.journal.rollout(self.scope)
+        with self.journal.reading():
+            groups = self.journal.instances.groups(self.scope)
+            allotments = self.journal.instances.allotments(self.scope)
+            rollout = self.journal.rollout(self.scope)
+            generations = self.journal.generations.all(self.scope)
         instances = {one.name: one for one in self.compute.instances(self.scope)}
         reading = self.edge.reading()
         now = self.clock.now()
@@ -45,7 +47,7 @@ class Observer:
             wish=row.wish,
             wish_kind=row.wish_kind,
             serving=row.serving,
-            generations=self.journal.generations.all(self.scope),
+            generations=generations,
             groups=groups,
             rollout=rollout,
             allotments=tuple(allotments),

@@ -50,6 +50,7 @@ class Parts:
     try_image: TryImage
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now
+    require_address: Callable[[Scope, str, int], None]  # raises Conflict unless the edge has the address or may take it
     doctor: Callable[[], tuple[Check, ...]]
     parse: Callable[[Path], Spec]  # project root → what its file says
     project: Callable[[Path], str]  # project root → its name, though the rest of the file may be broken

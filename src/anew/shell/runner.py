@@ -7,17 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 
-from anew.core.steps import Allot, Declare, Launch, Step, Stop
+from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Forget, Keep, Launch, Retire, Step, Stop
 from anew.core.world import World
-from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound, Unsupported
+from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound, SpecError, Unsupported
 from anew.model import Scope
 from anew.shell.effects import Effects
 from anew.shell.journal import Journal
 from anew.shell.parts import Parts
 
 AT_ONCE = 8
+COMMITS = (Begin, Enter, Allot, Drain, Retire, Forget, Keep)
 SIDE_BY_SIDE = (Launch, Stop)  # steps that don't wait for each other
-FINAL = (Conflict, NotFound, Unsupported, Bug)  # trying again would meet the same
+FINAL = (SpecError, Conflict, NotFound, Unsupported, Bug)  # trying again would meet the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +68,21 @@ class Runner:
         return tuple((step, failure) for step, failure in zip(batch, results, strict=True) if failure)
 
     def _one(self, world: World, step: Step) -> AnewError | None:
-        number = self.journal.ledger.attempt(self.scope, step.describe())
+        is_commit = isinstance(step, COMMITS)  # the journal notes its own commits
+        number = 0 if is_commit else self.journal.ledger.attempt(self.scope, step.describe())
         self.parts.around("before", step)
         try:
             self.effects.carry_out(world, step)
         except AnewError as error:
-            self.journal.ledger.attempted(number, f"{error.code}: {error.what}")
+            if not is_commit:
+                self.journal.ledger.attempted(number, f"{error.code}: {error.what}")
             if isinstance(step, Launch):
                 # The ordinal is spent: what could not be started is not started again under the same name.
                 self.journal.instances.retire(step.name, f"could not start: {error.what}", is_death=True)
             return error
         self.parts.around("after", step)
-        self.journal.ledger.attempted(number, "ok")
+        if not is_commit:
+            self.journal.ledger.attempted(number, "ok")
         return None
 
 

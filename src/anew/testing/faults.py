@@ -1,7 +1,7 @@
 """PUBLIC: faults for tests, asked for by the environment variable ``ANEW_FAULT``.
 
 ``kill:before:7`` ends the keeper by SIGKILL right before it carries out its seventh step, ``kill:after:7`` right after.
-Steps are counted over the life of the process.
+``trace`` ends nothing and writes a line per step to standard error. Steps are counted over the life of the process.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from anew.core.steps import Step
 from anew.errors import SpecError
 
+TRACE = "step:"
 MARK = "fault: killed"  # what a keeper writes to its log right before
 
 
@@ -24,9 +25,16 @@ def around(asked: str) -> Callable[[str, Step], None]:
     Raises  SpecError if `asked` is not like ``kill:before:7``.
     """
     match asked.split(":"):
+        case ["trace"]:
+            return _trace
         case ["kill", ("before" | "after") as moment, number] if number.isdecimal():
             return _Killer(moment, int(number))
     raise SpecError(f"ANEW_FAULT={asked!r} is no fault", hint="it is like kill:before:7 or kill:after:7")
+
+
+def _trace(moment: str, step: Step) -> None:
+    if moment == "before":
+        os.write(2, f"{TRACE} {step.describe()}\n".encode())
 
 
 class _Killer:

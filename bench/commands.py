@@ -1,0 +1,76 @@
+"""Commands that have nothing to do, or only look: how long a person waits."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+
+from figures import page
+from figures.apart import rig_apart
+from figures.figure import Figure, Goal, Section
+
+from anew.errors import EngineError
+from anew.testing.rig import Rig
+
+METHOD = """Each is a process of its own, from its start to its end, on a project with two instances that serve, all of
+which is built. The peer is the same Python with nothing to do (`python -c pass`), in turn with it. `up` finds
+that nothing changed: it reads the project, recognises the image and the verdict, and sees that what is wanted
+serves already."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options of this measurement."""
+    out = argparse.ArgumentParser(description=__doc__)
+    out.add_argument("--times", type=int, default=10)
+    return out
+
+
+def measure(arguments: argparse.Namespace) -> Section:
+    """Run the commands in turn."""
+    idle: list[float] = []
+    spans: dict[tuple[str, ...], list[float]] = {("up",): [], ("status",): [], ("plan",): [], ("--version",): []}
+    with rig_apart(warm="0s") as project:
+        project.write("r0")
+        project.expect("up")
+        project.wait(project.is_idle, limit=30, what="the keeper ends")
+        for _ in range(arguments.times):
+            idle.append(bare())
+            for command, into in spans.items():
+                into.append(command_span(project, command))
+    less = tuple(one - other for one, other in zip(spans["--version",], idle, strict=True))
+    figures = (
+        row("`anew up`, nothing to do", spans["up",], idle, Goal(median=500)),
+        row("`anew status`", spans["status",], idle, Goal(median=300)),
+        row("`anew plan`, nothing to do", spans["plan",], idle, Goal()),
+        row("`anew --version`", spans["--version",], idle, Goal()),
+        Figure("`anew --version` less bare Python", "ms", less, Goal(median=100)),
+    )
+    return Section("commands", "Commands", METHOD, figures)
+
+
+def row(name: str, spans: list[float], idle: list[float], goal: Goal) -> Figure:
+    """Return one row, with bare Python as its peer."""
+    return Figure(name, "ms", tuple(spans), goal, "bare Python", tuple(idle))
+
+
+def bare() -> float:
+    """Return the milliseconds of a Python that does nothing."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    return 1000 * (time.perf_counter() - began)
+
+
+def command_span(project: Rig, command: tuple[str, ...]) -> float:
+    """Return the milliseconds of one command. Raises EngineError if it fails."""
+    began = time.perf_counter()
+    done = project.anew(*command)
+    span = 1000 * (time.perf_counter() - began)
+    if done.returncode:
+        raise EngineError(f"anew {' '.join(command)} failed", facts={"output": done.stdout + done.stderr})
+    return span
+
+
+if __name__ == "__main__":
+    sys.exit(page.run(measure, parser()))

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anew.edge.counters import Counters
+from anew.errors import EngineError
+
+
+class Monotonic:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 10
+        return self.now
+
+
+def test_what_ended_workers_counted_stays(tmp_path: Path) -> None:
+    one = Counters(tmp_path / "c.json", Monotonic())
+    assert {"a": (5, 1)} == one.take({"1": {"a": (5, 1)}}, ["a"])
+    assert {"a": (8, 1)} == one.take({"1": {"a": (6, 1)}, "2": {"a": (2, 0)}}, ["a"])
+    assert {"a": (9, 1)} == one.take({"2": {"a": (3, 0)}}, ["a"])
+    other = Counters(tmp_path / "c.json", Monotonic())
+    assert {"a": (10, 2)} == other.take({"2": {"a": (4, 1)}}, ["a"])
+
+
+def test_counters_never_go_back_even_if_less_was_saved(tmp_path: Path) -> None:
+    one = Counters(tmp_path / "c.json", lambda: 0.0)
+    one.take({"1": {"a": (5, 0)}}, ["a"])
+    assert {"a": (50, 0)} == one.take({"1": {"a": (50, 0)}}, ["a"])
+    assert {"a": (50, 0)} == one.take({}, ["a"])
+
+
+def test_a_forgotten_group_begins_at_nothing(tmp_path: Path) -> None:
+    one = Counters(tmp_path / "c.json", Monotonic())
+    one.take({"1": {"a": (5, 0), "b": (1, 1)}}, ["a", "b"])
+    assert {"b": (1, 1)} == one.take({"2": {"b": (0, 0)}}, ["b"])
+    assert {"a": (0, 0), "b": (1, 1)} == one.take({"2": {}}, ["a", "b"])
+
+
+def test_a_damaged_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text("{")
+    with pytest.raises(EngineError, match="can't be read"):
+        Counters(tmp_path / "c.json").take({}, [])
+
+
+def test_the_oldest_format_is_read(tmp_path: Path) -> None:
+    (tmp_path / "c.json").write_text('{"format":1,"base":{"a":[7,1]},"workers":{"12.99":{"a":[3,0]}}}')
+    assert {"a": (11, 1)} == Counters(tmp_path / "c.json").take({"13.5": {"a": (1, 0)}}, ["a"])
