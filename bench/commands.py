@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import time
@@ -31,6 +32,7 @@ def measure(arguments: argparse.Namespace) -> Section:
     """Run the commands in turn."""
     idle: list[float] = []
     spans: dict[tuple[str, ...], list[float]] = {("up",): [], ("status",): [], ("plan",): [], ("--version",): []}
+    used: dict[tuple[str, ...], list[float]] = {command: [] for command in spans}
     with rig_apart(warm="0s") as project:
         project.write("r0")
         project.expect("up")
@@ -38,7 +40,9 @@ def measure(arguments: argparse.Namespace) -> Section:
         for _ in range(arguments.times):
             idle.append(bare())
             for command, into in spans.items():
+                before = children()
                 into.append(command_span(project, command))
+                used[command].append(children() - before)
     less = tuple(one - other for one, other in zip(spans["--version",], idle, strict=True))
     figures = (
         row("`anew up`, nothing to do", spans["up",], idle, Goal(median=500)),
@@ -47,12 +51,19 @@ def measure(arguments: argparse.Namespace) -> Section:
         row("`anew --version`", spans["--version",], idle, Goal()),
         Figure("`anew --version` less bare Python", "ms", less, Goal(median=100)),
     )
-    return Section("commands", "Commands", METHOD, figures)
+    used_up = tuple(Figure(f"`anew {' '.join(name)}`, CPU", "ms", tuple(into)) for name, into in used.items())
+    return Section("commands", "Commands", METHOD, (*figures, *used_up))
 
 
 def row(name: str, spans: list[float], idle: list[float], goal: Goal) -> Figure:
     """Return one row, with bare Python as its peer."""
     return Figure(name, "ms", tuple(spans), goal, "bare Python", tuple(idle))
+
+
+def children() -> float:
+    """Return the milliseconds of CPU that all children used until now; hardly depends on how busy the machine is."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (used.ru_utime + used.ru_stime)
 
 
 def bare() -> float:

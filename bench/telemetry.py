@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import shutil
@@ -30,6 +31,7 @@ RATE = 10_000  # requests per second, at least
 GROUP = "web-g1"
 HOST = "web.example"
 PATIENCE = 20.0  # seconds
+OVERFLOWS = 250_000  # lines, more than the ring holds
 BACKEND = """
 global
   nbthread 1
@@ -42,11 +44,11 @@ frontend answers
   bind 127.0.0.1:{port}
   http-request return status 200 content-type text/plain string ok
 """
-METHOD = """`wrk` sends as fast as it can, over 32 connections, through the edge to a server that answers at once (another
-HAProxy); the reader of the request log runs in this process. *Lost* is what the edge's exact counters say it
-has answered and no line came for. In the second run the reader comes late: the edge answers with nobody
-listening, more than its ring in memory holds, and then the reader connects. The lines that the ring had to drop
-must show as lost, to the last one."""
+METHOD = """`wrk` sends as fast as it can, over 32 connections, through the edge to a server that answers
+at once (another HAProxy); the reader of the request log runs in this process. *Lost* is what the edge's
+exact counters say it has answered and no line came for. In the second run the reader comes late: the edge
+answers with nobody listening, more than its ring in memory holds, and then the reader connects. The lines
+that the ring had to drop must show as lost, to the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +81,10 @@ def measure(arguments: argparse.Namespace) -> Section:
         edge.declare(declaration)
         try:
             edge.shift({"web": {GROUP: 1000}})
-            command = [
-                wrk,
-                "-t1",
-                "-c32",
-                f"-d{arguments.seconds}",
-                "-H",
-                f"Host: {HOST}",
-                f"http://127.0.0.1:{declaration.port}/",
-            ]
-            whole = load(edge, command, is_late=False)
-            late = load(edge, command, is_late=True)
+            url = f"http://127.0.0.1:{declaration.port}/"
+            command = [wrk, "-t1", "-c32", "-H", f"Host: {HOST}", url]
+            whole = load(edge, [*command, f"-d{arguments.seconds}"], is_late=False)
+            late = load(edge, [*command, f"-d{math.ceil(OVERFLOWS / whole.rate)}"], is_late=True)
         finally:
             edge.stop()
     return section(whole, late)

@@ -1,4 +1,4 @@
-"""Writes docs/reference/ from the code: commands, errors, spec, steps. With `--check` it only says what is out of date.
+"""Writes docs/reference/ from the code. With `--check` it only says what is out of date.
 
 Every page is made from what the program itself uses, so the pages can't say anything else than the program does.
 """
@@ -15,7 +15,7 @@ from typing import Any, NoReturn, get_args
 
 import click
 
-from anew.core import steps
+from anew.core import machine, steps
 from anew.core.spec.schema import schema
 from anew.errors import BY_CODE, Bug
 from anew.faces.cli import command_line
@@ -175,8 +175,26 @@ def _page(lines: Sequence[str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def rollouts() -> str:
+    """The machine of a rollout, as a table and a diagram."""
+    rows = [[f"`{phase}`", f"`{event}`", f"`{target}`"] for (phase, event), target in machine.TABLE.items()]
+    return _page(
+        [
+            "# The machine of a rollout",
+            "",
+            "Drawn from the one table in `anew.core.machine`; an event that has no row in a phase can't happen there.",
+            "",
+            "```mermaid",
+            machine.diagram(),
+            "```",
+            "",
+            *_table(["phase", "event", "leads to"], rows),
+        ]
+    )
+
+
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {"commands.md": commands, "errors.md": errors, "spec.md": spec, "steps.md": steps_page}
+    {"commands.md": commands, "errors.md": errors, "spec.md": spec, "rollouts.md": rollouts, "steps.md": steps_page}
 )
 
 

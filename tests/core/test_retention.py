@@ -71,5 +71,10 @@ def test_the_newest_that_served_are_kept() -> None:
     assert expired(world(*ones, serving=1, wish=2)) == (3,)
 
 
+def test_what_was_sealed_and_never_begun_is_not_kept_for_good() -> None:
+    assert expired(world(generation(1), generation(2, ""), generation(3), serving=3)) == (2,)
+    assert expired(world(generation(1), generation(2, ""), generation(3), serving=3, wish=2)) == ()
+
+
 def test_a_failure_newer_than_all_that_served_is_remembered() -> None:
     assert expired(world(generation(1), generation(2, "rolled back"))) == ()

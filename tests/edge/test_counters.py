@@ -19,25 +19,25 @@ class Monotonic:
 
 def test_what_ended_workers_counted_stays(tmp_path: Path) -> None:
     one = Counters(tmp_path / "c.json", Monotonic())
-    assert {"a": (5, 1)} == one.take({"1": {"a": (5, 1)}}, ["a"])
-    assert {"a": (8, 1)} == one.take({"1": {"a": (6, 1)}, "2": {"a": (2, 0)}}, ["a"])
-    assert {"a": (9, 1)} == one.take({"2": {"a": (3, 0)}}, ["a"])
+    assert one.take({"1": {"a": (5, 1)}}, ["a"]) == {"a": (5, 1)}
+    assert one.take({"1": {"a": (6, 1)}, "2": {"a": (2, 0)}}, ["a"]) == {"a": (8, 1)}
+    assert one.take({"2": {"a": (3, 0)}}, ["a"]) == {"a": (9, 1)}
     other = Counters(tmp_path / "c.json", Monotonic())
-    assert {"a": (10, 2)} == other.take({"2": {"a": (4, 1)}}, ["a"])
+    assert other.take({"2": {"a": (4, 1)}}, ["a"]) == {"a": (10, 2)}
 
 
 def test_counters_never_go_back_even_if_less_was_saved(tmp_path: Path) -> None:
     one = Counters(tmp_path / "c.json", lambda: 0.0)
     one.take({"1": {"a": (5, 0)}}, ["a"])
-    assert {"a": (50, 0)} == one.take({"1": {"a": (50, 0)}}, ["a"])
-    assert {"a": (50, 0)} == one.take({}, ["a"])
+    assert one.take({"1": {"a": (50, 0)}}, ["a"]) == {"a": (50, 0)}
+    assert one.take({}, ["a"]) == {"a": (50, 0)}
 
 
 def test_a_forgotten_group_begins_at_nothing(tmp_path: Path) -> None:
     one = Counters(tmp_path / "c.json", Monotonic())
     one.take({"1": {"a": (5, 0), "b": (1, 1)}}, ["a", "b"])
-    assert {"b": (1, 1)} == one.take({"2": {"b": (0, 0)}}, ["b"])
-    assert {"a": (0, 0), "b": (1, 1)} == one.take({"2": {}}, ["a", "b"])
+    assert one.take({"2": {"b": (0, 0)}}, ["b"]) == {"b": (1, 1)}
+    assert one.take({"2": {}}, ["a", "b"]) == {"a": (0, 0), "b": (1, 1)}
 
 
 def test_a_damaged_file_is_said(tmp_path: Path) -> None:
@@ -48,4 +48,4 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
 
 def test_the_oldest_format_is_read(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"format":1,"base":{"a":[7,1]},"workers":{"12.99":{"a":[3,0]}}}')
-    assert {"a": (11, 1)} == Counters(tmp_path / "c.json").take({"13.5": {"a": (1, 0)}}, ["a"])
+    assert Counters(tmp_path / "c.json").take({"13.5": {"a": (1, 0)}}, ["a"]) == {"a": (11, 1)}

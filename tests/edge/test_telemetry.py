@@ -32,33 +32,58 @@ def total(samples: tuple[Sample, ...]) -> tuple[int, int]:
     return sum(one.requests for one in samples), sum(one.failures for one in samples)
 
 
-def test_every_request_is_heard_over_a_reload(bench: Bench) -> None:
-    groups = bench.group("g1", "one"), bench.group("g2", "two")
+def declared(bench: Bench) -> tuple[HaproxyEdge, Telemetry]:
+    """Two groups behind an edge, and a telemetry that it has found."""
     client = edge(bench)
-    client.declare(bench.declaration(*groups))
+    client.declare(bench.declaration(bench.group("g1", "one"), bench.group("g2", "two")))
     client.shift(WEIGHTS)
-    telemetry, since = Telemetry(client.telemetry, Now()), time.time() - 1
+    telemetry = Telemetry(client.telemetry, Now())
     telemetry.start(client.reading().counts)
+    until(lambda: telemetry.listened_to() == 1, "the worker has found us")
+    return client, telemetry
+
+
+def heard(telemetry: Telemetry, since: float) -> tuple[int, int]:
+    both = [total(telemetry.samples(name, since)) for name in ("web-g1", "web-g2")]
+    return sum(requests for requests, _ in both), sum(failures for _, failures in both)
+
+
+def test_every_request_is_heard(bench: Bench) -> None:
+    since = time.time() - 1
+    client, telemetry = declared(bench)
     with contextlib.closing(contextlib.ExitStack()) as stack:
         stack.callback(telemetry.stop)
         with bench.load() as load:
-            load.wait(1000)
-            client.declare(bench.declaration(*groups, bench.group("g3", "three")))
-            load.wait(1000)
+            load.wait(2000)
         bench.get("/fail")
-        bench.get("/hold?s=0.2")
+        bench.get("/hold?s=0.3")
         bench.get(host="g2.web.internal", is_preview=True)
-        until(lambda: not any(telemetry.losses(client.reading().counts).values()), "every line is there")
-        until(
-            lambda: total(telemetry.samples("web-g1", since))[1] + total(telemetry.samples("web-g2", since))[1] == 1,
-            "1",
-        )
-        heard = [total(telemetry.samples(name, since)) for name in ("web-g1", "web-g2")]
-        assert load.total() + 2 == sum(requests for requests, _ in heard)
+        until(lambda: heard(telemetry, since) == (load.total() + 2, 1), "every line is there")
+        assert set(telemetry.losses(client.reading().counts).values()) == {0}
         assert len(telemetry.samples("web-g1", since)) == len(telemetry.samples("nobody", since))
         slow = [telemetry.latencies(name, since) for name in ("web-g1", "web-g2")]
         assert load.total() + 2 == sum(map(sum, slow))
         assert sum(one[BOUNDS_MS.index(500)] for one in slow) >= 1
+
+
+def test_what_a_reload_costs_is_said(bench: Bench) -> None:
+    since = time.time() - 1
+    client, telemetry = declared(bench)
+    known = client.reading().declaration
+    assert known is not None
+    with contextlib.closing(contextlib.ExitStack()) as stack:
+        stack.callback(telemetry.stop)
+        with bench.load() as load:
+            load.wait(1000)
+            client.declare(bench.declaration(*known.groups, bench.group("g3", "three")))
+            load.wait(1000)
+        until(lambda: telemetry.listened_to() == 1, "the new worker has found us")
+
+        def lost() -> int:
+            return sum(telemetry.losses(client.reading().counts).values())
+
+        until(lambda: heard(telemetry, since)[0] + lost() == load.total(), "heard and lost make all")
+        assert lost() <= load.callers
 
 
 def test_what_nobody_heard_is_said(bench: Bench) -> None:
@@ -69,8 +94,8 @@ def test_what_nobody_heard_is_said(bench: Bench) -> None:
     telemetry.start(client.reading().counts)
     telemetry.stop()
     for _ in range(3):
-        assert 200 == bench.get().status
-    assert {"web-g1": 3} == telemetry.losses(client.reading().counts)
+        assert bench.get().status == 200
+    assert telemetry.losses(client.reading().counts) == {"web-g1": 3}
 
 
 def test_one_reader_at_a_time() -> None:

@@ -52,7 +52,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise EngineError(
             "disk full",
             where=str(folder),
-            hint="free some space there, or remove old images with `anew gc`; then do it again",
+            hint="free some space there, then do it again; nothing half-made is left",
             facts={"command": f"df -h {folder}"},
         ) from e
 

@@ -50,8 +50,11 @@ def way_back(generations: Mapping[int, Generation], serving: int) -> int:
 
 
 def expired(world: World) -> tuple[int, ...]:
-    """Return the generations that are no longer kept as a way back: all but the newest `keep` that served."""
+    """Return the generations that are no longer kept as a way back: all but the newest `keep` that served.
+
+    One that failed, or was sealed and never begun, is remembered until a newer one is kept.
+    """
     served = [n for n, g in world.generations.items() if g.outcome == "promoted" and not g.is_retired]
     kept = set(sorted(served)[-max(1, world.environment.keep) :]) | set(needed(world)) | {world.wish}
-    failed = [n for n, g in world.generations.items() if g.outcome == "rolled back" and not g.is_retired]
-    return tuple(sorted(n for n in (*served, *failed) if n not in kept and n < max(kept, default=0)))
+    others = [n for n, g in world.generations.items() if g.outcome != "promoted" and not g.is_retired]
+    return tuple(sorted(n for n in (*served, *others) if n not in kept and n < max(kept, default=0)))

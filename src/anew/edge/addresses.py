@@ -5,16 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from anew.errors import AnewError, Conflict, SpecError, Unsupported
 
+LOOKS = 3  # at who holds an address: a worker may be born or end in between
 LISTENING = "0A"  # the state in /proc/net/tcp
 
 
-def require_free(host: str, port: int, hint: str, ours: Iterable[int] = ()) -> None:
-    """Return if this machine can listen on ``host:port``, or only the processes `ours` do.
+def _nobody() -> Iterable[int]:
+    return ()
+
+
+def require_free(host: str, port: int, hint: str, ours: Callable[[], Iterable[int]] = _nobody) -> None:
+    """Return if this machine can listen on ``host:port``, or only the processes that `ours` names do.
+
+    `ours` is asked last, and a second time if need be: workers come and go while one looks.
 
     Raises  Conflict that names who holds it; SpecError if it is no address of this machine; Unsupported if the port
             is not for this user.
@@ -32,9 +39,10 @@ def require_free(host: str, port: int, hint: str, ours: Iterable[int] = ()) -> N
             one.bind(address)
             one.listen(1)
         except OSError as cause:
-            held = list(holders(port))
-            if cause.errno == errno.EADDRINUSE and held and {pid for pid, _ in held} <= set(ours):
-                return
+            for _ in range(LOOKS):
+                held = list(holders(port))
+                if cause.errno == errno.EADDRINUSE and held and {pid for pid, _ in held} <= set(ours()):
+                    return
             raise _refusal(where, cause, held, hint) from cause
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -158,22 +158,35 @@ class HaproxyEdge:
             before = self._saved.state()
             slots = all_assigned(before.slots if before else {}, declaration.groups)
             structure = render.structure(declaration, slots, self._sockets, self._limits)
-            state = State(declaration, slots, structure)
-            workers = self._workers(DIES_AFTER)
-            if not workers:
-                self._start(state)
+            try:
+                self._make(before, State(declaration, slots, structure))
+            except OSError as cause:
+                raise _silent(cause, self._master_path) from cause
+
+    def _make(self, before: State | None, state: State) -> None:
+        running = self._running()
+        if running is None:
+            self._start(state)
+            self._settle(state)
+        elif running == render.description(state.structure):
+            if before == state and not self._unsettled(state):
+                return
+            self._draft(state)
+            self._saved.draft.replace(self._saved.config)
+            self._settle(state)
+        else:
+            with pinned(before.declaration.preview_port if before else state.declaration.preview_port):
+                self._reload(before, state)
                 self._settle(state)
-            elif self._master.description(workers[0]) == render.description(structure):
-                if before == state and not self._unsettled(state):
-                    return
-                self._draft(state)
-                self._saved.draft.replace(self._saved.config)
-                self._settle(state)
-            else:
-                with pinned(before.declaration.preview_port if before else declaration.preview_port):
-                    self._reload(before, state)
-                    self._settle(state)
-            self._saved.keep(state)
+        self._saved.keep(state)
+
+    def _running(self) -> str | None:
+        """Return the description of what runs; None if nothing does, or it has been silent for too long."""
+        workers = self._workers(DIES_AFTER)
+        try:
+            return self._master.description(workers[0]) if workers else None
+        except OSError:
+            return None
 
     def _draft(self, state: State) -> None:
         write(self._saved.draft, render.config(state.declaration, state.slots, self._sockets, self._limits))
@@ -226,7 +239,9 @@ class HaproxyEdge:
             return False
 
     def _require_addresses(self, before: Declaration | None, wanted: Declaration) -> None:
-        ours = process.ours(self._saved.config)
+        def ours() -> Iterable[int]:
+            return process.ours(self._saved.config)
+
         if before is None or (before.host, before.port) != (wanted.host, wanted.port):
             require_free(wanted.host, wanted.port, LISTEN_HINT, ours)
         if wanted.preview_port and (before is None or before.preview_port != wanted.preview_port):
@@ -237,7 +252,11 @@ class HaproxyEdge:
 
         Raises  Conflict if another program has it; SpecError or Unsupported if it can't be had here.
         """
-        require_free(host, port, LISTEN_HINT, process.ours(self._saved.config))
+        state = self._saved.state()
+        has_it = state is not None and (state.declaration.host, state.declaration.port) == (host, port)
+        if has_it and process.ours(self._saved.config):
+            return  # it serves there; whether its workers are in order is for `declare` to see
+        require_free(host, port, LISTEN_HINT, lambda: process.ours(self._saved.config))
 
     def _save_counts(self, state: State) -> None:
         self._counted(state.declaration, self._rows(self._master.workers()), must_save=True)
@@ -245,23 +264,20 @@ class HaproxyEdge:
     # ------------------------------------------------------------ settling what runs
 
     def _unsettled(self, state: State) -> tuple[str, ...]:
-        """Return what would still have to be told to the newest worker; raises OSError if it does not answer."""
+        """Return what would still have to be told to the newest worker."""
         current = self._master.current()
         return targets.commands(state, self._master.rows(current)) if current else ("start it",)
 
     def _settle(self, state: State) -> None:
         """Bring the targets into the newest worker, and switch the old ones over."""
-        try:
-            current = self._require_current()
-            told = targets.commands(state, self._master.rows(current))
-            if told:
-                answer = self._master.tell(current, *told)
-                if self._unsettled(state):
-                    raise EngineError(f"the edge does not take its targets: {answer.strip()}")
-            self._switch_over()
-            self._save_counts(state)
-        except OSError as cause:
-            raise _silent(cause, self._master_path) from cause
+        current = self._require_current()
+        told = targets.commands(state, self._master.rows(current))
+        if told:
+            answer = self._master.tell(current, *told)
+            if self._unsettled(state):
+                raise EngineError(f"the edge does not take its targets: {answer.strip()}")
+        self._switch_over()
+        self._save_counts(state)
 
     def _switch_over(self) -> None:
         for worker in self._master.workers():

@@ -65,7 +65,8 @@ class Saved:
 
     def forget(self) -> None:
         """Forget everything but HAProxy's log: the edge was stopped on purpose."""
-        for path in (self._state, self.config, self.draft, *self._folder.glob("*.map")):
+        half_written = self._folder.glob("*.new")  # by somebody who was killed
+        for path in (self._state, self.config, self.draft, *self._folder.glob("*.map"), *half_written):
             path.unlink(missing_ok=True)
 
     def buckets(self, service: str) -> Buckets:

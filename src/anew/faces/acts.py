@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anew.errors import GateClosed, SpecError, Unsupported
+from anew.errors import GateClosed, NotFound, SpecError, Unsupported
 from anew.faces import blocks, screen
 from anew.faces.blocks import Block
 from anew.faces.report import INTERRUPTED
@@ -17,6 +17,8 @@ from anew.ports import Anew
 from anew.views import Status
 
 _GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")
+_GROUP = re.compile(r"\b[a-z][a-z0-9-]*-g[1-9][0-9]*\b")
+LAST_WORDS = 10  # lines of the groups that failed, shown with the failure
 _RELEASE = re.compile(r"r[1-9][0-9]*\Z")
 
 
@@ -181,7 +183,7 @@ def _follow(session: Session, anew: Anew, watch: Watch, *, is_detached: bool) ->
         if session.is_json:
             screen.show_json(_answer(watch, read()))
         return INTERRUPTED
-    return _finish(session, watch, end, read())
+    return _finish(session, anew, watch, end)
 
 
 def _watched(session: Session, read: Callable[[], Status], watch: Watch) -> Ended:
@@ -193,17 +195,32 @@ def _watched(session: Session, read: Callable[[], Status], watch: Watch) -> Ende
         return follow(read, watch, show)
 
 
-def _finish(session: Session, watch: Watch, end: Ended, status: Status) -> int:
+def _finish(session: Session, anew: Anew, watch: Watch, end: Ended) -> int:
+    status = anew.status(watch.environment)
     if not end.is_good:
         missed = "has all traffic, and was not taken back" if watch.wanted == "leaves" else "was rolled back"
         raise GateClosed(
             f"{watch.generation} {missed}: {end.reason}",
             hint=f"`anew history -e {watch.environment}` and `anew logs -e {watch.environment}` tell more",
+            facts=_last_words(anew, watch.environment, end.reason),
         )
     urls = [url for service in status.services for url in service.urls]
     shown = f"{status.serving} serves {watch.environment}" + (f" at {' '.join(urls)}" if urls else "")
     session.answer(_answer(watch, status), [blocks.line(shown, "good")])
     return 0
+
+
+def _last_words(anew: Anew, environment: str, reason: str) -> dict[str, str]:
+    """Return the last lines that each group wrote which `reason` names; none where a group never ran."""
+    found: dict[str, str] = {}
+    for group in dict.fromkeys(_GROUP.findall(reason)):
+        try:
+            lines = anew.logs(environment, group, LAST_WORDS)
+        except NotFound:
+            continue  # none of its instances was ever started, so there is nothing to add to the reason
+        if lines:
+            found[f"last lines of {group}"] = "\n".join(f"{name} | {line}" for name, line in lines[-LAST_WORDS:])
+    return found
 
 
 def _answer(watch: Watch, status: Status) -> dict[str, object]:

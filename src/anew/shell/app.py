@@ -9,7 +9,7 @@ from anew.core import retention
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
 from anew.errors import Conflict, GateClosed, NotFound, SpecError
-from anew.model import Environment, Generation, Release, Rollout, Scope, Spec
+from anew.model import Digest, Environment, Generation, Release, Rollout, Scope, Spec
 from anew.ports import Say
 from anew.shell import viewing
 from anew.shell.clock import SystemClock
@@ -70,6 +70,8 @@ class App:
         if resumed and release:
             self._refuse_while_under_way(scope)
         made = self._journal.releases.named(spec.project, release) if release else self._workshop.release(spec, say)
+        if made.digest != self._wanted(scope, row.wish):
+            self._refuse_while_under_way(scope)  # before anything is sealed
         generation = self._sealed(scope, made, settings, again=again)
         if generation.number != row.wish:
             self._refuse_while_under_way(scope)
@@ -221,6 +223,11 @@ class App:
             say(f"going on with the rollout to g{wish}, which had lost its keeper")
             self._act(scope)
         return True
+
+    def _wanted(self, scope: Scope, wish: int) -> Digest:
+        """Return the digest of the release that is wanted; "" if none is."""
+        generation = self._journal.generations.all(scope).get(wish)
+        return generation.digest if generation else ""
 
     def _refuse_while_under_way(self, scope: Scope) -> None:
         rollout = self._journal.rollout(scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 
 class SystemClock:
@@ -13,8 +14,8 @@ class SystemClock:
     time lie in the future: `catch_up` moves the start.
     """
 
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
+    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+        self._offset = wall() - time.monotonic()
 
     def now(self) -> float:
         """Return UTC seconds since the epoch."""

@@ -35,12 +35,13 @@ class Evidence:
             self.stage, self.windows, self.times = stage, [], []
             if rollout and rollout.counts:
                 self.last |= {g: Counts(requests, failures) for g, requests, failures in rollout.counts}
-        if self.times and now - self.times[-1] < WINDOW:
-            return
         window = {name: self._since(name, one) for name, one in counts.items()}
         self.last = dict(counts)
-        self.windows.append(window)
-        self.times.append(now)
+        if self.times and now - self.times[-1] < WINDOW:
+            self.windows[-1] = _merged(self.windows[-1], window)  # a short stage must not lose what came in its end
+        else:
+            self.windows.append(window)
+            self.times.append(now)
         if len(self.windows) > MOST:
             self.windows[:2] = [_merged(self.windows[0], self.windows[1])]
             self.times[:2] = [self.times[1]]

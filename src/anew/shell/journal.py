@@ -156,6 +156,8 @@ class Journal:
         """
         with self._database.writing():
             place, before = self._row(scope)
+            if generation and (before.wish, before.wish_kind) == (generation, kind):
+                return  # two asked for the same at once, and the other was first
             if expect is not None and before.wish != expect:
                 raise Stale(
                     f"the wish of {scope} is g{before.wish} meanwhile, not g{expect}",

@@ -59,6 +59,7 @@ class Load:
 
     def __init__(self, port: int, host: str, callers: int = 8) -> None:
         self._place = port, host
+        self.callers = callers
         self._is_over = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(callers)]

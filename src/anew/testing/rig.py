@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -216,10 +217,16 @@ class Rig:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback that is free now."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """Return a TCP port of the loopback that is free now, outside of the range that outgoing connections use."""
+    for _ in range(1000):
+        port = random.randrange(11_000, 20_000)  # noqa: S311 - no secret
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise EngineError("no free port was found between 11000 and 20000")
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def _state(home: Path) -> Check:
     free = shutil.disk_usage(there).free
     detail = f"{home}, {free / (1 << 30):.1f} GiB free"
     if free < LITTLE:
-        return Check("state folder", "limited", detail, "free some space: anew gc")
+        return Check("state folder", "limited", detail, "free some space there")
     closed = [str(one) for one in (there, *there.parents) if not one.stat().st_mode & 0o001]
     if os.geteuid() == 0 and closed:
         hint = f"chmod o+x {' '.join(closed)}"
