@@ -100,7 +100,7 @@ class Shift:
 
     def describe(self) -> str:
         """Say it in one line."""
-        return "shift " + ", ".join(_share(s, w) for s, w in sorted(self.weights.items()))
+        return "shift " + (", ".join(_share(s, w) for s, w in sorted(self.weights.items())) or "all traffic away")
 
 
 def _share(service: str, weights: Mapping[str, int]) -> str:

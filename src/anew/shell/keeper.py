@@ -99,6 +99,8 @@ class Keeper:
     def _rounds(self, *, until_idle: bool, say: Say) -> None:
         setbacks, trouble, entered = 0, "", (0, 0)
         while not self._stopping.is_set():
+            if not self._lock.path.exists():
+                raise Conflict("the state folder is gone, so there is nothing left to keep", where=str(self._lock.path))
             try:
                 world = self._observer.world(is_testing=self._effects.is_testing, trouble=trouble)
                 at = (world.rollout.id, world.rollout.version) if world.rollout else (0, 0)

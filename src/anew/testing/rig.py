@@ -183,7 +183,7 @@ class Rig:
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue  # it ended while we looked
-            if str(self.home) in line and state != "Z":
+            if str(self.folder) in line and state != "Z":
                 out[int(entry.name)] = line
         return out
 
