@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from anew.build.builder import Builder
+    from anew.build.store import ImageStore
     from anew.core.steps import Step
-    from anew.model import Scope, Spec
-    from anew.ports import Anew
+    from anew.model import Part, Scope, Spec, Test
+    from anew.ports import Anew, Compute, Say
     from anew.shell.journal import Journal
     from anew.shell.parts import Parts
+    from anew.views import Check
 
 SPEC = "anew.yaml"
 
@@ -76,14 +79,9 @@ def _prepare(folder: Path) -> None:
 
 
 def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
-    import secrets
-
-    from anew.build.builder import Builder
-    from anew.build.gate import Trial, check, http_failure
     from anew.build.store import ImageStore
     from anew.edge.runtime import HaproxyEdge
     from anew.engines.embedded.compute import Embedded
-    from anew.engines.embedded.doctor import checks
     from anew.engines.embedded.ports import is_free
     from anew.shell.parts import Parts
 
@@ -92,21 +90,47 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         compute=lambda _scope: Embedded(folder, store.tree, journal.owner),
         edge=lambda scope: HaproxyEdge(folder / "edges" / _place(scope), _sockets(folder, scope)),
         images=store,
-        making=lambda project: Builder(folder, store, project),
-        try_image=lambda compute, scope, part, port, say: check(
-            compute, Trial(scope, part.service, part.image, secrets.token_hex(4), port), say
-        ),
-        http_failure=lambda test, port, host: http_failure(test, "127.0.0.1", port, host),
+        making=lambda project: _making(folder, store, project),
+        try_image=_try_image,
+        http_failure=_http_failure,
         is_free=is_free,
         require_address=lambda scope, host, port: HaproxyEdge(
             folder / "edges" / _place(scope), _sockets(folder, scope)
         ).require_address(host, port),
-        doctor=lambda: checks(folder),
+        doctor=lambda: _doctor(folder),
         parse=_parse,
         project=_project,
         start_keeper=lambda scope: _start_keeper(folder, root, scope),
         around=_faults(),
     )
+
+
+def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
+    from anew.build.builder import Builder
+
+    return Builder(folder, store, project)
+
+
+def _try_image(
+    compute: Compute, scope: Scope, part: Part, port: Callable[[], int], say: Say
+) -> tuple[tuple[str, str], ...]:
+    import secrets
+
+    from anew.build.gate import Trial, check
+
+    return check(compute, Trial(scope, part.service, part.image, secrets.token_hex(4), port), say)
+
+
+def _http_failure(test: Test, port: int, host: str) -> str:
+    from anew.build.gate import http_failure
+
+    return http_failure(test, "127.0.0.1", port, host)
+
+
+def _doctor(folder: Path) -> tuple[Check, ...]:
+    from anew.engines.embedded.doctor import checks
+
+    return checks(folder)
 
 
 def _place(scope: Scope) -> str:

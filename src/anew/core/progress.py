@@ -109,10 +109,10 @@ def _preview(view: _View) -> Happening:
     if gone is not None:
         return gone
     tests = [t for m in view.fresh for t in m.tests]
-    if rollout.asked == "promote":
-        return Happening("promote", "promoted by hand")
     if tests and rollout.tested not in {"", "passed"}:
         return Happening("failed", rollout.tested)
+    if rollout.asked == "promote":
+        return Happening("promote", "promoted by hand")
     if tests and not rollout.tested:
         bound = rollout.since + max(t.eventually for t in tests) + TESTING
         if world.now >= bound:
