@@ -321,7 +321,9 @@ def test_effects_that_happen_twice_change_nothing_in_the_end(world: World) -> No
 def _end(world: World | None) -> object:
     assert world is not None
     outcomes = {n: (g.outcome, g.is_retired) for n, g in world.generations.items()}
-    running = {g: sorted(a.name for a in ones) for g, ones in world.by_group.items()}
+    running = {
+        g: len(ones) for g, ones in world.by_group.items()
+    }  # of a surplus, which one stays may depend on the moment
     return world.serving, world.wish, outcomes, running, world.edge.weights, sorted(world.groups)
 
 

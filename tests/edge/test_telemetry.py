@@ -83,7 +83,7 @@ def test_what_a_reload_costs_is_said(bench: Bench) -> None:
             return sum(telemetry.losses(client.reading().counts).values())
 
         until(lambda: heard(telemetry, since)[0] + lost() == load.total(), "heard and lost make all")
-        assert lost() <= load.callers
+        assert lost() <= 3 * load.callers
 
 
 def test_what_nobody_heard_is_said(bench: Bench) -> None:

@@ -8,7 +8,7 @@ requests/s and every line of 274,636 there, at 2.4 us of the reader's CPU per li
 the lines lost; no log at all 47,100.
 
 One limit was found by measurement, too: at a reload the old worker stops sending at once, so the lines of requests that
-it was still finishing are missing, at most one per connection that was kept alive. `losses` says how many.
+it was still finishing are missing, about one per connection that was kept alive. `losses` says how many.
 
 The socket's name is abstract, so the edge's workers reach it under any uid; who it is that connects, the kernel says,
 and only the edge's workers and this user are listened to.
