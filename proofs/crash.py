@@ -44,15 +44,24 @@ def attempt(project: Rig, one: Try, name: str) -> bool:
     release(project, name, is_good=one.is_good)
     heard = len(project.keeper_log())
     project.anew("up", "--detach", faults=f"kill:{one.moment}:{one.number}")
-    project.wait(project.is_idle, limit=60, what="the keeper ends or is killed")
+    # A keeper needs a moment to get its lock, so that none runs says nothing yet.
+    project.wait(
+        lambda: MARK in project.keeper_log()[heard:] or (is_over(project) and project.is_idle()),
+        limit=60,
+        what="the keeper is killed, or has nothing left to do",
+    )
     was_killed = MARK in project.keeper_log()[heard:]
-    if one.is_good:
-        project.anew("up")
-    else:
-        project.anew("serve", "--until-idle")
+    project.wait(project.is_idle, limit=60, what="the killed keeper is gone")
+    project.expect(*(("up",) if one.is_good else ("serve", "--until-idle")))
     project.wait(project.is_idle, limit=60, what="the next keeper ends")
     check(project, before, is_good=one.is_good)
     return was_killed
+
+
+def is_over(project: Rig) -> bool:
+    """Say whether what was asked for last has ended, well or not."""
+    rollout = project.status()["rollout"]
+    return rollout is not None and rollout["is_over"]
 
 
 def check(project: Rig, before: str, *, is_good: bool) -> None:

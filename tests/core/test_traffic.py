@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from anew.core.traffic import changed, declaration, guarded, is_set, stage_count, stage_weight, wanted_weights
+from anew.core.traffic import changed, declaration, guarded, is_set, judged, stage_count, stage_weight, wanted_weights
 from anew.core.world import Allotment, GroupState, Seen, World
 from anew.model import Declaration, EdgeGroup, EdgeReading, Generation, Member, Phase, Policy, Target
 from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, SCOPE, group_of
@@ -61,7 +61,17 @@ def test_the_weight_of_a_stage(stage: int, weight: int) -> None:
 
 def test_the_control_is_left_to_the_old_group() -> None:
     assert stage_weight(member("web-g2", stages=(1000,), control=20), 0) == 980
-    assert stage_weight(member("web-g2", stages=(), control=50), 0) == 950
+
+
+def test_a_service_without_stages_waits_for_full_while_others_have_theirs() -> None:
+    assert stage_weight(member("web-g2", stages=(), control=50), 0) == 0
+    old = {"web": member("web-g1"), "api": member("api-g1")}
+    new = {"web": member("web-g2", stages=(100,)), "api": member("api-g2", stages=())}
+    assert wanted_weights(old, new, "stage", 0) == {
+        "web": {"web-g2": 100, "web-g1": 900},
+        "api": {"api-g2": 0, "api-g1": 1000},
+    }
+    assert judged(old, new) == ("web",)
 
 
 def test_the_weights_of_each_phase() -> None:

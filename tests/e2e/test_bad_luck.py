@@ -137,7 +137,7 @@ def test_a_damaged_blob_never_runs(project: Rig) -> None:
 def test_a_state_folder_of_somebody_else_is_refused(project: Rig) -> None:
     python = Path("/usr/bin/python3")
     if not python.exists():
-        pytest.skip("no Python that an ordinary user may run")
+        pytest.skip("needs a Python that an ordinary user may run")
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     version = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     import click  # noqa: PLC0415
@@ -146,7 +146,7 @@ def test_a_state_folder_of_somebody_else_is_refused(project: Rig) -> None:
 
     places = {Path(anew.__file__).parents[1], Path(click.__file__).parents[1]}
     if f"python{version}" not in str(Path(click.__file__)) or not all(p.stat().st_mode & 0o005 for p in places):
-        pytest.skip("no Python of the same version that an ordinary user may run")
+        pytest.skip("needs a Python of the same version, and its packages, that an ordinary user may run")
     project.write("one")
     project.expect("status")
     environment = {"PATH": "/usr/bin:/bin", "HOME": "/", "ANEW_HOME": str(project.home)}
@@ -197,6 +197,16 @@ def test_a_first_generation_that_fails_leaves_nothing_running(project: Rig) -> N
     assert "no database: giving up" in json.dumps(error["facts"])
     project.wait(lambda: not project.processes(), limit=20, what="nothing runs")
     assert project.status()["serving"] == ""
+
+
+def test_health_that_flaps_is_taken_back(project: Rig) -> None:
+    project.each, project.within = "2s", "4s"
+    project.write("one")
+    project.expect("up")
+    project.write("two", health="200 if int(time.time() * 4) % 2 else 503")
+    error = error_of(project.anew("up", "--json"), 6)
+    assert "flaps" in error["what"] or "no ready instance" in error["what"], error
+    assert project.status()["serving"] == "g1"
 
 
 def test_what_failed_before_is_tried_again_only_when_asked(project: Rig) -> None:

@@ -38,12 +38,10 @@ def image_of(*layers: Digest, is_host: bool = False) -> Image:
 
 
 def require(home: Path) -> None:
-    """Skip, or fail where everything is required, unless this machine can run instances."""
+    """Skip unless this machine can run instances."""
     lacking = [f"{one.name}: {one.detail}" for one in checks(home) if one.name in NEEDED and one.state != "ok"]
     if not Path(PYTHON).exists():
         lacking.append(f"{PYTHON} is not there")
-    if lacking and os.environ.get("ANEW_REQUIRE_ALL"):
-        pytest.fail("; ".join(lacking))
     if lacking:
         pytest.skip("; ".join(lacking))
 

@@ -50,6 +50,7 @@ def sleeping(bench: Bench, short: str) -> Order:
 
 def test_an_instance_lives_on_when_its_outer_process_is_killed(bench: Bench, here: World) -> None:
     bench.client().launch(bench.order("a", POLITE))
+    assert bench.waits_for_line("a", "running")  # it knows by now what to do when it is asked to end
     seen = bench.find("a")
     assert seen is not None
     os.kill(proc.parent(seen.pid), signal.SIGKILL)

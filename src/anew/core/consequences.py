@@ -5,19 +5,41 @@ A preview assumes it and the journal commits it, in the same transaction as the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from anew.core.world import World
-from anew.model import Rollout
+from anew.model import Generation, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a generation; None leaves a part as it is. Its members never change."""
+
+    number: int
+    outcome: Literal["", "promoted", "rolled back"] | None = None
+    reason: str | None = None
+    warm_until: float | None = None
+    is_retired: bool | None = None
+
+    def applied(self, generation: Generation) -> Generation:
+        """Return `generation` as it is after the change."""
+        return replace(
+            generation,
+            outcome=generation.outcome if self.outcome is None else self.outcome,
+            reason=generation.reason if self.reason is None else self.reason,
+            warm_until=generation.warm_until if self.warm_until is None else self.warm_until,
+            is_retired=generation.is_retired if self.is_retired is None else self.is_retired,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Consequences:
-    """Changes to the environment (None: as it is) and to generations (number → field → value)."""
+    """Changes to the environment (None: as it is) and to generations."""
 
     serving: int | None = None
     wish: int | None = None
-    generations: dict[int, dict[str, object]] = field(default_factory=dict)
+    generations: tuple[Change, ...] = ()
 
 
 def consequences(world: World, rollout: Rollout) -> Consequences:
@@ -27,12 +49,12 @@ def consequences(world: World, rollout: Rollout) -> Consequences:
             return _served(world, rollout)
         case "rolling back":
             # An automatic rollback sets the wish back; the failed generation is no way back for anybody.
-            failed = {"outcome": "rolled back", "reason": rollout.reason, "warm_until": 0.0}
+            failed = Change(rollout.new, "rolled back", rollout.reason, warm_until=0.0)
             # What an operator has wished meanwhile stays.
             wish = rollout.old if world.wish == rollout.new else None
-            return Consequences(wish=wish, generations={rollout.new: failed})
+            return Consequences(wish=wish, generations=(failed,))
         case "rolled back":
-            back: dict[int, dict[str, object]] = {rollout.old: {"warm_until": 0.0}} if rollout.old else {}
+            back = (Change(rollout.old, warm_until=0.0),) if rollout.old else ()
             return Consequences(serving=rollout.old, generations=back)
         case _:
             return Consequences()
@@ -40,12 +62,10 @@ def consequences(world: World, rollout: Rollout) -> Consequences:
 
 def _served(world: World, rollout: Rollout) -> Consequences:
     window = max((m.policy.warm for m in world.members(rollout.new).values()), default=0.0)
-    generations: dict[int, dict[str, object]] = {
-        rollout.new: {"outcome": "promoted", "reason": rollout.reason, "warm_until": 0.0}
-    }
+    changes = [Change(rollout.new, "promoted", rollout.reason, warm_until=0.0)]
     if rollout.old:
-        left: dict[str, object] = {"warm_until": world.now + window}
+        left = Change(rollout.old, warm_until=world.now + window)
         if rollout.kind == "rollback":
-            left |= {"outcome": "rolled back", "reason": f"taken back by hand, to g{rollout.new}"}
-        generations[rollout.old] = left
-    return Consequences(serving=rollout.new, generations=generations)
+            left = replace(left, outcome="rolled back", reason=f"taken back by hand, to g{rollout.new}")
+        changes.append(left)
+    return Consequences(serving=rollout.new, generations=tuple(changes))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from anew.core import names
-from anew.core.consequences import consequences
+from anew.core.consequences import Change, consequences
 from anew.core.decide import decide
 from anew.core.machine import ENDS
 from anew.core.steps import (
@@ -88,7 +89,7 @@ def assume(world: World, step: Step) -> World:  # noqa: PLR0911 - one arm for ea
         case Sweep(name):
             return replace(world, strays=tuple(n for n in world.strays if n != name))
         case Keep(retired):
-            return replace(world, generations=_changed(world, {n: {"is_retired": True} for n in retired}))
+            return replace(world, generations=_changed(world, [Change(n, is_retired=True) for n in retired]))
 
 
 def _assume_leaving(world: World, step: Drain | Stop) -> World:
@@ -133,21 +134,21 @@ def _entered(world: World, step: Enter) -> World:
         rollout, phase=step.phase, stage=step.stage, since=world.now, reason=step.reason, version=rollout.version + 1
     )
     also = consequences(world, moved)
-    changed = {n: c for n, c in also.generations.items() if n in world.generations}
     return replace(
         world,
         rollout=None if step.phase in ENDS else moved,
         serving=world.serving if also.serving is None else also.serving,
         wish=world.wish if also.wish is None else also.wish,
-        generations=_changed(world, changed),
+        generations=_changed(world, also.generations),
         samples={},
         recent={},
         trouble="",
     )
 
 
-def _changed(world: World, changes: dict[int, dict[str, object]]) -> dict[int, Generation]:
+def _changed(world: World, changes: Iterable[Change]) -> dict[int, Generation]:
     out = dict(world.generations)
-    for number, fields in changes.items():
-        out[number] = replace(out[number], **fields)  # type: ignore[arg-type]
+    for change in changes:
+        if change.number in out:
+            out[change.number] = change.applied(out[change.number])
     return out

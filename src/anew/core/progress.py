@@ -11,6 +11,7 @@ from anew.core.world import World
 from anew.model import Member, Rollout, Seconds, Verdict
 
 DEATHS = 3  # of the instances of one new group, until the rollout goes back
+FALLS = 3  # times that one new instance may have become unready before the rollout goes back
 LOST: Seconds = 10.0  # a group that has all the traffic may be without a ready instance this long
 TESTING: Seconds = 60.0  # preview tests may take this long beyond their own bounds
 
@@ -132,7 +133,7 @@ def _stage(view: _View) -> Happening:
         return gone
     if rollout.asked == "promote":
         return Happening("promote", "promoted by hand")
-    services = traffic.changed(view.old, view.new)
+    services = traffic.judged(view.old, view.new)
     count = traffic.stage_count(view.old, view.new)
     where = f"stage {rollout.stage + 1} of {count}"
     verdicts = {s: _verdict(view, s) for s in services}
@@ -168,9 +169,16 @@ def _full(view: _View) -> Happening:
     if gone is not None:
         return gone
     wanted = traffic.wanted_weights(view.old, view.new, "full")
-    if traffic.is_set(view.world, wanted) and _is_routed(view.world, view.rollout.new):
-        return Happening("confirmed", f"g{view.rollout.new} has all the traffic")
-    return Happening(None, f"g{view.rollout.new} takes all the traffic", view.world.now)
+    world, rollout = view.world, view.rollout
+    if traffic.is_set(world, wanted) and _is_routed(world, rollout.new):
+        return Happening("confirmed", f"g{rollout.new} has all the traffic")
+    bound = rollout.since + max((m.policy.ready for m in view.new.values()), default=0.0)
+    if world.now >= bound and rollout.kind == "rollout" and rollout.old:
+        return Happening(
+            "late",
+            f"the edge has not confirmed within {bound - rollout.since:g} s that g{rollout.new} has all the traffic",
+        )
+    return Happening(None, f"g{rollout.new} takes all the traffic", world.now)
 
 
 def _warm(view: _View) -> Happening:
@@ -200,6 +208,11 @@ def _against(view: _View) -> Iterator[Happening]:
         deaths = [at for at in state.deaths if at >= rollout.begun] if state else []
         if state and len(deaths) >= DEATHS:
             yield Happening("died", f"instances of {member.group} died {len(deaths)} times: {state.outcome}")
+        for one in world.by_group.get(member.group, ()):
+            seen = world.seen.get(one.name)
+            if seen is not None and seen.falls >= FALLS:
+                says = f"the health of {one.name} flaps: it answered, and then no longer, {seen.falls} times"
+                yield Happening("lost", says)
 
 
 def _lost(view: _View, patience: Seconds) -> Iterator[Happening]:

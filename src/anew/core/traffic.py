@@ -22,10 +22,18 @@ def changed(old: Mapping[str, Member], new: Mapping[str, Member]) -> tuple[str, 
     return tuple(sorted(s for s in new if s in old and old[s].group != new[s].group))
 
 
+def judged(old: Mapping[str, Member], new: Mapping[str, Member]) -> tuple[str, ...]:
+    """Return the changed services that have stages, and so get traffic to be judged by, sorted."""
+    return tuple(s for s in changed(old, new) if new[s].policy.stages)
+
+
 def stage_weight(member: Member, stage: int) -> PerMille:
-    """Return the weight of a service's new group in a stage; it never takes the control's part."""
+    """Return the weight of a service's new group in a stage; it never takes the control's part.
+
+    A service without stages of its own waits for `full` while others have theirs.
+    """
     stages = member.policy.stages
-    weight = stages[min(stage, len(stages) - 1)] if stages else FULL
+    weight = stages[min(stage, len(stages) - 1)] if stages else 0
     return min(weight, FULL - member.policy.control)
 
 

@@ -28,6 +28,7 @@ class Seen:
     is_ready: bool
     ended: str = ""  # how it ended, if it has
     since: float = 0.0  # when `is_ready` last changed, or the instance was launched
+    falls: int = 0  # how often it was ready and then no longer, as far as this keeper saw
 
 
 @dataclass(frozen=True, slots=True)

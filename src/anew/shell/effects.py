@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 
 from anew.core import names
-from anew.core.consequences import consequences
+from anew.core.consequences import Change, consequences
 from anew.core.steps import (
     Allot,
     Begin,
@@ -28,7 +28,7 @@ from anew.errors import AnewError, Bug
 from anew.model import Generation, Group, Order, Rollout, Scope
 from anew.model import Test as OneTest
 from anew.ports import Compute, Edge
-from anew.shell.journal import Also, Change, Journal
+from anew.shell.journal import Also, Journal
 from anew.shell.parts import Parts
 
 SWEEP_GRACE = 5.0
@@ -112,8 +112,7 @@ class Effects:
             rollout.id, rollout.kind, rollout.old, rollout.new, step.phase, world.now, step.stage, reason=step.reason
         )
         follows = consequences(world, moved)
-        changes = tuple(Change(number, **fields) for number, fields in follows.generations.items())  # type: ignore[arg-type]
-        also = Also(serving=follows.serving, wish=follows.wish, changes=changes)
+        also = Also(serving=follows.serving, wish=follows.wish, changes=follows.generations)
         counts = tuple((g, c.requests, c.failures) for g, c in sorted(world.edge.counts.items()))
         self.journal.enter(self.scope, step, counts=counts, also=also)
 

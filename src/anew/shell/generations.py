@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
+from anew.core.consequences import Change
 from anew.core.digest import digest
 from anew.core.names import group_name
 from anew.core.steps import Keep
@@ -15,27 +15,6 @@ from anew.model import Generation, Group, Member, Release, Scope, Seal
 from anew.ports import Clock
 from anew.shell.database import Database, Stale, encode
 from anew.shell.ledger import Ledger
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What becomes of a generation; None leaves a part as it is. Its members never change."""
-
-    number: int
-    outcome: Literal["", "promoted", "rolled back"] | None = None
-    reason: str | None = None
-    warm_until: float | None = None
-    is_retired: bool | None = None
-
-    def applied(self, generation: Generation) -> Generation:
-        """Return `generation` as it is after the change."""
-        return replace(
-            generation,
-            outcome=generation.outcome if self.outcome is None else self.outcome,
-            reason=generation.reason if self.reason is None else self.reason,
-            warm_until=generation.warm_until if self.warm_until is None else self.warm_until,
-            is_retired=generation.is_retired if self.is_retired is None else self.is_retired,
-        )
 
 
 class Generations:
@@ -49,7 +28,7 @@ class Generations:
     def seal(
         self, scope: Scope, release: Release, members: Sequence[Member], seals: Sequence[Seal], *, again: bool = False
     ) -> Generation:
-        """Seal `release` for `scope`; return the new generation, or the newest one if it is just this already.
+        """Seal `release` for `scope`; return the new generation, or the newest or the wanted one if that is it.
 
         Shapes      `members[n]` goes with `seals[n]`, whose image is the release's; `group` of the members is filled
                     in here. A service whose seal a group that is not disposed of has already is mapped to that
@@ -71,9 +50,9 @@ class Generations:
             digests = {one.service: digest(one) for one in seals}
             names = {s: known.get((s, d), group_name(s, number)) for s, d in digests.items()}
             filled = tuple(replace(one, group=names[one.service]) for one in members)
-            newest = self._find(place, last)
-            if newest is not None and _is_same(newest, release, filled, again=again):
-                return newest
+            for one in (self._find(place, last), self._find(place, row["wish"]) if row else None):
+                if one is not None and _is_same(one, release, filled, again=again):
+                    return one
             generation = Generation(number, release.name, release.digest, filled, serving, at=self._clock.now())
             fresh = {s for s, d in digests.items() if (s, d) not in known}
             groups = [Group(names[s.service], s.service, digests[s.service], s, images[s.service]) for s in seals]

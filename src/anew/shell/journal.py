@@ -20,12 +20,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from anew.core.consequences import Change
 from anew.core.steps import Begin, Enter
 from anew.errors import Conflict, NotFound
 from anew.model import Environment, Rollout, Scope, Seconds
 from anew.ports import Clock
 from anew.shell.database import PATIENCE, Database, Stale, clean, encode
-from anew.shell.generations import Change, Generations
+from anew.shell.generations import Generations
 from anew.shell.instances import Instances
 from anew.shell.ledger import Ledger, first_hash
 from anew.shell.portpool import PortPool, next_port

@@ -86,7 +86,7 @@ class Observer:
             one, probe = instances[name], probed.get(name)
             is_ready = one.is_alive and one.is_listening and probe is not None and probe.is_ready
             since = probe.since if probe is not None else one.started
-            out[name] = Seen(one.is_alive, is_ready, one.ended, since)
+            out[name] = Seen(one.is_alive, is_ready, one.ended, since, probe.falls if probe is not None else 0)
         return out
 
 

@@ -13,6 +13,7 @@ from anew.ports import Clock
 
 EAGER: Seconds = 0.05  # between two checks of an instance that is not ready yet
 CALM: Seconds = 1.0  # between two checks of one that is
+YOUNG: Seconds = 3.0  # so long after it became ready it is checked eagerly still: health that flaps shows at once
 PATIENCE: Seconds = 2.0  # for one answer
 STRIKES = 3  # checks in a row that a ready instance may fail
 AT_ONCE = 16
@@ -31,6 +32,7 @@ class Probed:
     strikes: int = 0
     due: float = 0.0  # monotonic time of the next check
     says: str = ""  # why the last check failed
+    falls: int = 0  # how often it was ready and then no longer
 
 
 def check(port: int, health: str, patience: Seconds = PATIENCE) -> str:
@@ -121,13 +123,14 @@ def _after(before: Probed, says: str, clock: Clock) -> Probed:
     strikes = before.strikes + 1 if says else 0
     is_ready = not says or (before.is_ready and strikes < STRIKES)
     since = before.since if is_ready == before.is_ready else clock.now()
-    pause = CALM if is_ready and not strikes else EAGER
+    is_calm = is_ready and not strikes and not 0 <= clock.now() - since < YOUNG
     return replace(
         before,
         is_ready=is_ready,
         is_checked=True,
         since=since,
         strikes=strikes,
-        due=clock.monotonic() + pause,
+        due=clock.monotonic() + (CALM if is_calm else EAGER),
         says=says,
+        falls=before.falls + (before.is_ready and not is_ready),
     )

@@ -118,8 +118,11 @@ class Rig:
         """The folder of the project."""
         return self.folder / "project"
 
-    def write(self, release: str, *, bad: int = 0, health: int = 200, **changes: str) -> None:
-        """Write the project's files: `release` is what its answers name, `bad` per cent of which are 500."""
+    def write(self, release: str, *, bad: int = 0, health: int | str = 200, **changes: str) -> None:
+        """Write the project's files: `release` is what its answers name, `bad` per cent of which are 500.
+
+        `health` is the status of its health path: a number, or a Python expression that gives one.
+        """
         (self.root / "app").mkdir(parents=True, exist_ok=True)
         (self.root / "app" / "server.py").write_text(SERVER.format(release=release, bad=bad, health=health))
         shape = {

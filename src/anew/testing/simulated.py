@@ -124,8 +124,8 @@ class Journal:
             going, phase=step.phase, stage=step.stage, since=now, reason=step.reason, version=going.version + 1
         )
         also = consequences(world, entered)
-        for number, changes in also.generations.items():
-            self.generations[number] = replace(self.generations[number], **changes)  # type: ignore[arg-type]
+        for change in also.generations:
+            self.generations[change.number] = change.applied(self.generations[change.number])
         self.serving = self.serving if also.serving is None else also.serving
         if also.wish is not None and self.wish == going.new:
             self.wish = also.wish

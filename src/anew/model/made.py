@@ -1,0 +1,141 @@
+"""What was made and what was decided: images, releases, seals, generations, rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from anew.model.units import Digest
+from anew.model.wish import Policy, Service, Test
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The identity ladder of an image: each rung is a digest, and the first is known before building."""
+
+    input: Digest  # recipe, locked heads, context
+    tree: Digest  # paths, modes, owners, contents; no times
+    diffs: tuple[Digest, ...]  # one per layer, of its uncompressed bytes
+    config: Digest
+    manifest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What a recipe made; immutable; an OCI image in the image store."""
+
+    identity: Identity
+    layers: tuple[Digest, ...]  # lowest first; layer blobs are uncompressed, so these are the diff ids
+    is_host: bool = False  # the head is the machine's own root: `layers` hold only what was added
+    is_reproducible: bool = True  # false if a step had the network
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the manifest, by which everything refers to the image."""
+        return self.identity.manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One service in a release: what to run, and from which image."""
+
+    service: Service
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """An immutable set of images and service definitions, free of any environment; `name` is for people."""
+
+    project: str
+    name: str  # "r3"
+    digest: Digest
+    parts: tuple[Part, ...]
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The version of a secret that a seal holds; `mac` tells another value without revealing this one."""
+
+    name: str
+    version: int  # 1, 2, … per environment and name, never reused
+    mac: str  # "hmac-sha256:" and 64 hexadecimal digits
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What one service runs in one environment, and nothing that may differ without a new group."""
+
+    service: str
+    image: Digest
+    command: tuple[str, ...]
+    flags: tuple[tuple[str, str], ...] = ()
+    health: str = ""  # path; "" if the service speaks no HTTP
+    writable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The instances of one service that share one seal; named after the generation that first launched it."""
+
+    name: str  # "web-g43"
+    service: str
+    digest: Digest  # of the seal
+    seal: Seal
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What a generation maps a service to."""
+
+    service: str
+    group: str
+    size: int
+    policy: Policy
+    tests: tuple[Test, ...] = ()  # those marked `at: preview`
+    hosts: tuple[str, ...] = ()  # Host names under which the edge serves it; empty: not routed
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A release sealed for one environment. Numbers are never reused."""
+
+    number: int
+    release: str  # the release's name
+    digest: Digest  # the release's digest
+    members: tuple[Member, ...]
+    previous: int = 0  # the generation that served when this one was sealed; 0: none
+    outcome: Literal["", "promoted", "rolled back"] = ""  # "" until its rollout has ended
+    reason: str = ""
+    warm_until: float = 0.0  # its groups stay warm until then though it does not serve
+    is_retired: bool = False  # no longer kept as a way back
+    at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Its name for people, like ``g43``."""
+        return f"g{self.number}"
+
+
+Phase = Literal["prepare", "preview", "stage", "full", "warm", "done", "rolling back", "rolled back"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The passage of traffic from one generation to the next, as committed in the journal."""
+
+    id: int
+    kind: Literal["rollout", "rollback"]
+    old: int  # generation number; 0: nothing served before
+    new: int
+    phase: Phase
+    since: float  # when the phase (or the stage) was entered
+    stage: int = 0  # index into the stages, while phase is "stage"
+    asked: Literal["", "abort", "promote"] = ""  # an operator's intention
+    reason: str = ""
+    version: int = 0  # incremented by every commit: compare-and-set
+    counts: tuple[tuple[str, int, int], ...] = ()  # group, requests, failures when the stage was entered
+    tested: str = ""  # "" not yet; "passed"; else why a preview test failed
+    begun: float = 0.0

@@ -1,0 +1,45 @@
+"""What runs: the order of an instance, and what an engine says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from anew.model.made import Image
+from anew.model.units import Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that an engine needs to run one instance; nothing in it is computed by the engine."""
+
+    name: str  # "shop-local-web-g43-2"
+    group: str
+    scope: Scope
+    image: Image
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    writable: tuple[str, ...] = ()
+    port: int = 0  # 0: it listens on nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance as an engine reports it."""
+
+    name: str
+    group: str
+    is_alive: bool
+    is_listening: bool = False  # it accepts connections on its port, on a socket of its own
+    port: int = 0
+    pid: int = 0  # of the process that the engine watches; 0 when ended
+    started: float = 0.0
+    ended: str = ""  # "exit code 1", "signal 9 (SIGKILL)", "unknown"; "" while alive
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command in a throwaway instance ended."""
+
+    code: int  # exit code; -N for signal N
+    output: str  # stdout and stderr together, the last 64 KiB
+    is_late: bool = False  # it was ended because its bound was over

@@ -1,0 +1,138 @@
+"""What `anew.yaml` says, parsed and checked: the spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from anew.model.units import PerMille, Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class DebianHead:
+    """An operating-system head made from a distribution's packages."""
+
+    name: str
+    suite: str  # "bookworm"
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TarHead:
+    """An operating-system head from a tar archive of a root file system; `path` is relative to the project."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostHead:
+    """The machine's own root, read-only; for the environment `local` only."""
+
+    name: str
+
+
+Head = DebianHead | TarHead | HostHead
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One entry of `copy`: `source` relative to the project, `target` absolute; a trailing slash means a folder."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """One command of `build`, run by `/bin/sh -c` in the sandbox."""
+
+    run: str
+    network: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """The service answers HTTP on ``$PORT``; `health` is the path that answers 200 when it is ready."""
+
+    health: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One test of a service: an HTTP request (`get`) or a command in a fresh instance (`run`)."""
+
+    get: str = ""  # path; "" if this is a `run` test
+    status: int = 200
+    contains: str = ""
+    run: tuple[str, ...] = ()
+    at: Literal["image", "preview"] = "image"
+    eventually: Seconds = 10.0  # the bound within which it must pass
+
+    def __str__(self) -> str:
+        return f"http GET {self.get}" if self.get else "run " + " ".join(self.run)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a service is rolled out; see `rollout` in the reference of the spec."""
+
+    stages: tuple[PerMille, ...] = (10, 100, 500)  # weights below 1000; `full` always follows
+    each: Seconds = 10.0  # a stage lasts at least this long
+    within: Seconds = 60.0  # a stage waits at most this long for evidence
+    undecided: Literal["advance", "roll back"] = "advance"  # when `within` is over without enough evidence
+    ready: Seconds = 60.0  # a group becomes ready within this, or the rollout goes back
+    warm: Seconds = 1800.0  # the old groups stay warm this long after the switch
+    drain: Seconds = 30.0  # requests in flight may take this long before an instance is stopped
+    grace: Seconds = 10.0  # from SIGTERM to SIGKILL
+    control: PerMille = 20  # a judged stage leaves the old group at least this much
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A role, as the spec describes it, free of any environment."""
+
+    name: str
+    os: str  # the name of its head
+    command: tuple[str, ...]
+    copy: tuple[Copy, ...] = ()
+    build: tuple[BuildStep, ...] = ()
+    http: Http | None = None
+    hosts: tuple[str, ...] = ()  # `expose.hosts`
+    is_exposed: bool = False
+    size: int = 1
+    flags: tuple[tuple[str, str], ...] = ()  # sorted by name
+    writable: tuple[str, ...] = ()
+    tests: tuple[Test, ...] = ()
+    policy: Policy = field(default_factory=Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What an environment says differently of one service; None means as the service says."""
+
+    service: str
+    size: int | None = None
+    flags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where a project runs."""
+
+    name: str
+    engine: str = "embedded"
+    host: str = "127.0.0.1"  # of the public listener
+    port: int = 8080
+    keep: int = 5  # generations kept as a way back
+    overrides: tuple[Override, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What one `anew.yaml` says, parsed and checked."""
+
+    project: str
+    heads: tuple[Head, ...]
+    services: tuple[Service, ...]
+    environments: tuple[Environment, ...]
