@@ -15,12 +15,15 @@ from anew.model.wish import (
     Head,
     HostHead,
     Http,
+    Kind,
     Override,
     Policy,
     Service,
     Spec,
     TarHead,
+    Task,
     Test,
+    Volume,
 )
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "Identity",
     "Image",
     "Instance",
+    "Kind",
     "Listener",
     "Member",
     "Order",
@@ -64,7 +68,9 @@ __all__ = [
     "Spec",
     "TarHead",
     "Target",
+    "Task",
     "Test",
     "Verdict",
+    "Volume",
     "Weights",
 ]

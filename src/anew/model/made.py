@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from anew.model.units import Digest
-from anew.model.wish import Policy, Service, Test
+from anew.model.units import Digest, Seconds
+from anew.model.wish import Kind, Policy, Service, Task, Test, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,23 @@ class Seal:
     flags: tuple[tuple[str, str], ...] = ()
     health: str = ""  # path; "" if the service speaks no HTTP
     writable: tuple[str, ...] = ()
+    kind: Kind = "http"
+    needs: tuple[str, ...] = ()
+    secrets: tuple[Pin, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    ready_after: Seconds = 0.0  # of a worker
+    schedule: str = ""  # of a job
+    within: Seconds = 0.0  # of a job's run
+
+    @property
+    def listens(self) -> bool:
+        """Whether its instances get a port."""
+        return self.kind in {"http", "tcp"}
+
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether a volume of it may be had by one group at a time."""
+        return any(not v.is_shared for v in self.volumes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +113,11 @@ class Member:
     policy: Policy
     tests: tuple[Test, ...] = ()  # those marked `at: preview`
     hosts: tuple[str, ...] = ()  # Host names under which the edge serves it; empty: not routed
+    kind: Kind = "http"
+    needs: tuple[str, ...] = ()
+    port: int = 0  # of its public TCP listener; 0: none
+    before: tuple[Task, ...] = ()
+    is_alone: bool = False  # a singleton, or with a volume that is not shared: never two groups of it at once
 
 
 @dataclass(frozen=True, slots=True)

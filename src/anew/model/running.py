@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anew.model.made import Image
+from anew.model.made import Image, Pin
 from anew.model.units import Scope
+from anew.model.wish import Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Order:
     environment: tuple[tuple[str, str], ...] = ()
     writable: tuple[str, ...] = ()
     port: int = 0  # 0: it listens on nothing
+    secrets: tuple[Pin, ...] = ()  # files of mode 0400 under /run/secrets; the engine asks for their values
+    volumes: tuple[Volume, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

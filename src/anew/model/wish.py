@@ -89,8 +89,32 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """A folder that outlives every instance; `path` is where its instances see it."""
+
+    name: str
+    path: str
+    is_shared: bool = False  # several groups may have it at once; else one group at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A command that is run to its end, in a throwaway instance of a group."""
+
+    run: tuple[str, ...]
+    within: Seconds = 600.0
+
+
+Kind = Literal["http", "tcp", "worker", "job"]
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
-    """A role, as the spec describes it, free of any environment."""
+    """A role, as the spec describes it, free of any environment.
+
+    It answers HTTP (`http`), or raw TCP (`is_tcp`), or is run by a clock (`schedule`), or is a worker, which takes work
+    as soon as it runs.
+    """
 
     name: str
     os: str  # the name of its head
@@ -105,6 +129,23 @@ class Service:
     writable: tuple[str, ...] = ()
     tests: tuple[Test, ...] = ()
     policy: Policy = field(default_factory=Policy)
+    is_tcp: bool = False
+    port: int = 0  # `expose.port`: the public port of a TCP service; 0: none
+    needs: tuple[str, ...] = ()  # the services that it calls, sorted
+    secrets: tuple[str, ...] = ()  # sorted
+    volumes: tuple[Volume, ...] = ()  # sorted by name
+    before: tuple[Task, ...] = ()  # once per generation, before its first traffic
+    is_singleton: bool = False  # never two at once: the old one is drained, then the new one starts
+    ready_after: Seconds = 1.0  # a worker that is alive so long is ready
+    schedule: str = ""  # five fields of cron, in UTC
+    within: Seconds = 3600.0  # a scheduled run may take so long
+
+    @property
+    def kind(self) -> Kind:
+        """What it is."""
+        if self.http is not None:
+            return "http"
+        return "tcp" if self.is_tcp else "job" if self.schedule else "worker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +155,7 @@ class Override:
     service: str
     size: int | None = None
     flags: tuple[tuple[str, str], ...] = ()
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
