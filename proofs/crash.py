@@ -12,6 +12,8 @@ import sys
 import time
 from dataclasses import dataclass
 
+from subjects import market
+
 from anew.errors import AnewError
 from anew.testing.faults import MARK, TRACE
 from anew.testing.load import Load
@@ -33,15 +35,44 @@ class Try:
         return f"{'promote' if self.is_good else 'roll back'}: killed {self.moment} effect {self.number}"
 
 
-def release(project: Rig, name: str, *, is_good: bool) -> None:
-    """Write the next release: a good one, or one that fails a fifth of its requests."""
-    project.write(name, bad=0 if is_good else 20)
+class Small:
+    """One service with two instances."""
+
+    header = ""
+    slow = 2
+    instances = 2
+
+    def prepare(self, project: Rig) -> None:
+        """Nothing has to be there first."""
+
+    def write(self, project: Rig, number: int, *, is_good: bool) -> None:
+        """Write the next release: a good one, or one that fails a fifth of its requests."""
+        project.write(f"r{number}", bad=0 if is_good else 20)
 
 
-def attempt(project: Rig, one: Try, name: str) -> bool:
+class Market(Small):
+    """Five services that need each other, one of them a worker, one raw TCP."""
+
+    header = market.HOST
+    slow = 0
+    instances = market.INSTANCES
+
+    def prepare(self, project: Rig) -> None:
+        """Lay out the example."""
+        market.prepare(project)
+
+    def write(self, project: Rig, number: int, *, is_good: bool) -> None:
+        """Write the next release: a good one, or one whose gateway fails a part of its requests."""
+        market.write(project, number, "" if is_good else "gateway")
+
+
+SUBJECTS: dict[str, Small] = {"rig": Small(), "market": Market()}
+
+
+def attempt(project: Rig, subject: Small, one: Try, number: int) -> bool:
     """Roll out under the fault; return whether the keeper was killed (else the rollout had fewer effects)."""
     before = project.status()["serving"]
-    release(project, name, is_good=one.is_good)
+    subject.write(project, number, is_good=one.is_good)
     heard = len(project.keeper_log())
     project.anew("up", "--detach", faults=f"kill:{one.moment}:{one.number}")
     # A keeper needs a moment to get its lock, so that none runs says nothing yet.
@@ -54,7 +85,7 @@ def attempt(project: Rig, one: Try, name: str) -> bool:
     project.wait(project.is_idle, limit=60, what="the killed keeper is gone")
     project.expect(*(("up",) if one.is_good else ("serve", "--until-idle")))
     project.wait(project.is_idle, limit=60, what="the next keeper ends")
-    check(project, before, is_good=one.is_good)
+    check(project, subject, before, is_good=one.is_good)
     return was_killed
 
 
@@ -64,24 +95,24 @@ def is_over(project: Rig) -> bool:
     return rollout is not None and rollout["is_over"]
 
 
-def check(project: Rig, before: str, *, is_good: bool) -> None:
+def check(project: Rig, subject: Small, before: str, *, is_good: bool) -> None:
     """Raise if the world is not the one that an undisturbed rollout leaves."""
     status = project.status()
-    (service,) = status["services"]
-    groups = service["groups"]
+    services = {s["name"]: s["groups"] for s in status["services"]}
+    groups = [g for of_one in services.values() for g in of_one]
     wrong = []
     if is_good and status["serving"] == before:
         wrong.append("the new generation does not serve")
     if not is_good and status["serving"] != before:
         wrong.append(f"{status['serving']} serves, not {before}")
-    if [g["weight"] for g in groups] != [1000]:
+    if any(len(of_one) != 1 for of_one in services.values()) or {g["weight"] for g in groups} - {0, 1000}:
         wrong.append(f"the groups are {groups}")
     if any(g["ready"] != g["size"] for g in groups):
         wrong.append(f"not ready: {groups}")
     processes = project.processes().values()
     sandboxes = [line for line in processes if "bwrap" in line.split(" ")[0]]
     per_instance = 2  # the outer process and the reaper inside
-    if len(sandboxes) > per_instance * project.size:
+    if len(sandboxes) > per_instance * subject.instances:
         wrong.append("orphans: " + "\n".join(sandboxes))
     if wrong:
         raise AnewError("; ".join(wrong), facts={"keeper": project.keeper_log()[-3000:]})
@@ -100,9 +131,9 @@ def tries(arguments: argparse.Namespace, effects: dict[bool, int]) -> list[Try]:
     return random.Random(arguments.seed).sample(every, min(arguments.sample, len(every)))
 
 
-def count_effects(project: Rig, *, is_good: bool, name: str) -> int:
+def count_effects(project: Rig, subject: Small, number: int, *, is_good: bool) -> int:
     """Roll out undisturbed and return how many steps the keeper carried out."""
-    release(project, name, is_good=is_good)
+    subject.write(project, number, is_good=is_good)
     heard = len(project.keeper_log())
     project.anew("up", faults="trace")
     project.wait(project.is_idle, limit=60, what="the keeper ends")
@@ -113,22 +144,31 @@ def main() -> int:
     """Run the proof; 0 if every try ended in the same world and nothing was dropped."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, default=0)
+    parser.add_argument("--project", choices=SUBJECTS, default="rig")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     failed = 0
-    with rig() as project:
-        release(project, "r0", is_good=True)
-        project.expect("up")
-        load = Load(project.port, rate=100.0, keep_alive=4, fresh=2, slow=2, seconds=3000.0)
+    subject = SUBJECTS[arguments.project]
+    random.seed(arguments.seed)
+    with rig(
+        within="10s", project=arguments.project
+    ) as project:  # long enough for the evidence, whatever else the machine does
+        subject.prepare(project)
+        subject.write(project, 1, is_good=True)
+        project.expect("up", limit=300.0)
+        project.wait(project.is_idle, limit=60, what="the first keeper ends")
+        load = Load(
+            project.port, header=subject.header, rate=100.0, keep_alive=4, fresh=2, slow=subject.slow, seconds=9000.0
+        )
         with LoadProcess(load) as traffic:
-            effects = {good: count_effects(project, is_good=good, name=f"c{int(good)}") for good in (True, False)}
+            effects = {good: count_effects(project, subject, 2 + good, is_good=good) for good in (True, False)}
             print(f"effects: {effects[True]} of a rollout that promotes, {effects[False]} of one that rolls back")
             chosen = tries(arguments, effects)
             for number, one in enumerate(chosen):
                 began = time.monotonic()
                 try:
-                    was_killed = attempt(project, one, f"t{number}")
+                    was_killed = attempt(project, subject, one, number + 4)
                 except AnewError as error:
                     failed += 1
                     print(f"FAILED {one}: {show(error)}", flush=True)

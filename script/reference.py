@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NoReturn, get_args
+from types import MappingProxyType, UnionType
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import click
 
 from anew.core import machine, steps
 from anew.core.spec.schema import schema
 from anew.errors import BY_CODE, Bug
+from anew.faces.answers import ANSWERS
 from anew.faces.cli import command_line
 from anew.faces.demo.command import command as demo
 
@@ -27,7 +29,7 @@ MADE = "<!-- Made by script/docs from the code; change it there. -->"
 
 def commands() -> str:
     """Return the page of all commands, their arguments, options and exit codes."""
-    group = command_line(_never, _never)
+    group = command_line(_never, _never, _never)
     lines = [
         "# Commands",
         "",
@@ -193,8 +195,63 @@ def rollouts() -> str:
     )
 
 
+def answers() -> str:
+    """Return the page of what each command answers with `--json`."""
+    said = "With `--json` a command prints one JSON document on standard output, and progress on standard error."
+    rows = [(f"`anew {name}`", _shape(kind)) for name, kind in ANSWERS.items()]
+    lines = ["# Answers as JSON", "", MADE, "", said, "Times are RFC 3339, durations seconds, weights per mille.", ""]
+    lines += _table(("command", "its document"), rows)
+    lines += ["", "An error is `{error: …}`, as on [the page of errors](errors.md)."]
+    for view in _views(ANSWERS.values()):
+        lines += ["", f"## {view.__name__}", "", _first(view), ""]
+        hints = get_type_hints(view)
+        lines += _table(
+            ("field", "type"), [(f"`{one.name}`", _shape(hints[one.name])) for one in dataclasses.fields(view)]
+        )
+    return _page(lines)
+
+
+def _views(kinds: Iterable[object]) -> tuple[type, ...]:
+    """Return the views that `kinds` are made of, each once, in the order in which they are met."""
+    found: dict[type, None] = {}
+    left = list(kinds)
+    while left:
+        kind = left.pop(0)
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            if kind not in found:
+                found[kind] = None
+                left += get_type_hints(kind).values()
+        else:
+            left += get_args(kind)
+    return tuple(found)
+
+
+def _shape(kind: Any) -> str:
+    """Say what JSON a type becomes."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is tuple:
+        return "list of " + _shape(inner[0]) if inner[-1] is Ellipsis else " and ".join(map(_shape, inner))
+    if origin in {dict, Mapping}:
+        return "object of " + _shape(inner[1]) if inner[1] is not object else "object"
+    if origin is Literal:
+        return " or ".join(f"`{json.dumps(one)}`" for one in inner)
+    if origin in {Union, UnionType}:
+        return " or ".join(_shape(one) for one in inner)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    names = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+    return names[kind]
+
+
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {"commands.md": commands, "errors.md": errors, "spec.md": spec, "rollouts.md": rollouts, "steps.md": steps_page}
+    {
+        "json.md": answers,
+        "commands.md": commands,
+        "errors.md": errors,
+        "spec.md": spec,
+        "rollouts.md": rollouts,
+        "steps.md": steps_page,
+    }
 )
 
 

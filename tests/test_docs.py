@@ -37,7 +37,7 @@ def never(*_: object) -> NoReturn:
 
 
 def commands() -> dict[str, click.Command]:
-    return {**command_line(never, never).commands, "demo": demo}
+    return {**command_line(never, never, never).commands, "demo": demo}
 
 
 def classes(path: str) -> Iterator[ast.ClassDef]:

@@ -28,6 +28,7 @@ ALLOWED: Mapping[str, set[str]] = {  # package → the packages (or single modul
     "data": OUTER | PURE_HELPERS | {"sandbox", "data"},
     "logs": OUTER | PURE_HELPERS | {"sandbox", "logs"},
     "names": OUTER | PURE_HELPERS | {"names"},
+    "starter": OUTER | {"core.names", "starter"},
     "shell": OUTER | {"core", "shell"},
     "faces": OUTER | {"faces"},
     "testing": OUTER | {"core", "testing"},  # the simulator folds the same `decide` over worlds that it makes up

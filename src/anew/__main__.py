@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from anew.build.builder import Builder
     from anew.build.store import ImageStore
     from anew.core.steps import Step
-    from anew.model import Part, Scope, Spec, Test
+    from anew.model import Pin, Scope, Spec, Test, Trial
     from anew.ports import Anew, Compute, Say
     from anew.shell.journal import Journal
-    from anew.shell.parts import Parts
-    from anew.views import Check
+    from anew.shell.parts import Archive, Parts, Stockroom
+    from anew.views import Check, Start
 
 SPEC = "anew.yaml"
 
@@ -29,13 +29,19 @@ def main() -> int:
     """Run the command line; return its exit code."""
     from anew.faces.entry import main as command_line
 
-    return command_line(sys.argv[1:], open_anew, _demo)
+    return command_line(sys.argv[1:], open_anew, _demo, _start)
 
 
 def _demo(arguments: Sequence[str]) -> int:
     from anew.faces.demo.command import run
 
     return run(open_anew, arguments)
+
+
+def _start(folder: Path, kind: str = "", command: str = "", *, is_writing: bool = True) -> Start:
+    from anew.starter.start import start
+
+    return start(folder, kind, command, is_writing=is_writing)
 
 
 def home() -> Path:
@@ -79,18 +85,27 @@ def _prepare(folder: Path) -> None:
 
 
 def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
-    from anew.build.store import ImageStore
+    from functools import cache
+
     from anew.edge.runtime import HaproxyEdge
     from anew.engines.embedded.compute import Embedded
     from anew.engines.embedded.ports import is_free
     from anew.shell.parts import Parts
 
-    store = ImageStore(folder / "images")
+    @cache
+    def store() -> ImageStore:
+        from anew.build.store import ImageStore
+
+        return ImageStore(folder / "images")
+
+    reveal = _reveal(journal)
     return Parts(
-        compute=lambda _scope: Embedded(folder, store.tree, journal.owner),
+        compute=lambda _scope: Embedded(folder, lambda digest: store().tree(digest), journal.owner, reveal=reveal),
         edge=lambda scope: HaproxyEdge(folder / "edges" / _place(scope), _sockets(folder, scope)),
         images=store,
-        making=lambda project: _making(folder, store, project),
+        stockroom=lambda: _stockroom(folder, store()),
+        archive=lambda: _archive(folder, journal),
+        making=lambda project: _making(folder, store(), project),
         try_image=_try_image,
         http_failure=_http_failure,
         is_free=is_free,
@@ -98,11 +113,26 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
             folder / "edges" / _place(scope), _sockets(folder, scope)
         ).require_address(host, port),
         doctor=lambda: _doctor(folder),
-        parse=_parse,
-        project=_project,
+        schema=_schema,
+        parse=lambda project: _parse(folder, project),
+        project=lambda project: _project(folder, project),
         start_keeper=lambda scope: _start_keeper(folder, root, scope),
         around=_faults(),
     )
+
+
+def _reveal(journal: Journal) -> Callable[[Scope, Pin], bytes]:
+    """Return who tells the values of secrets: the vault; of those in the image gate, nobody knows any."""
+    key = os.urandom(32)
+
+    def reveal(scope: Scope, pin: Pin) -> bytes:
+        from anew.build.gate_rehearsal import ENVIRONMENT, throwaway_secret
+
+        if scope.environment == ENVIRONMENT and not pin.version:
+            return throwaway_secret(key, pin)
+        return journal.vault.value(scope, pin)
+
+    return reveal
 
 
 def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
@@ -111,18 +141,31 @@ def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
     return Builder(folder, store, project)
 
 
+def _stockroom(folder: Path, store: ImageStore) -> Stockroom:
+    from anew.build.stockroom import Stockroom
+
+    return Stockroom(store, (folder / "work", folder / "work-rootless"))
+
+
+def _archive(folder: Path, journal: Journal) -> Archive:
+    from anew.engines.embedded.archive import Archive
+
+    return Archive(folder / "instances", journal.owner)
+
+
 def _try_image(
-    compute: Compute, scope: Scope, part: Part, port: Callable[[], int], say: Say
+    compute: Compute, scope: Scope, trial: Trial, port: Callable[[], int], say: Say
 ) -> tuple[tuple[str, str], ...]:
     import secrets
 
-    from anew.build.gate import Trial, check
+    from anew.build.gate import check
+    from anew.build.gate_rehearsal import Place
 
-    return check(compute, Trial(scope, part.service, part.image, secrets.token_hex(4), port), say)
+    return check(compute, trial, Place(scope, secrets.token_hex(4), port), say)
 
 
 def _http_failure(test: Test, port: int, host: str) -> str:
-    from anew.build.gate import http_failure
+    from anew.build.gate_ready import http_failure
 
     return http_failure(test, "127.0.0.1", port, host)
 
@@ -164,16 +207,29 @@ def _read(root: Path) -> str:
         raise SpecError(f"{SPEC} can't be read: {why}", where=str(root / SPEC), hint=hint) from cause
 
 
-def _parse(root: Path) -> Spec:
-    from anew.core.spec.parse import parse
+def _schema() -> dict[str, object]:
+    from anew.core.spec.schema import schema
 
-    return parse(_read(root), SPEC)
+    return schema()
 
 
-def _project(root: Path) -> str:
+def _parse(folder: Path, root: Path) -> Spec:
+    import anew
+    from anew.shell.parsed import Parsed
+
+    def parse(text: str) -> Spec:
+        from anew.core.spec import parse as parser
+
+        return parser.parse(text, SPEC)
+
+    package = Path(anew.__file__).parent
+    return Parsed(folder / "specs", (package / "core" / "spec", package / "model")).spec(root, _read(root), parse)
+
+
+def _project(folder: Path, root: Path) -> str:
     from anew.core.names import project_of
 
-    return project_of(_read(root)) or _parse(root).project
+    return project_of(_read(root)) or _parse(folder, root).project
 
 
 def _start_keeper(folder: Path, root: Path, scope: Scope) -> Callable[[], bool]:

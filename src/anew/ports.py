@@ -7,9 +7,11 @@ callers are expected to meet. `None` in place of a port means that the engine do
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from anew.model import (
+    Bytes,
     Declaration,
     Digest,
     EdgeReading,
@@ -21,7 +23,7 @@ from anew.model import (
     Seconds,
     Weights,
 )
-from anew.views import Built, Check, Event, Plan, ReleaseView, Status, Tested
+from anew.views import Built, Check, Collected, Event, Plan, ReleaseView, SecretView, Start, Status, Tested, Verified
 
 Say = Callable[[str], None]  # takes one line of progress for people
 
@@ -92,6 +94,26 @@ class Compute(Protocol):
         ...
 
 
+class Volumes(Protocol):
+    """Where an engine keeps the folders that outlive every instance; `Compute.launch` and `run` make them."""
+
+    def volumes(self, scope: Scope) -> tuple[tuple[str, str, Bytes], ...]:
+        """Return service, name and bytes on the disk of every volume of `scope`, sorted.
+
+        They are the project's and the environment's, whichever state launched what has them.
+        """
+        ...
+
+    def remove_volume(self, scope: Scope, service: str, name: str) -> None:
+        """Remove a volume, with all that is in it, for good; the next launch that asks for it has an empty one.
+
+        Idempotent  removing what is gone is success, and finishes a removal that was broken off.
+        Blocks      until all of it is gone.
+        Raises      Conflict if an instance that is alive has it, a throwaway one too.
+        """
+        ...
+
+
 class Images(Protocol):
     """Where an engine keeps images ready to run."""
 
@@ -121,17 +143,20 @@ class Edge(Protocol):
     def declare(self, declaration: Declaration) -> None:
         """Make the edge run and know exactly `declaration`; weights stay as they are.
 
-        Idempotent  what is declared already changes nothing. Targets change without a reload; groups and routes by one.
-        Blocks      until the new configuration serves.
-        Raises      Conflict if the address is taken by another program; EngineError if the configuration is refused,
-                    in which case what ran goes on.
+        Idempotent  what is declared already changes nothing. Targets and pins change without a reload; groups, routes
+                    and the set of listeners by one, and no request and no connection ends by it.
+        Blocks      until the new configuration serves: a pin holds for every new request, also on connections from
+                    before, and for every new TCP connection.
+        Raises      Conflict if an address is taken by another program; NotFound for a pin to an undeclared group;
+                    EngineError if the configuration is refused, in which case what ran goes on.
         """
         ...
 
     def shift(self, weights: Weights) -> None:
         """Set the weights of all services at once; returns when every worker has confirmed them.
 
-        Idempotent. A service with no weights answers 503 with Retry-After. Raises NotFound for an undeclared group.
+        Idempotent. A service with no weights answers 503 with Retry-After, or takes no TCP connection. Raises NotFound
+        for an undeclared group.
         """
         ...
 
@@ -159,11 +184,13 @@ class Builder(Protocol):
 class Mover(Protocol):
     """The use cases that move traffic. All return once the intention is committed and a keeper acts on it."""
 
-    def up(self, environment: str, release: str, say: Say, *, again: bool = False) -> int:
-        """Make `release` (or, if empty, what the file says: built, tested, released) the wish; return its generation.
+    def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
+        """Make a release the wish; return its generation.
 
-        Raises  Conflict while another rollout has stages to go; GateClosed if a test fails, or if the same seal
-                failed here before and not `again`.
+        `release` is its name; or the name of another environment, for the one that serves there; or empty, for what
+        the file says: built, tested, released. With `supersede` a rollout that has stages to go is taken back first.
+        Raises  Conflict while another rollout has stages to go, unless `supersede`; GateClosed if a test fails, or if
+                the same seal failed here before and not `again`; NotFound for a secret that has no value here.
         """
         ...
 
@@ -195,6 +222,40 @@ class Mover(Protocol):
         ...
 
 
+class Custodian(Protocol):
+    """The use cases around secrets. A value goes in, and never comes out again but into an instance."""
+
+    def put_secret(self, environment: str, name: str, value: bytes) -> int:
+        """Keep `value` as the newest version of a secret; return its number. What runs is not touched.
+
+        Idempotent  the newest value again makes no new version. Raises SpecError for a name or value that can't be.
+        """
+        ...
+
+    def secrets(self, environment: str) -> tuple[SecretView, ...]:
+        """Return every version of every secret of an environment, without values, newest last."""
+        ...
+
+    def run(self, environment: str, service: str, command: Sequence[str], limit: Seconds) -> Outcome:
+        """Run a command in a throwaway instance of what serves: same image, flags, secrets and addresses.
+
+        Blocks  until it ends, at most `limit`. Raises NotFound if nothing serves, or not that service.
+        """
+        ...
+
+    def collect(self, say: Say, *, is_dry: bool) -> Collected:
+        """Remove what no retained generation of this state needs; with `is_dry` only say what that would be."""
+        ...
+
+    def revoke_secret(self, environment: str, name: str, version: int) -> tuple[int, tuple[str, ...]]:
+        """Make a version (0: the newest) unusable for good.
+
+        Returns  its number, and the generations that hold it and so are no way back any more.
+        Raises   Conflict if what serves or is wanted holds it; NotFound if there is no such version.
+        """
+        ...
+
+
 class Viewer(Protocol):
     """The use cases that only look."""
 
@@ -214,10 +275,30 @@ class Viewer(Protocol):
         """Return (instance, line) of the last lines of a service, group or instance, disposed ones too."""
         ...
 
+    def verify(self, environment: str) -> Verified:
+        """Walk the chain of the environment's ledger from its first event, and say whether it holds."""
+        ...
+
+    def schema(self) -> dict[str, object]:
+        """Return the JSON Schema of the spec."""
+        ...
+
     def doctor(self) -> tuple[Check, ...]:
         """Return what this machine has and lacks."""
         ...
 
 
-class Anew(Builder, Mover, Viewer, Protocol):
+class Starter(Protocol):
+    """What `init` asks for: it needs no project and no state."""
+
+    def __call__(self, folder: Path, kind: str = "", command: str = "", *, is_writing: bool = True) -> Start:
+        """Write the spec that brings live what is in `folder`; with `is_writing` false, only say what it would be.
+
+        `kind` and `command` are chosen by the user; "": found by looking.
+        Raises  Conflict if there is a spec; SpecError if nothing that can be served is found; NotFound for no folder.
+        """
+        ...
+
+
+class Anew(Builder, Mover, Custodian, Viewer, Protocol):
     """Everything that a face can ask for."""

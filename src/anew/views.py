@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from anew.model import Digest, PerMille, Seconds
+from anew.model import Bytes, Digest, PerMille, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,30 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretView:
+    """One version of a secret, without its value."""
+
+    name: str
+    version: int
+    at: float  # when it was set
+    is_revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What `init` found in a folder, and what it wrote."""
+
+    folder: str
+    project: str
+    kind: Literal["python", "node", "php", "binary", "static"]
+    found: str  # "a Flask application: `app` in app.py"
+    notes: tuple[str, ...]
+    files: tuple[str, ...]  # that were written, or would be
+    is_written: bool
+    spec: str  # the text of anew.yaml
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One finding of `doctor`."""
 
@@ -129,3 +153,63 @@ class Check:
     state: Literal["ok", "missing", "limited"]
     detail: str
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that `gc` did not remove, and why."""
+
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What `gc` removed (or would remove), how many bytes that freed, and why the rest was kept."""
+
+    removed: tuple[str, ...]
+    freed: Bytes
+    kept: tuple[Kept, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a walk along the chain of a ledger found."""
+
+    events: int
+    head: str  # the hash of the newest event
+    broken: int = 0  # the number of the first event that does not hold; 0: all hold
+    wrong: str = ""  # what is wrong with it
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What became of a command that moves traffic: the generation that it was about, and the environment after it."""
+
+    generation: str
+    status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that an instance wrote."""
+
+    instance: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSet:
+    """The version of a secret that holds what was given."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecretErased:
+    """A version of a secret that is gone, and the generations that are no way back any more."""
+
+    name: str
+    version: int
+    lost: tuple[str, ...]

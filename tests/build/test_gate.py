@@ -13,10 +13,11 @@ import pytest
 from building import Project, need_root, quiet
 
 from anew import model
-from anew.build import gate
-from anew.build.gate import Trial, check, http_failure
+from anew.build.gate import check
+from anew.build.gate_ready import http_failure
+from anew.build.gate_rehearsal import ENVIRONMENT, Place
 from anew.engines.embedded.compute import Embedded
-from anew.model import Copy, Http, Image, Policy, Scope, Service
+from anew.model import Actor, Copy, Http, Image, Part, Policy, Scope, Service, Trial
 
 SERVER = """
 import os, sys, time
@@ -63,9 +64,10 @@ class World:
         self.lines: list[str] = []
 
     def check(self, *tests: model.Test, service: Service | None = None) -> dict[str, str]:
-        trial = Trial(self.scope, replace(service or self.service, tests=tests), self.image, "0123abcd", free_port)
-        results = check(self.engine, trial, self.lines.append)
-        assert self.engine.instances(replace(self.scope, environment=gate.ENVIRONMENT)) == ()
+        tested = Part(replace(service or self.service, tests=tests), self.image)
+        place = Place(self.scope, "0123abcd", free_port)
+        results = check(self.engine, Trial((Actor(tested),)), place, self.lines.append)
+        assert self.engine.instances(replace(self.scope, environment=ENVIRONMENT)) == ()
         return dict(results)
 
 
@@ -168,8 +170,9 @@ def test_a_port_that_is_taken_meanwhile_is_chosen_again(world: World) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = iter([taken.getsockname()[1], free_port()])
-        trial = Trial(world.scope, world.service, world.image, "0123abcd", lambda: next(ports))
-        assert check(world.engine, trial, quiet) == (("ready, health /healthz", ""),)
+        trial = Trial((Actor(Part(world.service, world.image)),))
+        place = Place(world.scope, "0123abcd", lambda: next(ports))
+        assert check(world.engine, trial, place, quiet) == (("ready, health /healthz", ""),)
 
 
 def test_an_http_test_is_told_in_one_sentence(world: World) -> None:

@@ -9,18 +9,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from anew.core import names
 from anew.core.decide import decide
+from anew.core.steps import Declare, Step
 from anew.core.traffic import declaration
-from anew.core.world import Allotment, GroupState, Seen, World
-from anew.model import EdgeReading, Generation, Member, Policy, Rollout, Sample
-from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, PREVIEW_TEST, SCOPE, group_of
+from anew.core.world import Allotment, GroupState, Seen, TaskState, World
+from anew.model import EdgeReading, Generation, Group, Kind, Member, Policy, Rollout, Sample, Task
+from anew.model import Test as OneTest
+from anew.testing.groups import group_for
+from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, PREVIEW_TEST, SCOPE
 
 FOLDER = Path(__file__).parent / "golden"
 CASES = sorted(FOLDER.glob("*.json"))
@@ -38,19 +43,23 @@ STATES = {
 def read(case: dict[str, Any]) -> World:
     """Make the world of a case.
 
-    generations   number → members (service → [group, size]), outcome, previous, warm (seconds left), tests
+    generations   number → members (service → [group, size, kind?, more?]), outcome, previous, warm (seconds left),
+                  tests; `more`: needs, alone, before (seconds that each command may take)
     instances     "web-g1-0" → a key of `STATES`
+    tasks         key → [instance, outcome]; one without an outcome runs in that instance
     edge          service → group → weight; null if it is down; `told`: the declaration is as it should be
     rollout       kind, old, new, phase, ago (seconds in the phase), stage, asked, tested
     """
     generations = {int(n): _generation(int(n), one) for n, one in case["generations"].items()}
-    groups = {m.group: m.service for g in generations.values() for m in g.members}
+    groups = _groups(generations)
+    tasks = {key: TaskState(*pair[:1], outcome=pair[1]) for key, pair in case.get("tasks", {}).items()}
+    running = {state.instance: key for key, state in tasks.items() if not state.outcome}
     allotments, seen = [], {}
     for number, (short, state) in enumerate(case["instances"].items()):
         group, _, ordinal = short.rpartition("-")
         name = names.instance_name(SCOPE, group, int(ordinal))
         draining = NOW - 1.0 if state == "draining" else 0.0
-        allotments.append(Allotment(name, group, int(ordinal), 20_000 + number, draining))
+        allotments.append(Allotment(name, group, int(ordinal), 20_000 + number, draining, running.get(short, "")))
         is_seen = STATES[state]
         if is_seen is not None:
             seen[name] = is_seen
@@ -66,14 +75,15 @@ def read(case: dict[str, Any]) -> World:
         serving=case["serving"],
         generations=generations,
         groups={
-            g: GroupState(group_of(s, g), ordinals[g], deaths.get(g, ()), "exit code 1" if g in deaths else "")
-            for g, s in groups.items()
+            name: GroupState(group, ordinals[name], deaths.get(name, ()), "exit code 1" if name in deaths else "")
+            for name, group in groups.items()
         },
         rollout=_rollout(case["rollout"]) if case.get("rollout") else None,
         allotments=tuple(allotments),
         seen=seen,
         samples={g: (Sample(*pair),) for g, pair in case.get("samples", {}).items()},
         recent={g: Sample(*pair) for g, pair in case.get("recent", {}).items()},
+        tasks=tasks,
         trouble=case.get("trouble", ""),
     )
     if case["edge"] is None:
@@ -85,9 +95,32 @@ def read(case: dict[str, Any]) -> World:
 
 def _generation(number: int, one: dict[str, Any]) -> Generation:
     tests = (PREVIEW_TEST,) if one.get("tests") else ()
-    members = tuple(Member(s, group, size, Policy(), tests) for s, (group, size) in one["members"].items())
+    members = tuple(_member(service, *listed, tests=tests) for service, listed in one["members"].items())
     warm = NOW + one["warm"] if one.get("warm") else 0.0
     return Generation(number, f"r{number}", "", members, one.get("previous", 0), one.get("outcome", ""), "", warm)
+
+
+def _member(
+    service: str,
+    group: str,
+    size: int,
+    kind: Kind = "http",
+    more: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    tests: tuple[OneTest, ...],
+) -> Member:
+    needs, is_alone = tuple(more.get("needs", ())), bool(more.get("alone"))
+    before = tuple(Task(("/bin/prepare", str(n)), within) for n, within in enumerate(more.get("before", ())))
+    return Member(service, group, size, Policy(), tests, (), kind, needs, before=before, is_alone=is_alone)
+
+
+def _groups(generations: Mapping[int, Generation]) -> dict[str, Group]:
+    out: dict[str, Group] = {}
+    for generation in generations.values():
+        kinds = {m.service: m.kind for m in generation.members}
+        for member in generation.members:
+            out.setdefault(member.group, group_for(member, kinds, 40_000 + 10 * len(out)))
+    return out
 
 
 def _rollout(one: dict[str, Any]) -> Rollout:
@@ -111,10 +144,17 @@ def decided(world: World) -> dict[str, Any]:
     """Return what a case expects."""
     decision = decide(world)
     return {
-        "steps": [f"{type(s).__name__}: {s.describe()}" for s in decision.steps],
+        "steps": [_told(step) for step in decision.steps],
         "reason": decision.reason,
         "wait": None if decision.wait_until is None else round(decision.wait_until - world.now, 3),
     }
+
+
+def _told(step: Step) -> str:
+    """Say a step in one line, and whom each door leads to where it is told to the edge."""
+    says = f"{type(step).__name__}: {step.describe()}"
+    doors = step.declaration.listeners if isinstance(step, Declare) else ()
+    return says + "".join(f"; {one.name} reaches {one.group or 'whom the weights say'}" for one in doors)
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)

@@ -8,7 +8,8 @@ from anew.core.placement import FORGIVEN, SLOWEST, clear, next_launch, place
 from anew.core.steps import Allot, Drain, Launch, Retire, Stop
 from anew.core.world import Allotment, GroupState, Seen, World
 from anew.model import Declaration, EdgeGroup, EdgeReading, Policy, Target
-from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, SCOPE, group_of
+from anew.testing.groups import group_of
+from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, SCOPE
 
 GROUP = "web-g1"
 READY = Seen(is_alive=True, is_ready=True, since=NOW - 5)

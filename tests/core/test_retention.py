@@ -3,7 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from anew.core.retention import expired, needed, sizes, way_back
+from anew.core.retention import expired, needed, way_back
+from anew.core.staffing import sizes
 from anew.core.world import World
 from anew.model import Environment, Generation, Member, Policy, Rollout
 from anew.testing.worlds import NOW, PREVIEW_PORT, SCOPE

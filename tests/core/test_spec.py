@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from anew.errors import AnewError, SpecError, Unsupported
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference-spec.yaml"
 CASES = sorted((Path(__file__).parent / "spec" / "cases").glob("*.yaml"))
+MODULES = sorted(path.stem for path in (ROOT / "src" / "anew" / "core" / "spec").glob("[a-z]*.py"))
 SMALL = """
 project: shop
 os: {base: {debian: bookworm}}
@@ -67,7 +69,7 @@ def test_the_reference_is_a_spec() -> None:
         model.TarHead("plain", "rootfs.tar"),
         model.HostHead("machine"),
     )
-    found, api = spec.services
+    found, api, cache, mailer, sweep = spec.services
     assert found.copy == (model.Copy("app/", "/srv/app/"), model.Copy("VERSION", "/srv/VERSION"))
     assert found.build[1] == model.BuildStep("python3 /srv/app/fetch.py", network=True)
     assert found.http == model.Http("/healthz")
@@ -76,9 +78,20 @@ def test_the_reference_is_a_spec() -> None:
     assert found.tests[1] == model.Test(run=("python3", "-m", "unittest", "discover", "/srv/app"), eventually=60.0)
     assert found.tests[2] == model.Test(get="/healthz", at="preview")
     assert (api.is_exposed, api.size, api.http) == (False, 1, model.Http("/"))
+    assert [one.kind for one in spec.services] == ["http", "http", "tcp", "worker", "job"]
+    assert (found.needs, found.secrets) == (("api", "cache"), ("db_password",))
+    assert found.volumes == (model.Volume("uploads", "/srv/uploads", is_shared=True),)
+    assert found.before[1] == model.Task(("/srv/app/prepare", "--verify"), within=120.0)
+    assert (cache.is_tcp, cache.port, cache.is_exposed) == (True, 6379, True)
+    assert cache.volumes == (model.Volume("store", "/var/lib/store"),)
+    assert (mailer.is_singleton, mailer.ready_after, mailer.needs) == (True, 5.0, ("cache",))
+    assert (sweep.schedule, sweep.within) == ("0 3 * * *", 1800.0)
     local, production = spec.environments
     assert local == model.Environment("local")
-    assert production.overrides == (model.Override("web", 4, (("GREETING", "welcome"),)),)
+    assert production.overrides == (
+        model.Override("web", 4, (("GREETING", "welcome"),)),
+        model.Override("cache", port=6380),
+    )
     assert (production.host, production.port, production.keep) == ("0.0.0.0", 80, 10)
 
 
@@ -121,6 +134,51 @@ def test_stages_are_per_mille_and_all_traffic_is_not_one_of_them() -> None:
 def test_durations_are_seconds() -> None:
     policy = web("rollout: {each: 500ms, warm: 1.5h, undecided: roll back, drain: 0s}").policy
     assert (policy.each, policy.warm, policy.undecided, policy.drain) == (0.5, 5400.0, "roll back", 0.0)
+
+
+def test_what_a_service_does_not_say_is_as_the_model_has_it() -> None:
+    spec = parse("project: shop\nos: {base: {debian: bookworm}}\nservices: {work: {os: base, command: [a]}}\n")
+    assert spec.services == (model.Service("work", "base", ("a",)),)
+    assert spec.services[0].kind == "worker"
+
+
+def test_needs_secrets_and_volumes_are_sorted_and_tasks_are_not() -> None:
+    spec = parse(
+        """
+project: shop
+os: {base: {debian: bookworm}}
+services:
+  web:
+    {os: base, command: [a], http: {}, needs: [z, b], secrets: [y, a], volumes: {u: /u, b: {path: /b}},
+     before: [{run: [z]}, {run: [a]}]}
+  z: {os: base, command: [a], http: {}}
+  b: {os: base, command: [a], tcp: {}}
+"""
+    )
+    found = spec.services[0]
+    assert (found.needs, found.secrets) == (("b", "z"), ("a", "y"))
+    assert found.volumes == (model.Volume("b", "/b"), model.Volume("u", "/u"))
+    assert found.before == (model.Task(("z",)), model.Task(("a",)))
+
+
+def test_a_circle_of_many_needs_is_named_whole_and_needs_no_deep_stack() -> None:
+    many = 500
+    rows = [f"  s{i}: {{os: base, command: [a], http: {{}}, needs: [s{(i + 1) % many}]}}\n" for i in range(many)]
+    text = f"project: shop\nos: {{base: {{debian: bookworm}}}}\nservices:\n{''.join(rows)}"
+    (complaint,) = failure(text).complaints
+    assert [f"s{i}" for i in [*range(many), 0]] == complaint.what.partition(": ")[2].replace("`", "").split(" needs ")
+
+
+@pytest.mark.parametrize("project", ["shop", "a-project-with-a-name-of-some-length"])
+@pytest.mark.parametrize("name", ["a" * 60, "A" * 70, "many-words-" * 5 + "end", "Many_Words_" * 9])
+def test_the_name_that_is_suggested_fits(project: str, name: str) -> None:
+    text = f"project: {project}\nos: {{b: {{debian: bookworm}}}}\nservices: {{NAME: {{os: b, command: [a]}}}}\n"
+    (complaint,) = failure(text.replace("NAME", name)).complaints
+    found = re.search(r"at most ([0-9]+) characters are left for it, as in `([a-z-]+)`", complaint.hint)
+    assert found
+    assert parse(text.replace("NAME", found[2])).services[0].name == found[2]
+    assert parse(text.replace("NAME", "a" * int(found[1])))
+    assert failure(text.replace("NAME", "a" * (int(found[1]) + 1)))
 
 
 def test_anchors_and_merge_keys_work_and_own_keys_win() -> None:
@@ -182,6 +240,9 @@ def used_keys(value: object, node: dict[str, object], shape: str, root: dict[str
     if "$ref" in node:
         shape = str(node["$ref"]).rsplit("/", 1)[-1]
         node = root["$defs"][shape]  # type: ignore[index]
+    for way in node.get("oneOf", ()):  # type: ignore[attr-defined]
+        if (way.get("type") == "string") == isinstance(value, str):
+            return used_keys(value, way, shape, root)
     out: set[str] = set()
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -214,7 +275,7 @@ def test_every_key_of_the_schema_is_described_and_none_may_be_null() -> None:
             assert "null" not in str(one), key
 
 
-@pytest.mark.parametrize("name", ["tree", "fields", "complaints", "shapes", "references", "parse", "schema"])
+@pytest.mark.parametrize("name", MODULES)
 def test_the_examples_in_docstrings_are_true(name: str) -> None:
     assert doctest.testmod(importlib.import_module(f"anew.core.spec.{name}")).failed == 0
 

@@ -8,7 +8,8 @@ import pytest
 from anew.core.traffic import changed, declaration, guarded, is_set, judged, stage_count, stage_weight, wanted_weights
 from anew.core.world import Allotment, GroupState, Seen, World
 from anew.model import Declaration, EdgeGroup, EdgeReading, Generation, Member, Phase, Policy, Target
-from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, SCOPE, group_of
+from anew.testing.groups import group_of
+from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, SCOPE
 
 
 def member(group: str, **policy: object) -> Member:

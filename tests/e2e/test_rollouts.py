@@ -63,7 +63,10 @@ def test_two_services_move_together_and_one_that_fails_takes_both_back(project: 
     broken = (project.root / "anew.yaml").read_text().replace(API, "  api: {<<: *service, http: {health: /nowhere}}\n")
     server = (project.root / "app" / "server.py").read_text()
     (project.root / "app" / "server.py").write_text(
-        server.replace("elif COUNT", 'elif self.path == "/nowhere":\n            status = 404\n        elif COUNT')
+        server.replace(
+            "        else:\n            COUNT",
+            '        elif self.path == "/nowhere":\n            status = 404\n        else:\n            COUNT',
+        )
     )
     (project.root / "anew.yaml").write_text(broken)
     done = project.anew("up")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from anew.edge import process
 from anew.edge.runtime import HaproxyEdge
+from anew.edge.sockets import Master
 from anew.model import Declaration, Weights
 from anew.testing.conformance_edge_bench import Bench, until
 
@@ -54,4 +55,8 @@ def haproxy_bench(folder: Path) -> Bench:
             time.sleep(seconds)
             one.kill()
 
-    return Bench(lambda scope: HaproxyEdge(folder / scope / "edge", folder / scope / "s"), kill, abandon)
+    def loaded(scope: str) -> str:
+        current = Master(folder / scope / "s" / "haproxy.sock").current()
+        return current.identity if current else ""
+
+    return Bench(lambda scope: HaproxyEdge(folder / scope / "edge", folder / scope / "s"), kill, abandon, loaded)

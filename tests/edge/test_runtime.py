@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ import pytest
 from anew.edge import process
 from anew.edge.addresses import holders
 from anew.edge.find import find
-from anew.edge.runtime import WORKER_UID, HaproxyEdge
+from anew.edge.limits import WORKER_UID
+from anew.edge.runtime import HaproxyEdge
 from anew.errors import EngineError, NotFound, SpecError, Unsupported
-from anew.model import Declaration
+from anew.model import Declaration, EdgeGroup, Route
 from anew.testing.conformance_edge_bench import Bench, free_port, until
 
 ALL = {"web": {"web-g1": 1000}}
@@ -94,6 +96,30 @@ def test_what_an_edge_does_not_know_is_refused(bench: Bench) -> None:
         bench.client().shift({"api": {"api-g1": 1000}})
     with pytest.raises(NotFound, match="web-g1 of api"):
         bench.client().shift({"api": {"web-g1": 1000}})
+
+
+def test_a_service_may_be_called_like_a_map_of_the_edge(bench: Bench) -> None:
+    for name in ("switch", "pins"):
+        group = EdgeGroup(f"{name}-g1", name, "/health", (bench.instance("one").target,))
+        declaration = replace(bench.declaration(group), routes=(Route("web.example", name),))
+        bench.client().declare(declaration)
+        bench.client().shift({name: {f"{name}-g1": 1000}})
+        bench.client().declare(replace(declaration, routes=(Route("*", name),)))
+        assert bench.get().text == "one\n"
+        assert bench.reading().weights == {name: {f"{name}-g1": 1000}}
+
+
+def test_an_old_worker_ends_with_its_last_connection(bench: Bench) -> None:
+    listener = bench.listener("public", "cache")
+    declaration = replace(bench.declaration(bench.tcp_group("g1", "echo1")), listeners=(listener,))
+    bench.client().declare(declaration)
+    bench.client().shift({"cache": {"cache-g1": 1000}})
+    wire = bench.wire(listener)
+    bench.client().declare(replace(declaration, listeners=(listener, bench.listener("web-g1", "cache"))))
+    until(lambda: len(process.ours(place(bench))) == 3, "the old worker keeps the connection")
+    assert wire.echo("x") == "x"
+    wire.close()
+    until(lambda: len(process.ours(place(bench))) == 2, "it has ended")
 
 
 def test_an_address_of_another_machine_is_refused(bench: Bench) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,27 @@ def test_every_request_is_heard(bench: Bench) -> None:
         slow = [telemetry.latencies(name, since) for name in ("web-g1", "web-g2")]
         assert load.total() + 2 == sum(map(sum, slow))
         assert sum(one[BOUNDS_MS.index(500)] for one in slow) >= 1
+
+
+def test_every_connection_is_heard_once_it_has_ended(bench: Bench) -> None:
+    since = time.time() - 1
+    client, listener = edge(bench), bench.listener("public", "cache")
+    group = bench.tcp_group("g1", "echo1", "gone")
+    client.declare(replace(bench.declaration(group), listeners=(listener,)))
+    client.shift({"cache": {"cache-g1": 1000}})
+    telemetry = Telemetry(client.telemetry, Now())
+    with telemetry:
+        until(lambda: telemetry.listened_to() == 1, "the worker has found us")
+        standing = bench.wire(listener)
+        for _ in range(10):
+            bench.wire(listener).close()
+        until(lambda: total(telemetry.samples("cache-g1", since)) == (10, 0), "ten have ended")
+        assert telemetry.losses(client.reading().counts) == {"cache-g1": 0}
+        standing.close()
+        bench.instance("echo1").kill()
+        bench.instance("gone").kill()
+        bench.wire(listener).close()
+        until(lambda: total(telemetry.samples("cache-g1", since)) == (12, 1), "and one that nobody took")
 
 
 def test_what_a_reload_costs_is_said(bench: Bench) -> None:

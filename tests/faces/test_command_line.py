@@ -16,10 +16,13 @@ from anew.errors import BY_CODE, AnewError
 from anew.faces.cli import command_line
 from anew.faces.entry import main
 from anew.ports import Anew
+from anew.views import Start
 
-COMMANDS = (
-    "demo plan build test up status rollback promote abort dispose releases history logs doctor serve".split()  # noqa: SIM905 - a list of words
-)
+COMMANDS = [
+    *("demo", "init", "plan", "build", "test", "up", "status", "rollback", "promote", "abort", "dispose"),
+    *("releases", "history", "logs", "doctor", "serve", "secret", "run", "gc", "schema", "completion"),
+]
+WITH_MORE = {"demo", "init", "secret", "run", "completion"}  # they need arguments, or no project
 
 
 @dataclass
@@ -35,21 +38,25 @@ class Door:
 
 
 def run(*argv: str, error: Exception | None = None) -> int:
-    return main(argv, Door(error or AssertionError("no project is needed for this")), no_demo)
+    return main(argv, Door(error or AssertionError("no project is needed for this")), no_demo, no_start)
 
 
 def no_demo(_: Sequence[str]) -> int:
     raise AssertionError("this is no demo")
 
 
+def no_start(folder: Path, kind: str = "", command: str = "", *, is_writing: bool = True) -> Start:
+    raise AssertionError("no spec is to be written")
+
+
 def test_every_command_of_the_design_is_there_and_says_what_it_is_for() -> None:
-    group = command_line(Door(AssertionError()), no_demo)
+    group = command_line(Door(AssertionError()), no_demo, no_start)
     assert list(group.commands) == COMMANDS
     for name, command in group.commands.items():
         assert command.help, name
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITH_MORE])
 @pytest.mark.parametrize("kind", BY_CODE.values(), ids=BY_CODE)
 def test_an_error_of_any_command_is_shown_with_its_exit_code(
     name: str, kind: type[AnewError], capsys: pytest.CaptureFixture[str]
@@ -112,14 +119,14 @@ def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(_: Path | None) -> Anew:
         raise KeyboardInterrupt
 
-    assert main(["plan"], interrupted, no_demo) == 130
+    assert main(["plan"], interrupted, no_demo, no_start) == 130
     assert capsys.readouterr().err.strip() == "interrupted"
 
 
 def test_the_project_is_where_it_was_said_to_be(tmp_path: Path) -> None:
     door = Door(KeyboardInterrupt())  # type: ignore[arg-type]
-    main(["-C", str(tmp_path), "status"], door, no_demo)
-    main(["status"], door, no_demo)
+    main(["-C", str(tmp_path), "status"], door, no_demo, no_start)
+    main(["status"], door, no_demo, no_start)
     assert door.asked == [tmp_path, None]
 
 
@@ -130,8 +137,39 @@ def test_the_demo_takes_all_that_follows() -> None:
         taken.extend(argv)
         return 6
 
-    assert main(["demo", "--fast", "--help", "-x", "y", "--json"], Door(AssertionError()), demo) == 6
+    assert main(["demo", "--fast", "--help", "-x", "y", "--json"], Door(AssertionError()), demo, no_start) == 6
     assert taken == ["--fast", "--help", "-x", "y", "--json"]
+
+
+@dataclass
+class Starting:
+    """Starts nothing: remembers what it was asked for."""
+
+    asked: list[tuple[Path, str, str, bool]] = field(default_factory=list)
+
+    def __call__(self, folder: Path, kind: str = "", command: str = "", *, is_writing: bool = True) -> Start:
+        self.asked.append((folder, kind, command, is_writing))
+        return Start(str(folder), "shop", "static", "files", ("a note",), ("anew.yaml",), is_writing, "project: shop\n")
+
+
+def test_init_says_what_it_found_and_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    starting = Starting()
+    door = Door(AssertionError("no project is needed for this"))
+    assert main(["init", str(tmp_path), "--kind", "static"], door, no_demo, starting) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == ["found files", "note: a note"]
+    assert shown[-1] == "wrote anew.yaml; `anew up` brings it live"
+    assert main(["-C", str(tmp_path), "init", "--json", "--command", "x"], door, no_demo, starting) == 0
+    assert json.loads(capsys.readouterr().out)["found"] == "files"
+    assert main(["init", "--print"], door, no_demo, starting) == 0
+    shown_text = capsys.readouterr()
+    assert shown_text.out == "project: shop\n"
+    assert "would write anew.yaml" in shown_text.err
+    assert starting.asked == [
+        (tmp_path, "static", "", True),
+        (tmp_path, "", "x", True),
+        (Path(), "", "", False),
+    ]
 
 
 def test_without_a_command_the_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,12 +197,13 @@ def loaded(code: str) -> set[str]:
 
 
 def test_the_version_needs_nothing_but_python() -> None:
-    code = "from anew.faces.entry import main\nmain(['--version'], None, None)"
+    code = "from anew.faces.entry import main\nmain(['--version'], None, None, None)"
     assert not loaded(code) & {"click", "rich", "pydantic", "ruamel", "msgspec", "json", "subprocess"}
 
 
 def test_no_command_loads_rich_where_there_is_no_terminal() -> None:
-    code = "from anew.faces.entry import main\nmain(['--help'], None, None)\nmain(['status'], lambda _: 1 / 0, None)"
+    code = "from anew.faces.entry import main\nmain(['--help'], None, None, None)\n"
+    code += "main(['status'], lambda _: 1 / 0, None, None)"
     assert not loaded(code.replace("1 / 0", "(_ for _ in ()).throw(KeyboardInterrupt)")) & {
         "rich",
         "pydantic",
@@ -176,7 +215,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
     code = (
         "import sys\nfrom anew.faces.cli import run\n"
         "class Anew:\n    def logs(self, *_): return tuple(('i', 'x' * 100) for _ in range(50_000))\n"
-        "sys.exit(run(['logs'], lambda _: Anew(), None))"
+        "sys.exit(run(['logs'], lambda _: Anew(), None, None))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None

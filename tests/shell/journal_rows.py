@@ -21,6 +21,10 @@ from anew.shell.journal import Journal, Stale
 LOCAL = Scope("shop", "local")
 
 
+def any_port(_port: int) -> bool:
+    return True
+
+
 @dataclass
 class Ticks:
     """A clock that stands where it is set."""
@@ -62,7 +66,7 @@ def members(made: Release, size: int = 1) -> list[Member]:
 
 def sealed(journal: Journal, *, again: bool = False, size: int = 1, **marks: str) -> Generation:
     made = journal.releases.add(release(**marks))
-    return journal.generations.seal(LOCAL, made, members(made, size), seals(made), again=again)
+    return journal.generations.seal(LOCAL, made, members(made, size), seals(made), any_port, again=again)
 
 
 def opened(path: Path, clock: Ticks | None = None) -> Journal:

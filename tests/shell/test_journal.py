@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from journal_rows import LOCAL, Ticks, members, opened, release, sealed, seals
+from journal_rows import LOCAL, Ticks, any_port, members, opened, release, sealed, seals
 
 from anew import views
 from anew.core.steps import Begin, Enter
@@ -25,7 +25,7 @@ def clock() -> Ticks:
 def journal(tmp_path: Path, clock: Ticks) -> Iterator[Journal]:
     made = opened(tmp_path / "journal.db", clock)
     yield made
-    made.ledger.verify(LOCAL)
+    assert not made.ledger.verify(LOCAL).wrong
     made.close()
 
 
@@ -172,11 +172,11 @@ def test_what_serves_or_is_wanted_is_never_retired(journal: Journal) -> None:
 
 def test_two_environments_never_share_names_of_instances(journal: Journal) -> None:
     first = journal.releases.add(release(**{"eu-web": "a"}))
-    journal.generations.seal(LOCAL, first, members(first), seals(first))
+    journal.generations.seal(LOCAL, first, members(first), seals(first), any_port)
     journal.open_environment("shop", "local-eu")
     made = journal.releases.add(release(web="a"))
     with pytest.raises(Conflict) as caught:
-        journal.generations.seal(Scope("shop", "local-eu"), made, members(made), seals(made))
+        journal.generations.seal(Scope("shop", "local-eu"), made, members(made), seals(made), any_port)
     assert caught.value.where == "shop-local-eu-web-g1"
     assert journal.generations.all(Scope("shop", "local-eu")) == {}
 
@@ -184,9 +184,9 @@ def test_two_environments_never_share_names_of_instances(journal: Journal) -> No
 def test_seals_that_do_not_go_with_the_release_are_refused(journal: Journal) -> None:
     made = journal.releases.add(release(web="a"))
     with pytest.raises(Bug):
-        journal.generations.seal(LOCAL, made, members(made), seals(release(web="b")))
+        journal.generations.seal(LOCAL, made, members(made), seals(release(web="b")), any_port)
     with pytest.raises(Bug):
-        journal.generations.seal(LOCAL, made, [], seals(made))
+        journal.generations.seal(LOCAL, made, [], seals(made), any_port)
 
 
 # ---------------------------------------------------------------- seals that failed

@@ -33,7 +33,7 @@ def journal(tmp_path: Path, clock: Ticks) -> Iterator[Journal]:
     made = opened(tmp_path / "journal.db", clock)
     sealed(made, web="a", api="b")
     yield made
-    made.ledger.verify(LOCAL)
+    assert not made.ledger.verify(LOCAL).wrong
     made.close()
 
 

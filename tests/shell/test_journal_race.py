@@ -28,7 +28,7 @@ def test_processes_that_race_share_one_state_and_nothing_is_given_twice(tmp_path
     assert (rollout.version, rollout.stage) == (30 * PROCESSES, 30 * PROCESSES)
     ports = [one.port for one in journal.instances.allotments(LOCAL)]
     assert len(set(ports)) == len(ports) == 20
-    assert journal.ledger.verify(LOCAL) == len(journal.ledger.events(LOCAL, 10_000))
+    assert journal.ledger.verify(LOCAL).events == len(journal.ledger.events(LOCAL, 10_000))
     assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".journal-")] == []
     journal.close()
 
@@ -63,7 +63,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_answered(tmp_path: Path) ->
         assert rollout is not None
         assert rollout.version in {answered[-1], answered[-1] + 1}
         events = journal.ledger.events(LOCAL, 100_000)
-        assert journal.ledger.verify(LOCAL) == len(events)
+        assert journal.ledger.verify(LOCAL).events == len(events)
         entered = [event for event in events if event.facts.get("version", "0") != "0"]
         assert [event.facts["version"] for event in entered] == [str(n + 1) for n in range(rollout.version)]
         assert entered[-1].text == f"enter stage {rollout.stage + 1}: {rollout.reason}"

@@ -139,6 +139,17 @@ def test_waiting_has_a_bound(lock: KeeperLock) -> None:
     assert 0.04 < time.monotonic() - begun < 5
 
 
+def test_a_wait_ends_when_another_bell_rings(lock: KeeperLock) -> None:
+    assert lock.acquire()
+    bell = os.eventfd(0)
+    threading.Timer(0.05, os.eventfd_write, (bell, 1)).start()
+    assert lock.wait(60, bell)
+    assert lock.wait(60, bell)  # it rings until it is read
+    os.eventfd_read(bell)
+    assert not lock.wait(0.01, bell)
+    os.close(bell)
+
+
 def test_a_signal_handler_may_wake_its_own_process(lock: KeeperLock) -> None:
     before = signal.signal(signal.SIGALRM, lambda _number, _frame: lock.wake())
     try:

@@ -2,6 +2,9 @@
 
 A blob whose bytes do not match its name is removed as soon as it is noticed, so that the next build makes it again
 instead of stumbling over it. A blob that was checked is not read again while its size, times and inode stay.
+
+Whoever uses a blob shares the lock of the store while it looks, and leaves on the blob's mark when that was. A
+collection holds the lock alone, and leaves what was used lately: so nothing goes between a look and the use.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from anew.build.drafts import Draft, drafted, locked, write
+from anew.build.drafts import Draft, drafted, locked, shared, write
 from anew.build.oci import INDEX, LAYOUT, MANIFEST, REFERENCE
 from anew.core.digest import PREFIX, canonical, digest_bytes
 from anew.errors import Conflict, NotFound
@@ -39,17 +42,35 @@ class Blobs:
         """Return where a blob is or would be."""
         return self._folder / hexadecimal(digest)
 
+    def mark(self, digest: Digest) -> Path:
+        """Return where it is noted that a blob was checked; the time of the file is when it was last used."""
+        return self._root / "verified" / hexadecimal(digest)
+
+    def shared(self) -> AbstractContextManager[None]:
+        """Keep collections away while something is looked for and marked as used; waits for one under way."""
+        return shared(self.lock)
+
+    @property
+    def lock(self) -> Path:
+        """The file that users of the store share, and that a collection has alone."""
+        return self._root / "locks" / "use.lock"
+
     def verify(self, digest: Digest) -> Path:
         """Return a blob's path, having checked its bytes unless they are as they were when last checked.
 
         Raises  NotFound if it is missing; Conflict if its bytes are not those of its name: then it is removed.
         """
-        path, mark = self.path(digest), self._mark(digest)
+        with self.shared():
+            return self._verified(digest)
+
+    def _verified(self, digest: Digest) -> Path:
+        path, mark = self.path(digest), self.mark(digest)
         try:
             stamp = _stamp(path)
         except FileNotFoundError as e:
-            raise NotFound(f"blob {digest} is missing", where=str(path), hint=_MEND) from e
+            raise NotFound(f"blob {digest} is missing", where=str(path), hint=_MEND, facts={"digest": digest}) from e
         if mark.is_file() and mark.read_bytes() == stamp:
+            mark.touch()
             return path
         with path.open("rb") as file:
             actual = PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
@@ -76,8 +97,9 @@ class Blobs:
     def add(self, digest: Digest, draft: Draft) -> None:
         """Publish a draft whose bytes have this digest."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        draft.publish(self.path(digest))
-        write(self._mark(digest), _stamp(self.path(digest)), folder=self._drafts, is_durable=False)
+        with self.shared():
+            draft.publish(self.path(digest))
+            write(self.mark(digest), _stamp(self.path(digest)), folder=self._drafts, is_durable=False)
 
     def add_bytes(self, data: bytes) -> Digest:
         """Add a small blob; return its digest."""
@@ -89,14 +111,14 @@ class Blobs:
 
     def add_image(self, manifest: bytes, name: str) -> Digest:
         """Add a manifest, and to the index the image that it describes, named `name`; return its digest."""
-        digest = self.add_bytes(manifest)
-        entry = {
+        entry: dict[str, Any] = {
             "mediaType": MANIFEST,
-            "digest": digest,
+            "digest": digest_bytes(manifest),
             "size": len(manifest),
             "annotations": {REFERENCE: name},
         }
-        with self._locked():
+        with self.shared(), self._locked():
+            digest = self.add_bytes(manifest)
             before = self._index()
             if entry not in before:
                 self._write_index([*(e for e in before if e["digest"] != digest), entry])
@@ -106,13 +128,36 @@ class Blobs:
         """Return the manifest digests of all images, oldest first."""
         return tuple(str(e["digest"]) for e in self._index())
 
+    def named(self) -> dict[Digest, str]:
+        """Return the names of all images by digest, oldest first."""
+        return {str(e["digest"]): str(e.get("annotations", {}).get(REFERENCE, "")) for e in self._index()}
+
+    def keep(self, digests: Collection[Digest]) -> None:
+        """Forget, in the index, all images but these; their blobs stay. Writes nothing if there are no others."""
+        with self._locked():
+            before = self._index()
+            after = [e for e in before if e["digest"] in digests]
+            if after != before:
+                self._write_index(after)
+
+    def parts(self, digest: Digest) -> tuple[Digest, tuple[Digest, ...]] | None:
+        """Return config and layers of an image; None if its manifest is gone or damaged, and then it stays so."""
+        try:
+            data = self.path(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+        if digest_bytes(data) != digest:
+            return None
+        text = json.loads(data)
+        return str(text["config"]["digest"]), tuple(str(one["digest"]) for one in text["layers"])
+
     def layers(self, digest: Digest) -> tuple[Digest, ...]:
         """Return the layers of an image, lowest first. Raises NotFound if it isn't here."""
         return tuple(str(one["digest"]) for one in self._manifest(digest)["layers"])
 
     def remove(self, digest: Digest, pinned: Collection[Digest]) -> tuple[Digest, ...]:
         """Forget an image; return the blobs that were removed: not those of others, nor those `pinned`."""
-        with self._locked():
+        with self.shared(), self._locked():
             if not self.path(digest).is_file():
                 return ()
             others = [e for e in self._index() if e["digest"] != digest]
@@ -140,11 +185,8 @@ class Blobs:
             raise
         return text
 
-    def _mark(self, digest: Digest) -> Path:
-        return self._root / "verified" / hexadecimal(digest)
-
     def _drop(self, digest: Digest) -> None:
-        self._mark(digest).unlink(missing_ok=True)
+        self.mark(digest).unlink(missing_ok=True)
         self.path(digest).unlink(missing_ok=True)
 
     def _locked(self) -> AbstractContextManager[None]:
@@ -153,9 +195,13 @@ class Blobs:
     def _index(self) -> list[dict[str, Any]]:
         try:
             text = json.loads((self._root / "index.json").read_bytes())
+            return [one for one in text["manifests"] if isinstance(one["digest"], str)]
         except FileNotFoundError:
             return []
-        return list(text["manifests"])
+        except (ValueError, KeyError, TypeError) as e:
+            where = self._root / "index.json"
+            hint = f"move it away (mv {where} {where}.damaged); builds write it anew, and nothing else needs it"
+            raise Conflict("the index of the image store is damaged", where=str(where), hint=hint) from e
 
     def _write_index(self, entries: list[dict[str, Any]]) -> None:
         layout = self._root / "oci-layout"

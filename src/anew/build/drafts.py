@@ -14,8 +14,9 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,7 @@ from anew.errors import EngineError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 NAMESPACE = ("unshare", "--user", "--map-auto", "--map-root-user", "--")  # where an ordinary user is root
+_LOOK = 0.02  # seconds between two attempts at a lock that others share
 _START_TIME = 22  # the field of /proc/PID/stat, counted from 1
 
 
@@ -123,17 +125,23 @@ def scratch(folder: Path, prefix: str = "") -> Iterator[Path]:
 
 def sweep(folder: Path, prefix: str = "") -> tuple[str, ...]:
     """Remove what makers that no longer live left in `folder`; return the names. What others made stays."""
+    swept = abandoned(folder, prefix)
+    for path in swept:
+        discard(path)
+    return tuple(path.name for path in swept)
+
+
+def abandoned(folder: Path, prefix: str = "") -> tuple[Path, ...]:
+    """Return what makers that no longer live left in `folder`, sorted; what others made isn't theirs."""
     if not folder.is_dir():
         return ()
     ours = re.compile(re.escape(prefix) + r"(\d+)-(\d+)-")
-    swept = []
+    left = []
     for path in sorted(folder.iterdir()):
         match = ours.match(path.name)
-        if match is None or start_time(int(match[1])) == int(match[2]) or not _is_ours(path):
-            continue
-        discard(path)
-        swept.append(path.name)
-    return tuple(swept)
+        if match is not None and start_time(int(match[1])) != int(match[2]) and _is_ours(path):
+            left.append(path)
+    return tuple(left)
 
 
 def _is_ours(path: Path) -> bool:
@@ -149,7 +157,7 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     if os.geteuid() == 0:
-        shutil.rmtree(path)
+        _remove_tree(path)
         return
     try:
         path.chmod(0o700)
@@ -158,7 +166,7 @@ def discard(path: Path) -> None:
                 inner = Path(folder, name)
                 if not inner.is_symlink():
                     inner.chmod(0o700)
-        shutil.rmtree(path)
+        _remove_tree(path)
     except PermissionError as e:
         # What a user namespace left belongs to subordinate uids, and only there may it be removed.
         argv = [*NAMESPACE, "rm", "-rf", "--", str(path)]
@@ -172,13 +180,62 @@ def discard(path: Path) -> None:
             ) from e
 
 
+def _remove_tree(path: Path) -> None:
+    while path.exists():
+        # Two may sweep the same leftovers at once: what the other was faster with is gone, and so less is left.
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock of that name; waits for whoever holds it. The kernel frees it when its holder dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = _opened(path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
+
+
+@contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Hold the lock of that name together with others who share it; waits for whoever holds it alone."""
+    fd = _opened(path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def alone(path: Path, patience: float) -> Iterator[bool]:
+    """Hold the lock of that name alone; yields False, and holds nothing, if others hold it longer than `patience`."""
+    fd = _opened(path)
+    try:
+        end = time.monotonic() + patience
+        is_ours = _has_taken(fd)
+        while not is_ours and time.monotonic() < end:
+            time.sleep(_LOOK)
+            is_ours = _has_taken(fd)
+        yield is_ours
+    finally:
+        os.close(fd)
+
+
+def _has_taken(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o644)

@@ -1,8 +1,8 @@
 """`build` steps: each runs in a sandbox over the layers so far, and what it changed becomes a layer.
 
 Rules: a step sees nothing of this machine but the clock and the processor (and, if it asks, the network); its
-environment is fixed; its result is a checkpoint keyed by everything that it depends on, so an unchanged step after
-unchanged ones is never run again.
+environment is fixed, but for what a step must know to use the network (`anew.build.reach`); its result is a checkpoint
+keyed by everything that it depends on, so an unchanged step after unchanged ones is never run again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from anew.build.epoch import ENVIRONMENT
 from anew.build.hygiene import clean
 from anew.build.listing import Lookup, lookup_in, lookup_on_host, over, resolved, stacked
 from anew.build.programs import streamed
+from anew.build.reach import PLACE, reach
 from anew.build.store import ImageStore
 from anew.core.digest import digest
 from anew.errors import EngineError, SpecError
@@ -99,8 +100,9 @@ class Executor:
             upper.chmod(0o755)
             (folder / "work").mkdir()
             root, finish = self._root(base, folder, upper)
-            argv = self._argv(base, step, root, folder)
-            ended = streamed(argv, {}, say)
+            args, passed = self._network(base, folder) if step.network else (["--unshare-net"], {})
+            # Not as arguments: an address of the user's may hold a password, and everybody sees arguments.
+            ended = streamed(self._argv(step, root, args), passed, say)
             if ended.code != 0:
                 raise EngineError(
                     f"the step ended with exit code {ended.code}: {_first_line(step.run)}",
@@ -132,28 +134,23 @@ class Executor:
             (points / name).chmod(mode)
         return mounts.writable_root([points, *trees], upper, work), lambda: None
 
-    def _argv(self, base: Base, step: BuildStep, root: mounts.Args, folder: Path) -> list[str]:
+    def _argv(self, step: BuildStep, root: mounts.Args, network: Sequence[str]) -> list[str]:
         args = [
             *root,
             *("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"),
             *("--perms", "0755", "--tmpfs", "/run", "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 - inside
+            *network,
             *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "build"),
-            *("--new-session", "--die-with-parent", "--chdir", "/", "--clearenv", "--cap-drop", "ALL"),
+            *("--new-session", "--die-with-parent", "--chdir", "/", "--cap-drop", "ALL"),
         ]
         args += [part for name in _CAPABILITIES for part in ("--cap-add", name)]
-        environment = dict(ENVIRONMENT)
-        if step.network:
-            args += self._network(base, folder)
-            environment["DEBIAN_FRONTEND"] = "noninteractive"
-            if base.apt:
-                environment["APT_CONFIG"] = "/run/anew/apt.conf"
-        else:
-            args.append("--unshare-net")
-        args += [part for name, value in sorted(environment.items()) for part in ("--setenv", name, value)]
+        args += [part for name, value in sorted(ENVIRONMENT.items()) for part in ("--setenv", name, value)]
         return [str(find.bwrap(self.home / "bin")), *args, "--", *_SHELL, step.run]
 
-    def _network(self, base: Base, folder: Path) -> list[str]:
+    def _network(self, base: Base, folder: Path) -> tuple[list[str], dict[str, str]]:
+        """Return the arguments and the environment of a step that may use the network."""
         args: list[str] = []
+        environment = {"DEBIAN_FRONTEND": "noninteractive"}
         lookup = seen(self.store, base)
         names = Path("/etc/resolv.conf")
         found = lookup("etc/resolv.conf")
@@ -165,7 +162,12 @@ class Executor:
             (settings / "apt.conf").write_text('Dir::Etc::SourceList "/run/anew/sources.list";\n', encoding="utf-8")
             (settings / "sources.list").write_text("\n".join((*base.apt, "")), encoding="utf-8")
             args += ["--ro-bind", str(settings), "/run/anew"]
-        return args
+            environment["APT_CONFIG"] = "/run/anew/apt.conf"
+        (folder / "reach").mkdir(mode=0o755)
+        known = reach(folder / "reach", os.environ, Path(os.environ.get("HOME") or "/"))
+        if known.folder is not None:
+            args += ["--ro-bind", str(known.folder), PLACE]
+        return args, {**known.environment, **environment}
 
 
 def next_base(base: Base, step: BuildStep) -> Base:

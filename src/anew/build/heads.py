@@ -64,7 +64,7 @@ class Heads:
         with self.store.lock(f"head {recipe}"):
             pinned = lock.read(self.project).heads.get(head.name)
             is_pinned = pinned is not None and pinned.recipe == recipe and not update
-            if is_pinned and pinned is not None and self.store.blobs.are_whole([pinned.layer]):
+            if is_pinned and pinned is not None and self.store.has_head(pinned.layer, head.name):
                 return pinned.layer
             new = self._made(head, recipe, say)
             if is_pinned and pinned is not None and new.tree != pinned.tree:

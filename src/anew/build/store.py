@@ -11,7 +11,8 @@
     heads/HEX.json                               layers of heads that a lock pins: they outlive every image
 
 Rules: every write is a draft that is renamed; whatever two processes write under one name is equal; only the index
-is changed, under a lock. What is not blob or index can be made again, so a damaged note counts as none.
+is changed, under a lock. What is not blob or index can be made again, so a damaged note counts as none. What is used
+is marked as used, under a lock that its users share and that a collection (`anew.build.stockroom`) has alone.
 """
 
 from __future__ import annotations
@@ -51,15 +52,16 @@ class ImageStore:
         """Say whether the image's manifest is here and all its layers are unpacked."""
         if not self.blobs.path(digest).is_file():
             return False
-        return all(self._tree(layer).is_dir() for layer in self.blobs.layers(digest))
+        return all(self.folder(layer).is_dir() for layer in self.blobs.layers(digest))
 
     def admit(self, image: Image) -> None:
         """Verify every blob of `image` and unpack its layers. Idempotent.
 
         Raises NotFound if a blob is missing, Conflict if a blob's bytes do not match its digest.
         """
-        for digest in (image.identity.manifest, image.identity.config, *image.layers):
-            self.blobs.verify(digest)
+        with self.blobs.shared():
+            for digest in (image.identity.manifest, image.identity.config, *image.layers):
+                self.blobs.verify(digest)
         for layer in image.layers:
             self.tree(layer)
 
@@ -68,10 +70,10 @@ class ImageStore:
         pinned = {f"sha256:{path.stem}" for path in (self.root / "heads").glob("*.json")}
         for gone in self.blobs.remove(digest, pinned):
             (self.root / "listings" / f"{hexadecimal(gone)}.json").unlink(missing_ok=True)
-            if self._tree(gone).is_dir():
+            if self.folder(gone).is_dir():
                 with scratch(self.drafts) as folder:
                     # Renamed first: nobody sees half a tree.
-                    self._tree(gone).rename(folder / "gone")
+                    self.folder(gone).rename(folder / "gone")
 
     # ------------------------------------------------------------ layers and images
 
@@ -80,7 +82,7 @@ class ImageStore:
 
         Raises  NotFound if its blob is missing, Conflict if it is corrupt.
         """
-        path = self._tree(diff)
+        path = self.folder(diff)
         if path.is_dir():
             return path
         blob = self.blobs.verify(diff)
@@ -97,6 +99,10 @@ class ImageStore:
                 if not path.is_dir():
                     raise
         return path
+
+    def folder(self, diff: Digest) -> Path:
+        """Return where a layer is unpacked, or would be."""
+        return self.root / "trees" / hexadecimal(diff)[:_TREE_DIGITS]
 
     def add_layer(self, entries: Sequence[Entry]) -> Packed:
         """Pack `entries` to a layer blob and its listing; the same entries give the same blob."""
@@ -133,11 +139,12 @@ class ImageStore:
 
     def record(self, inputs: Digest) -> Image | None:
         """Return the image that was made from these inputs, if it and all its blobs are here and whole."""
-        image = self._noted("records", inputs, Image)
-        if image is None:
-            return None
-        parts = (image.identity.manifest, image.identity.config, *image.layers)
-        return image if self.blobs.are_whole(parts) else None
+        with self.blobs.shared():
+            image = self._noted("records", inputs, Image)
+            if image is None:
+                return None
+            parts = (image.identity.manifest, image.identity.config, *image.layers)
+            return image if self.blobs.are_whole(parts) else None
 
     def remember(self, image: Image) -> None:
         """Note that `image` is what its inputs make."""
@@ -145,8 +152,12 @@ class ImageStore:
 
     def checkpoint(self, key: Digest) -> tuple[Digest, ...] | None:
         """Return the layers (at most one) that a build step made; None if it isn't known or a blob is gone."""
-        layers = self._noted("checkpoints", key, tuple[Digest, ...])
-        return layers if layers is not None and self.blobs.are_whole(layers) else None
+        with self.blobs.shared():
+            layers = self._noted("checkpoints", key, tuple[Digest, ...])
+            if layers is None or not self.blobs.are_whole(layers):
+                return None
+            self._path("checkpoints", key).touch()
+            return layers
 
     def remember_checkpoint(self, key: Digest, layers: Sequence[Digest]) -> None:
         """Note what a build step made."""
@@ -154,7 +165,19 @@ class ImageStore:
 
     def pin(self, layer: Digest, head: str) -> None:
         """Keep a head's layer whatever happens to the images made from it."""
-        write(self._path("heads", layer), canonical({"head": head}), folder=self.drafts)
+        with self.blobs.shared():
+            write(self._path("heads", layer), canonical({"head": head}), folder=self.drafts)
+
+    def has_head(self, layer: Digest, head: str) -> bool:
+        """Say whether a head's layer is here and whole; then it is pinned, and marked as used."""
+        with self.blobs.shared():
+            if not self.blobs.are_whole([layer]):
+                return False
+            if self._path("heads", layer).is_file():
+                self._path("heads", layer).touch()
+            else:
+                self.pin(layer, head)
+            return True
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -168,14 +191,12 @@ class ImageStore:
 
     # ------------------------------------------------------------ inside
 
-    def _tree(self, diff: Digest) -> Path:
-        return self.root / "trees" / hexadecimal(diff)[:_TREE_DIGITS]
-
     def _path(self, kind: str, digest: Digest) -> Path:
         return self.root / kind / f"{hexadecimal(digest)}.json"
 
     def _note(self, kind: str, digest: Digest, value: object) -> None:
-        write(self._path(kind, digest), msgspec.json.encode(value), folder=self.drafts, is_durable=False)
+        with self.blobs.shared():
+            write(self._path(kind, digest), msgspec.json.encode(value), folder=self.drafts, is_durable=False)
 
     def _noted(self, kind: str, digest: Digest, type_: type[_Noted]) -> _Noted | None:
         try:

@@ -6,10 +6,9 @@ A preview assumes it and the journal commits it, in the same transaction as the 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from anew.core.world import World
-from anew.model import Generation, Rollout
+from anew.model import Generation, GenerationOutcome, Rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class Change:
     """What becomes of a generation; None leaves a part as it is. Its members never change."""
 
     number: int
-    outcome: Literal["", "promoted", "rolled back"] | None = None
+    outcome: GenerationOutcome | None = None
     reason: str | None = None
     warm_until: float | None = None
     is_retired: bool | None = None
@@ -49,7 +48,10 @@ def consequences(world: World, rollout: Rollout) -> Consequences:
             return _served(world, rollout)
         case "rolling back":
             # An automatic rollback sets the wish back; the failed generation is no way back for anybody.
+            # What another wish has overtaken did not fail, and may be wanted again.
             failed = Change(rollout.new, "rolled back", rollout.reason, warm_until=0.0)
+            if world.wish != rollout.new:
+                failed = _withdrawn(world, rollout)
             # What an operator has wished meanwhile stays.
             wish = rollout.old if world.wish == rollout.new else None
             return Consequences(wish=wish, generations=(failed,))
@@ -58,6 +60,14 @@ def consequences(world: World, rollout: Rollout) -> Consequences:
             return Consequences(serving=rollout.old, generations=back)
         case _:
             return Consequences()
+
+
+def _withdrawn(world: World, rollout: Rollout) -> Change:
+    """What served before stays a way back, though somebody changed his mind while it was on its way."""
+    generation = world.generations.get(rollout.new)
+    if generation is not None and generation.outcome == "promoted":
+        return Change(rollout.new, warm_until=0.0)
+    return Change(rollout.new, "withdrawn", rollout.reason, warm_until=0.0)
 
 
 def _served(world: World, rollout: Rollout) -> Consequences:

@@ -9,9 +9,11 @@ Rules
 
 from __future__ import annotations
 
-from anew.core import machine, placement, retention, traffic
+from dataclasses import replace
+
+from anew.core import doors, machine, placement, retention, staffing, tasks, traffic
 from anew.core.progress import Happening, is_at_hand, look
-from anew.core.steps import Begin, Decision, Declare, Enter, Forget, Keep, Shift, Step, Sweep, Test
+from anew.core.steps import Allot, Begin, Decision, Declare, Enter, Forget, Keep, Shift, Step, Sweep, Test
 from anew.core.world import World
 from anew.model import Declaration, Policy, Rollout
 
@@ -35,12 +37,31 @@ def _begin(world: World) -> tuple[Step, ...]:
     if world.wish == world.serving or world.wish not in world.generations:
         return ()
     kind = "rollback" if world.wish_kind == "rollback" else "rollout"
+    if _has_foreign_traffic(world):
+        return ()
     reason = f"g{world.wish} is wanted" + (f", g{world.serving} serves" if world.serving else "")
-    if kind == "rollback" and is_at_hand(world, world.wish):
+    if kind == "rollback" and is_at_hand(world, world.wish) and _is_pinned(world, _rollback(world)):
         wanted = traffic.wanted_weights(world.members(world.serving), world.members(world.wish), "full")
         begin = Begin("rollback", world.serving, world.wish, f"{reason}, and g{world.wish} is warm", "full")
         return (begin, Shift(traffic.guarded(world, wanted)))
     return (Begin("rollback" if kind == "rollback" else "rollout", world.serving, world.wish, reason),)
+
+
+def _has_foreign_traffic(world: World) -> bool:
+    """Say whether something else than what serves has traffic that can be taken away, which comes first."""
+    groups = {m.group for m in world.members(world.serving).values()}
+    return not world.weighted <= groups and bool(_shift(world))
+
+
+def _rollback(world: World) -> Rollout:
+    return Rollout(0, "rollback", world.serving, world.wish, "full", world.now)
+
+
+def _is_pinned(world: World, rollout: Rollout) -> bool:
+    """Say whether callers reach already whom they shall reach in `rollout`: traffic is only moved where they do."""
+    declared = world.edge.declaration
+    wanted = doors.of_callers(traffic.declaration(replace(world, rollout=rollout)))
+    return doors.of_callers(declared) == wanted if declared else not wanted
 
 
 def _move(world: World, rollout: Rollout, happening: Happening) -> tuple[Step, ...]:
@@ -52,7 +73,7 @@ def _move(world: World, rollout: Rollout, happening: Happening) -> tuple[Step, .
     if phase in {"stage", "full", "rolling back"}:
         old, new = world.members(rollout.old), world.members(rollout.new)
         wanted = traffic.guarded(world, traffic.wanted_weights(old, new, phase, stage))
-        may_shift = world.edge.is_up and not traffic.is_set(world, wanted)
+        may_shift = world.edge.is_up and _is_pinned(world, rollout) and not traffic.is_set(world, wanted)
         return (enter, Shift(wanted)) if may_shift else (enter,)
     if phase == "done":
         return (enter, *_begin_after(world, rollout))
@@ -71,6 +92,9 @@ def _tend(world: World, happening: Happening) -> Decision:
     wants_test = happening.wants_test and world.rollout is not None
     tests = (Test(world.rollout.new),) if wants_test and world.rollout is not None else ()
     steps, waits = _place(world)
+    work = tasks.look(world, {step.group for step in steps if isinstance(step, Allot)})
+    steps += work.steps
+    waits += work.waits
     ended = _forget(world) if not (told or shifted or steps) else ()
     swept = tuple(Sweep(name) for name in world.strays)
     every = (*told, *shifted, *tests, *steps, *ended, *swept)
@@ -109,15 +133,17 @@ def _shift(world: World) -> tuple[Step, ...]:
 
 
 def _place(world: World) -> tuple[list[Step], list[float]]:
-    sizes, policies = retention.sizes(world), _policies(world)
+    sizes, called = staffing.sizes(world), doors.called(world)
     steps: list[Step] = []
     waits: list[float] = []
     for name in sorted(world.groups):
-        policy = policies.get(name, Policy())
-        if name in sizes:
+        policy = _policy(world, name)
+        if sizes.get(name):
             placed = placement.place(world, name, sizes[name], policy)
-        elif name in world.weighted:
+        elif name in world.weighted and not staffing.must_yield(world, name):
             continue  # the shift comes first
+        elif name not in sizes and name in called:
+            continue  # so do its callers
         else:
             placed = placement.clear(world, name, policy)
         steps += placed.steps
@@ -126,9 +152,11 @@ def _place(world: World) -> tuple[list[Step], list[float]]:
     return steps, waits
 
 
-def _policies(world: World) -> dict[str, Policy]:
-    """Return the policy of each group: the newest generation that maps to it says it."""
-    return {m.group: m.policy for _, g in sorted(world.generations.items()) for m in g.members}
+def _policy(world: World, name: str) -> Policy:
+    """Return the policy of a group: the newest generation that maps to it says it."""
+    numbers = world.homes.get(name, ())
+    member = world.members(numbers[-1]).get(world.groups[name].group.service) if numbers else None
+    return member.policy if member else Policy()
 
 
 def _forget(world: World) -> tuple[Step, ...]:
@@ -136,7 +164,7 @@ def _forget(world: World) -> tuple[Step, ...]:
         return ()
     retired = retention.expired(world)
     kept = {m.group for n, g in world.generations.items() if not g.is_retired for m in g.members}
-    forgotten = tuple(Forget(name) for name in sorted(world.groups) if name not in kept and name not in world.by_group)
+    forgotten = tuple(Forget(name) for name in sorted(world.groups) if name not in kept and name not in world.peopled)
     return (*((Keep(retired),) if retired else ()), *forgotten)
 
 

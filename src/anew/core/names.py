@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from anew.model import Scope
+from anew.model import Door, Scope
 
 LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 GENERATION = re.compile(r"g([1-9][0-9]*)\Z")
@@ -61,6 +61,18 @@ def local_host(project: str, service: str) -> str:
     'web.shop.localhost'
     """
     return f"{service}.{project}.localhost"
+
+
+def address_of(door: Door) -> tuple[tuple[str, str], ...]:
+    """Return the environment variables that tell a caller where it reaches a service.
+
+    >>> address_of(Door("api", 20001)), address_of(Door("the-cache", 20002, is_tcp=True))
+    ((('API_URL', 'http://127.0.0.1:20001'),), (('THE_CACHE_HOST', '127.0.0.1'), ('THE_CACHE_PORT', '20002')))
+    """
+    name = door.service.upper().replace("-", "_")
+    if door.is_tcp:
+        return (f"{name}_HOST", "127.0.0.1"), (f"{name}_PORT", str(door.port))
+    return ((f"{name}_URL", f"http://127.0.0.1:{door.port}"),)
 
 
 def generation_number(text: str) -> int | None:

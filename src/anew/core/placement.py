@@ -5,7 +5,8 @@ Rules
 1. An ordinal is committed before it is launched, and never used twice: a dead instance gets a successor, not a restart.
 2. Of too many instances the ready ones stay.
 3. A group whose instances keep dying is replaced ever more slowly; a rollout gives up long before that.
-4. An instance is stopped only when the edge no longer sends it anything, and nothing is in flight or the bound is over.
+4. What may exist once waits for its predecessor's end, also within its group.
+5. An instance is stopped only when the edge no longer sends it anything, and nothing is in flight or the bound is over.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Placement:
 
 
 def place(world: World, group: str, size: int, policy: Policy) -> Placement:
-    """Bring `group` to `size` living instances; dead, hung and surplus ones go."""
+    """Bring `group` to `size` living instances, at least one; dead, hung and surplus ones go."""
     dead, leaving, living = _sorted(world, group)
     steps: list[Step] = list(_retire(world, dead))
     waits: list[float] = []
@@ -39,10 +40,11 @@ def place(world: World, group: str, size: int, policy: Policy) -> Placement:
     steps += [Drain(one.name) for one in hung]
     staying = [one for one in living if one not in hung]
     ranked = sorted(staying, key=lambda a: (not world.is_ready(a.name), a.ordinal))
-    steps += [Drain(one.name) for one in ranked[max(size, 1) :]]
-    kept = ranked[: max(size, 1)]
-    steps += [Launch(one.name, group) for one in kept if one.name not in world.seen]
-    missing = size - len(kept)
+    steps += [Drain(one.name) for one in ranked[size:]]
+    kept = ranked[:size]
+    room = _room(world, group, size)
+    steps += [Launch(one.name, group) for one in [k for k in kept if k.name not in world.seen][:room]]
+    missing = min(size - len(kept), room)
     if missing > 0:
         at = next_launch(world, group)
         if at > world.now:
@@ -107,6 +109,18 @@ def _part(world: World, leaving: Iterable[Allotment], policy: Policy, steps: lis
             steps.append(Stop(one.name, policy.grace))
         else:
             waits.append(one.draining + policy.drain)
+
+
+def _room(world: World, group: str, size: int) -> int:
+    """Return how many more may start: of what may exist once none beside others that run, or may run."""
+    service = world.groups[group].group.service
+    others = world.busy.get(service, frozenset()) - {group}
+    if group not in world.alone:
+        return size if others.isdisjoint(world.alone) else 0
+    if others or service in world.haunted:
+        return 0
+    seen = (world.seen.get(one.name) for one in world.by_group.get(group, ()))
+    return max(0, size - sum(1 for one in seen if one is not None and one.is_alive))
 
 
 def _is_out_of_traffic(world: World, name: str) -> bool:

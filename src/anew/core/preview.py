@@ -26,7 +26,7 @@ from anew.core.steps import (
     Test,
 )
 from anew.core.verdict import ENOUGH
-from anew.core.world import Allotment, GroupState, Seen, World
+from anew.core.world import PASSED, Allotment, GroupState, Seen, TaskState, World
 from anew.errors import Bug
 from anew.model import EdgeReading, Generation, Rollout, Sample
 
@@ -40,6 +40,7 @@ def preview(world: World, *, until_warm: bool = True) -> list[Step]:
     Raises  Bug if no fixed point is reached.
     """
     steps: list[Step] = []
+    world = replace(world, due={})  # what the clock brings goes on for ever
     for _ in range(ROUNDS):
         if until_warm and world.rollout is not None and world.rollout.phase == "warm":
             return steps
@@ -58,6 +59,9 @@ def wait(world: World, until: float) -> World:
     """Return the world at `until`, if by then everything that runs became ready and good traffic came."""
     seen = {n: replace(s, is_ready=True, since=world.now) if s.is_alive and not s.is_ready else s
             for n, s in world.seen.items()}  # fmt: skip
+    for one in world.running.values():
+        if one.name in seen:
+            seen[one.name] = Seen(is_alive=False, is_ready=False, ended=PASSED)
     samples = {name: (Sample(ENOUGH, 0),) for name in world.groups}
     return replace(world, now=max(world.now, until), seen=seen, samples=samples, recent={})
 
@@ -67,13 +71,10 @@ def assume(world: World, step: Step) -> World:  # noqa: PLR0911 - one arm for ea
     match step:
         case Begin() | Enter() | Test():
             return _assume_phase(world, step)
-        case Allot(group, ordinal):
-            name = names.instance_name(world.scope, group, ordinal)
-            state = world.groups[group]
-            groups = {**world.groups, group: replace(state, next_ordinal=max(state.next_ordinal, ordinal + 1))}
-            return replace(world, groups=groups, allotments=(*world.allotments, Allotment(name, group, ordinal, 0)))
+        case Allot():
+            return _assume_allotted(world, step)
         case Launch(name):
-            return replace(world, seen={name: Seen(is_alive=True, is_ready=True, since=world.now), **world.seen})
+            return _assume_launched(world, name)
         case Declare(declaration):
             if not declaration.groups:
                 return replace(world, edge=EdgeReading(is_up=False))
@@ -92,11 +93,32 @@ def assume(world: World, step: Step) -> World:  # noqa: PLR0911 - one arm for ea
             return replace(world, generations=_changed(world, [Change(n, is_retired=True) for n in retired]))
 
 
+def _assume_allotted(world: World, step: Allot) -> World:
+    name = names.instance_name(world.scope, step.group, step.ordinal)
+    state = world.groups[step.group]
+    one = Allotment(name, step.group, step.ordinal, 0, task=step.task)
+    return replace(
+        world,
+        groups={**world.groups, step.group: replace(state, next_ordinal=max(state.next_ordinal, step.ordinal + 1))},
+        allotments=(*world.allotments, one),
+        tasks={**world.tasks, step.task: TaskState(name, step.due)} if step.task else world.tasks,
+    )
+
+
+def _assume_launched(world: World, name: str) -> World:
+    """What is launched is ready at once; a task has ended well at once."""
+    is_task = any(one.name == name for one in world.running.values())
+    ended = PASSED if is_task else ""
+    seen = Seen(not is_task, not is_task, ended, since=world.now, started=world.now)
+    return replace(world, seen={name: seen, **world.seen})
+
+
 def _assume_leaving(world: World, step: Drain | Stop) -> World:
     if isinstance(step, Drain):
         marked = tuple(replace(a, draining=world.now) if a.name == step.name else a for a in world.allotments)
         return replace(world, allotments=marked)
-    ended = Seen(is_alive=False, is_ready=False, ended="exit code 0")
+    before = world.seen.get(step.name, Seen(is_alive=True, is_ready=False))
+    ended = replace(before, is_alive=False, is_ready=False, ended="exit code 0")
     return replace(world, seen={**world.seen, step.name: ended})
 
 
@@ -106,9 +128,13 @@ def _assume_retired(world: World, name: str, outcome: str, *, is_death: bool) ->
     if gone is not None and is_death and gone.group in groups:
         state: GroupState = groups[gone.group]
         groups[gone.group] = replace(state, deaths=(*state.deaths, world.now)[-10:], outcome=outcome)
+    tasks = dict(world.tasks)
+    if gone is not None and gone.task:
+        tasks[gone.task] = replace(tasks[gone.task], outcome=outcome)
     return replace(
         world,
         groups=groups,
+        tasks=tasks,
         allotments=tuple(a for a in world.allotments if a.name != name),
         seen={n: s for n, s in world.seen.items() if n != name},
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from anew.core import traffic, verdict
+from anew.core import staffing, tasks, traffic, verdict
 from anew.core.machine import Event
 from anew.core.world import World
 from anew.model import Member, Rollout, Seconds, Verdict
@@ -47,16 +48,21 @@ def look(world: World, rollout: Rollout) -> Happening:
             return Happening(None, f"going back: {rollout.reason}", world.now)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _View:
     world: World
     rollout: Rollout
-    old: dict[str, Member]
-    new: dict[str, Member]
+    old: Mapping[str, Member]
+    new: Mapping[str, Member]
 
     @classmethod
     def of(cls, world: World, rollout: Rollout) -> _View:
-        return cls(world, rollout, dict(world.members(rollout.old)), dict(world.members(rollout.new)))
+        return cls(world, rollout, world.members(rollout.old), world.members(rollout.new))
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """How many instances each group shall have now."""
+        return staffing.sizes(self.world)
 
     @property
     def fresh(self) -> tuple[Member, ...]:
@@ -67,15 +73,21 @@ class _View:
 
 def is_at_hand(world: World, number: int) -> bool:
     """Say whether all groups of a generation are at full size, ready, and known to the edge: traffic can go there."""
-    groups = {m.group: m.size for m in world.members(number).values()}
-    is_told = all(world.reachable(group) == world.ready(group) for group in groups)
-    return world.edge.is_up and is_told and all(world.ready(group) >= size for group, size in groups.items())
+    rollout = world.rollout
+    other = world.serving if rollout is None or number != rollout.new else rollout.old
+    members = world.members(number).values()
+    groups = {m.group: m.size for m in members if not staffing.is_taken_in_turn(world, m, other)}
+    is_told = all(world.reachable(m.group) == world.ready(m.group) for m in members if m.kind in traffic.LISTENING)
+    has_edge = world.edge.is_up or not any(m.kind in traffic.LISTENING for m in members)
+    return has_edge and is_told and all(world.ready(group) >= size for group, size in groups.items())
 
 
 def _is_routed(world: World, number: int) -> bool:
-    declared = world.edge.declaration
+    declared, wanted = world.edge.declaration, traffic.declaration(world)
     hosts = {h for m in world.members(number).values() for h in m.hosts}
-    return declared is not None and hosts <= {r.host for r in declared.routes}
+    if declared is None:
+        return not wanted.groups
+    return hosts <= {r.host for r in declared.routes} and declared.listeners == wanted.listeners
 
 
 def _prepare(view: _View) -> Happening:
@@ -83,12 +95,19 @@ def _prepare(view: _View) -> Happening:
     gone = next(_against(view), None)
     if gone is not None:
         return gone
-    if is_at_hand(world, rollout.new) and _is_routed(world, rollout.new):
+    failed = tasks.failure(world, rollout)
+    if failed:
+        return Happening("failed", failed)
+    undone, allowed = tasks.waiting(world, rollout)
+    if not undone and is_at_hand(world, rollout.new) and _is_routed(world, rollout.new):
         event: Event = "unjudged" if rollout.kind == "rollback" else "ready"
         return Happening(event, f"all instances of g{rollout.new} are ready")
-    waiting = [m for m in view.new.values() if world.ready(m.group) < m.size]
+    short = [m for m in view.new.values() if world.ready(m.group) < m.size]
+    waiting = [m for m in short if not staffing.is_taken_in_turn(world, m, rollout.old)]
     says = "; ".join(f"{m.group} has {world.ready(m.group)} of {m.size} instances ready" for m in waiting)
-    bound = rollout.since + max((m.policy.ready for m in view.new.values()), default=0.0)
+    if undone:
+        says = f"{undone} has not ended"
+    bound = rollout.since + max((m.policy.ready for m in view.new.values()), default=0.0) + allowed
     if world.now >= bound:
         why = "; ".join(filter(None, (_unready(world, m) for m in waiting)))
         return Happening("late", f"not ready in time: {says or 'the edge does not answer'}{why and ' (' + why + ')'}")
@@ -158,7 +177,11 @@ def _stage(view: _View) -> Happening:
 
 
 def _verdict(view: _View, service: str) -> Verdict:
-    samples = view.world.samples
+    member, samples = view.new[service], view.world.samples
+    if member.kind == "worker":
+        wanted, ready = view.sizes.get(member.group, 0), view.world.ready(member.group)
+        says = f"{ready} of {wanted} workers run"
+        return Verdict("pass" if ready >= wanted else "undecided", says)
     old, new = samples.get(view.old[service].group, ()), samples.get(view.new[service].group, ())
     shared = min(len(old), len(new))
     return verdict.judge(old[:shared], new[:shared])
@@ -170,15 +193,29 @@ def _full(view: _View) -> Happening:
         return gone
     wanted = traffic.wanted_weights(view.old, view.new, "full")
     world, rollout = view.world, view.rollout
-    if traffic.is_set(world, wanted) and _is_routed(world, rollout.new):
+    is_moved = traffic.is_set(world, wanted) and _is_routed(world, rollout.new)
+    if is_moved and (rollout.kind == "rollback" or not rollout.old or staffing.is_staffed(world, rollout.new)):
         return Happening("confirmed", f"g{rollout.new} has all the traffic")
-    bound = rollout.since + max((m.policy.ready for m in view.new.values()), default=0.0)
-    if world.now >= bound and rollout.kind == "rollout" and rollout.old:
-        return Happening(
-            "late",
-            f"the edge has not confirmed within {bound - rollout.since:g} s that g{rollout.new} has all the traffic",
-        )
-    return Happening(None, f"g{rollout.new} takes all the traffic", world.now)
+    bound = rollout.since + max((_patience(view, m) for m in view.new.values()), default=0.0)
+    if world.now < bound:
+        return Happening(None, f"g{rollout.new} takes all the traffic", world.now)
+    allowed = f"{bound - rollout.since:g} s"
+    if rollout.kind == "rollback":  # nothing takes it back; but then another wish can be acted on
+        return Happening("confirmed", f"g{rollout.new} has all the traffic that could be moved within {allowed}")
+    says = f"the edge has not confirmed within {allowed} that g{rollout.new} has all the traffic"
+    if is_moved:
+        short = (m for m in view.new.values() if world.ready(m.group) < m.size)
+        has = "; ".join(f"{m.group} has {world.ready(m.group)} of {m.size} instances ready" for m in short)
+        says = f"not ready within {allowed}: {has}"
+    return Happening("late", says)
+
+
+def _patience(view: _View, member: Member) -> Seconds:
+    """Return how long a group may take to be ready at `full`; what is handed over waits for the end of another."""
+    if not staffing.is_taken_in_turn(view.world, member, view.rollout.old):
+        return member.policy.ready
+    before = view.old.get(member.service)
+    return member.policy.ready + (before.policy.drain + before.policy.grace if before else 0.0)
 
 
 def _warm(view: _View) -> Happening:
@@ -201,6 +238,8 @@ def _against(view: _View) -> Iterator[Happening]:
     world, rollout = view.world, view.rollout
     if rollout.asked == "abort":
         yield Happening("abort", "taken back by hand")
+    if world.wish != rollout.new and world.wish in world.generations:
+        yield Happening("abort", f"superseded by g{world.wish}")
     if world.trouble:
         yield Happening("failed", world.trouble)
     for member in view.fresh:
@@ -218,12 +257,14 @@ def _against(view: _View) -> Iterator[Happening]:
 def _lost(view: _View, patience: Seconds) -> Iterator[Happening]:
     world = view.world
     for member in view.fresh:
-        if world.ready(member.group):
+        if world.ready(member.group) or not view.sizes.get(member.group):
             continue
+        is_starting = staffing.is_taken_in_turn(world, member, view.rollout.old)
+        allowed = max(patience, _patience(view, member)) if is_starting else patience
         since = [s.since for a in world.by_group.get(member.group, ()) if (s := world.seen.get(a.name))]
         state = world.groups.get(member.group)
         deaths = state.deaths[-1:] if state else ()
-        if not patience or max((*since, *deaths), default=view.rollout.since) + patience <= world.now:
+        if not allowed or max((*since, *deaths), default=view.rollout.since) + allowed <= world.now:
             why = state.outcome if state and state.deaths else "it is not ready any more"
             yield Happening("lost", f"{member.group} has no ready instance left ({why})")
 
@@ -231,13 +272,17 @@ def _lost(view: _View, patience: Seconds) -> Iterator[Happening]:
 def _against_all(view: _View) -> Iterator[Happening]:
     """Yield what speaks against a generation that has all the traffic; nothing rolls a rollback back."""
     world, rollout = view.world, view.rollout
-    if rollout.kind == "rollback" or not rollout.old:
+    if rollout.kind == "rollback":
         return
-    if not all(world.ready(m.group) for m in view.old.values()):
+    if not rollout.old:
+        yield from (h for h in _against(view) if h.event == "abort" and rollout.phase == "full")
+        return
+    staying = (m for m in view.old.values() if m.size and not staffing.is_taken_in_turn(world, m, rollout.new))
+    if not all(world.ready(m.group) for m in staying):
         return
     yield from (h for h in _against(view) if h.event != "failed")
     yield from _lost(view, LOST)
-    for _, member in sorted(view.new.items()):
+    for member in view.fresh:  # going back changes nothing for those that both generations share
         recent = world.recent.get(member.group)
         if recent is not None and verdict.has_tripped(recent):
             yield Happening(

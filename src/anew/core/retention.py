@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from anew.core.world import World
-from anew.model import Generation
+from anew.model import Generation, Phase
+
+AFTER_FULL: frozenset[Phase] = frozenset({"full", "warm", "done"})  # the new generation has the traffic, or gets all
 
 
 def needed(world: World) -> tuple[int, ...]:
@@ -22,27 +24,16 @@ def needed(world: World) -> tuple[int, ...]:
     return tuple(sorted(n for n in numbers if n in world.generations))
 
 
-def sizes(world: World) -> dict[str, int]:
-    """Return how many instances each needed group must have: the most that a needed generation asks for.
+def way_back(generations: Mapping[int, Generation], serving: int, lost: Collection[int] = ()) -> int:
+    """Return the last generation that served before `serving`; 0 if there is none.
 
-    Once a generation has all the traffic, its own size holds for the groups that it shares with warm ones.
+    Skipped are those that failed, are retired, or are `lost`: they hold something that was revoked.
     """
-    out: dict[str, int] = {}
-    for number in needed(world):
-        for member in world.members(number).values():
-            out[member.group] = max(out.get(member.group, 0), member.size)
-    if world.rollout is None or world.rollout.phase == "warm":
-        out |= {m.group: m.size for m in world.members(world.serving).values()}
-    return out
-
-
-def way_back(generations: Mapping[int, Generation], serving: int) -> int:
-    """Return the last generation that served before `serving`, failed and retired ones skipped; 0 if there is none."""
     seen = {serving}
     number = generations[serving].previous if serving in generations else 0
     while number in generations and number not in seen:
         one = generations[number]
-        if one.outcome == "promoted" and not one.is_retired:
+        if one.outcome == "promoted" and not one.is_retired and number not in lost:
             return number
         seen.add(number)
         number = one.previous

@@ -51,10 +51,12 @@ class Allot:
 
     group: str
     ordinal: int
+    task: str = ""  # the key of the task that it shall run to its end
+    due: float = 0.0  # the time for which the task was scheduled
 
     def describe(self) -> str:
         """Say it in one line."""
-        return f"allot instance {self.ordinal} of {self.group}"
+        return f"allot instance {self.ordinal} of {self.group}" + (f", to run {self.task}" if self.task else "")
 
 
 @dataclass(frozen=True, slots=True)

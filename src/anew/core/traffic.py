@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anew.core import names
-from anew.core.retention import needed
+from anew.core import doors, names
+from anew.core.retention import AFTER_FULL, needed
 from anew.core.world import World
-from anew.model import FULL, Declaration, EdgeGroup, Member, PerMille, Phase, Route, Target
+from anew.model import FULL, Declaration, EdgeGroup, Kind, Member, PerMille, Phase, Route, Target
 
-AFTER_FULL: frozenset[Phase] = frozenset({"full", "warm", "done"})
+LISTENING: frozenset[Kind] = frozenset({"http", "tcp"})
 
 
 def stage_count(old: Mapping[str, Member], new: Mapping[str, Member]) -> int:
     """Return how many judged stages a rollout has: as many as its longest service; 0 if nothing can be compared."""
-    return max((len(new[s].policy.stages) for s in changed(old, new)), default=0)
+    return max((len(new[s].policy.stages) for s in judged(old, new)), default=0)
 
 
 def changed(old: Mapping[str, Member], new: Mapping[str, Member]) -> tuple[str, ...]:
@@ -23,16 +23,37 @@ def changed(old: Mapping[str, Member], new: Mapping[str, Member]) -> tuple[str, 
 
 
 def judged(old: Mapping[str, Member], new: Mapping[str, Member]) -> tuple[str, ...]:
-    """Return the changed services that have stages, and so get traffic to be judged by, sorted."""
-    return tuple(s for s in changed(old, new) if new[s].policy.stages)
+    """Return the changed services that run in stages, and so can be judged there, sorted."""
+    return tuple(s for s in changed(old, new) if share(old[s], new[s], 0))
+
+
+def is_handed_over(one: Member, other: Member | None) -> bool:
+    """Say whether two groups of a service may never run side by side: one of them must be alone."""
+    return other is not None and one.group != other.group and (one.is_alone or other.is_alone)
+
+
+def share(before: Member | None, after: Member, stage: int) -> PerMille:
+    """Return the weight that the new group of a service has in a stage beside the old one.
+
+    One that changes its kind waits for `full`, for the two can't be compared; so does one that is handed over.
+    """
+    if before is not None and (before.kind != after.kind or is_handed_over(before, after)):
+        return 0
+    return stage_weight(after, stage)
+
+
+def staged_size(before: Member | None, after: Member, stage: int) -> int:
+    """Return how many instances a worker's new group has in a stage, where its weight is their number."""
+    weight = share(before, after, stage)
+    return min(after.size, max(1, round(weight * after.size / FULL))) if weight else 0
 
 
 def stage_weight(member: Member, stage: int) -> PerMille:
     """Return the weight of a service's new group in a stage; it never takes the control's part.
 
-    A service without stages of its own waits for `full` while others have theirs.
+    A service without stages of its own waits for `full` while others have theirs; so does one that is handed over.
     """
-    stages = member.policy.stages
+    stages = () if member.is_alone or member.kind == "job" else member.policy.stages
     weight = stages[min(stage, len(stages) - 1)] if stages else 0
     return min(weight, FULL - member.policy.control)
 
@@ -40,21 +61,24 @@ def stage_weight(member: Member, stage: int) -> PerMille:
 def wanted_weights(
     old: Mapping[str, Member], new: Mapping[str, Member], phase: Phase, stage: int = 0
 ) -> dict[str, dict[str, PerMille]]:
-    """Return the weights that belong to a phase. A service that nobody serves (yet) has none.
+    """Return the weights that belong to a phase. A service that nobody serves (yet) has none; so has a worker.
 
     Returns  service → group → weight; the weights of a service sum to 1000, or it has none at all.
     """
     out: dict[str, dict[str, PerMille]] = {}
     for service in sorted({*old, *new}):
-        before, after = old.get(service), new.get(service)
+        before, after = (m if m and m.kind in LISTENING else None for m in (old.get(service), new.get(service)))
+        if before is None and after is None:
+            continue
         if phase in AFTER_FULL:
             out[service] = {after.group: FULL} if after else {}
         elif before is None:
-            out[service] = {after.group: FULL} if after and phase == "stage" else {}
+            is_added = service not in old  # what only begins to listen changes its kind, and waits for `full`
+            out[service] = {after.group: FULL} if after and is_added and phase == "stage" else {}
         elif after is None or after.group == before.group or phase != "stage":
             out[service] = {before.group: FULL}
         else:
-            weight = stage_weight(after, stage)
+            weight = share(before, after, stage)
             out[service] = {after.group: weight, before.group: FULL - weight}
     return out
 
@@ -88,10 +112,12 @@ def declaration(world: World) -> Declaration:
     """Return all that the edge shall know: the groups that run or get traffic, their targets, and the routes."""
     keep = {m.group for n in needed(world) for m in world.members(n).values()}
     keep |= world.weighted | set(world.by_group)
-    groups = tuple(_edge_group(world, name) for name in sorted(keep) if name in world.groups)
+    listening = [n for n in sorted(keep) if n in world.groups and world.groups[n].group.seal.listens]
+    groups = tuple(_edge_group(world, name) for name in listening)
     known = {g.service for g in groups}
     routes = tuple(r for r in _routes(world) if r.service in known)
-    return Declaration(world.environment.host, world.environment.port, world.preview_port, routes, groups)
+    doors_of = doors.listeners(world, listening)
+    return Declaration(world.environment.host, world.environment.port, world.preview_port, routes, groups, doors_of)
 
 
 def _edge_group(world: World, name: str) -> EdgeGroup:
@@ -104,7 +130,7 @@ def _edge_group(world: World, name: str) -> EdgeGroup:
     )
     number = names.generation_number(name.rpartition("-")[2]) or 0
     host = names.preview_host(world.scope, group.service, number)
-    return EdgeGroup(name, group.service, group.seal.health, targets, host)
+    return EdgeGroup(name, group.service, group.seal.health, targets, host, group.seal.kind == "tcp")
 
 
 def _is_alive(world: World, name: str) -> bool:

@@ -8,6 +8,8 @@ from functools import cached_property
 
 from anew.model import Counts, EdgeReading, Environment, Generation, Group, Member, Rollout, Sample, Scope
 
+PASSED = "exit code 0"  # how a task ends that did what it should
+
 
 @dataclass(frozen=True, slots=True)
 class Allotment:
@@ -18,6 +20,7 @@ class Allotment:
     ordinal: int
     port: int
     draining: float = 0.0  # when `Drain` was committed; 0: not draining
+    task: str = ""  # the key of the task that it runs to its end; "": it is a member of its group
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,22 @@ class Seen:
     is_ready: bool
     ended: str = ""  # how it ended, if it has
     since: float = 0.0  # when `is_ready` last changed, or the instance was launched
+    started: float = 0.0  # when its process started
     falls: int = 0  # how often it was ready and then no longer, as far as this keeper saw
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """The last run of a task that was begun: a command of `before`, or a scheduled run."""
+
+    instance: str
+    due: float = 0.0  # the time for which it was scheduled
+    outcome: str = ""  # how it ended; "" while it runs
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether it ended well."""
+        return self.outcome == PASSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +80,71 @@ class World:
     recent: Mapping[str, Sample] = field(default_factory=dict)  # by group, the last seconds: for the breaker
     is_testing: bool = False  # preview tests are running
     strays: tuple[str, ...] = ()  # instances of this scope that no allotment knows
+    tasks: Mapping[str, TaskState] = field(default_factory=dict)  # by key
+    due: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # by schedule: its last time until now, its next
     trouble: str = ""  # why an effect can't succeed however often it is tried, since the phase was entered
 
     @cached_property
     def by_group(self) -> Mapping[str, tuple[Allotment, ...]]:
-        """The allotments of each group, by ordinal."""
+        """The members of each group, by ordinal; instances that run a task are none."""
         out: dict[str, list[Allotment]] = {}
         for one in sorted(self.allotments, key=lambda a: (a.group, a.ordinal)):
-            out.setdefault(one.group, []).append(one)
+            if not one.task:
+                out.setdefault(one.group, []).append(one)
         return {name: tuple(ones) for name, ones in out.items()}
+
+    @cached_property
+    def running(self) -> Mapping[str, Allotment]:
+        """The instances that run a task, by its key."""
+        return {a.task: a for a in self.allotments if a.task}
+
+    @cached_property
+    def peopled(self) -> frozenset[str]:
+        """The groups that have instances of any kind."""
+        return frozenset(a.group for a in self.allotments)
+
+    @cached_property
+    def homes(self) -> Mapping[str, tuple[int, ...]]:
+        """The generations that map to each group, oldest first."""
+        out: dict[str, list[int]] = {}
+        for number, generation in sorted(self.generations.items()):
+            for member in generation.members:
+                out.setdefault(member.group, []).append(number)
+        return {group: tuple(numbers) for group, numbers in out.items()}
+
+    @cached_property
+    def alone(self) -> frozenset[str]:
+        """The groups beside which no other group of their service may run."""
+        return frozenset(m.group for g in self.generations.values() for m in g.members if m.is_alone)
+
+    @cached_property
+    def turns(self) -> frozenset[str]:
+        """The groups of services that are handed over: of those that serve, or move now, one must be alone."""
+        rollout = self.rollout
+        now = (self.serving,) if rollout is None else (rollout.old, rollout.new)
+        services = {s for n in now for s, m in self.members(n).items() if m.is_alone}
+        return frozenset(name for name, state in self.groups.items() if state.group.service in services)
+
+    @cached_property
+    def busy(self) -> Mapping[str, frozenset[str]]:
+        """The groups of each service that have members, alive or not."""
+        out: dict[str, set[str]] = {}
+        for name in self.by_group:
+            if name in self.groups:
+                out.setdefault(self.groups[name].group.service, set()).add(name)
+        return {service: frozenset(names) for service, names in out.items()}
+
+    @cached_property
+    def haunted(self) -> frozenset[str]:
+        """The services of which something may run that no allotment knows."""
+        start = f"{self.scope.project}-{self.scope.environment}-"
+        return frozenset(name.removeprefix(start).rsplit("-", 2)[0] for name in self.strays)
+
+    @cached_property
+    def _members(self) -> Mapping[int, Mapping[str, Member]]:
+        return {number: {m.service: m for m in one.members} for number, one in self.generations.items()}
 
     @cached_property
     def told(self) -> Mapping[str, bool]:
@@ -99,6 +173,8 @@ class World:
 
     def is_last(self, one: Allotment) -> bool:
         """Say whether `one` is ready while its group has traffic and no ready instance that stays."""
+        if one.group in self.turns or one.group in self.alone:
+            return False  # its successor may only start when it has ended
         return one.group in self.weighted and self.is_ready(one.name) and not self.ready(one.group)
 
     def weight(self, service: str, group: str) -> int:
@@ -107,8 +183,7 @@ class World:
 
     def members(self, number: int) -> Mapping[str, Member]:
         """Return what a generation maps each service to; nothing for generation 0."""
-        generation = self.generations.get(number)
-        return {m.service: m for m in generation.members} if generation else {}
+        return self._members.get(number, {})
 
     def counts(self, group: str) -> Counts:
         """Return the exact counters of a group."""

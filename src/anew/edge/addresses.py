@@ -18,15 +18,16 @@ def _nobody() -> Iterable[int]:
     return ()
 
 
-def require_free(host: str, port: int, hint: str, ours: Callable[[], Iterable[int]] = _nobody) -> None:
+def require_free(host: str, port: int, hint: str, ours: Callable[[], Iterable[int]] = _nobody, whose: str = "") -> None:
     """Return if this machine can listen on ``host:port``, or only the processes that `ours` names do.
 
-    `ours` is asked last, and a second time if need be: workers come and go while one looks.
+    `ours` is asked last, and a second time if need be: workers come and go while one looks. `whose` says in an error
+    for whom the address is.
 
     Raises  Conflict that names who holds it; SpecError if it is no address of this machine; Unsupported if the port
             is not for this user.
     """
-    where = f"{host}:{port}"
+    where = f"{host}:{port}" + (f" of {whose}" if whose else "")
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0

@@ -6,14 +6,16 @@ import itertools
 import os
 import shlex
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anew.edge.find import Haproxy
 from anew.errors import EngineError
 from anew.model import Seconds
+
+if TYPE_CHECKING:
+    from anew.edge.find import Haproxy
 
 STARTS_WITHIN: Seconds = 15.0
 ENDS_WITHIN: Seconds = 10.0
@@ -30,6 +32,8 @@ def check(program: Haproxy, config: Path) -> None:
 
     Raises  EngineError with its own lines if it refuses.
     """
+    import subprocess  # noqa: PLC0415 - who only looks at an edge starts nothing
+
     arguments = ("-c", "-f", str(config))
     try:
         done = subprocess.run(
@@ -63,6 +67,8 @@ def start(program: Haproxy, config: Path, master: Path, is_serving: Callable[[],
 
     Raises  EngineError with the last lines of its log if it does not serve in time; then nothing of it is left.
     """
+    import subprocess  # noqa: PLC0415 - see `check`
+
     log = config.with_name("haproxy.log")
     if log.exists() and log.stat().st_size > LONGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
@@ -112,7 +118,10 @@ def ours(config: Path) -> tuple[int, ...]:
 
 def _runs(entry: Path, mark: bytes) -> bool:
     try:
-        words = (entry / "cmdline").read_bytes().split(b"\0")
+        line = (entry / "cmdline").read_bytes()
+        if mark not in line:
+            return False  # as it is with nearly all processes
+        words = line.split(b"\0")
         state = (entry / "stat").read_bytes().rpartition(b")")[2].split()[0]
     except OSError:
         return False  # it ended while we looked

@@ -2,57 +2,60 @@
 
 Rules
 
-1. What runs is asked, not remembered: its structure by the digest in its description, weights by its maps, targets by
-   its slots, requests by its counters.
+1. What runs is asked, not remembered: its structure by the digest in its description, weights and pins by its maps,
+   targets by its slots, requests by its counters.
 2. A configuration is checked before it is used; a refused one leaves what runs as it is.
 3. Files first, sockets second: whenever HAProxy starts or reloads, it reads what was last wanted. The state file comes
    last, so it speaks only of what served. Whoever is killed in between leaves something that calling again completes.
 4. Only the newest worker decides about traffic. Old ones pass new requests on to it (see `render`), and a change of
-   weights counts once every old worker does, and the newest one has been read back.
+   weights or pins counts once every old worker does and accepts nothing, and the newest one has been read back.
 5. One actor at a time, by a lock; reading needs none.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anew.edge import buckets, process, render, targets
+from anew.edge import buckets, listeners, process, render, targets
 from anew.edge.addresses import require_free
 from anew.edge.buckets import Buckets
+from anew.edge.checks import check, check_weights
 from anew.edge.counters import Counters
 from anew.edge.files import alone, write
-from anew.edge.find import find
-from anew.edge.pin import pinned
-from anew.edge.render import Limits, Sockets
+from anew.edge.kept import kept_alive
+from anew.edge.limits import limits
+from anew.edge.listeners import PINS
+from anew.edge.look import ANSWERS_WITHIN, Look
+from anew.edge.render import Sockets
 from anew.edge.saved import Saved, State
+from anew.edge.section import map_name
 from anew.edge.slots import all_assigned
-from anew.edge.sockets import Master, Row, Worker
-from anew.errors import Bug, Conflict, EngineError, NotFound, Unsupported
-from anew.model import Counts, Declaration, EdgeReading, Seconds, Weights
+from anew.edge.sockets import Master, Worker
+from anew.errors import Conflict, EngineError, Unsupported
+from anew.model import Declaration, EdgeReading, Seconds, Weights
+
+if TYPE_CHECKING:
+    from anew.edge.find import Haproxy
 
 LONGEST_SOCKET = 107  # bytes of a Unix socket's path
-WORKER_UID = 65_533  # where root starts them; reserved by Debian policy, and nobody's
-MOST_CONNECTIONS = 10_000
-RESERVED_FILES = 1_000  # descriptors for listeners, checks and logs
-MOST_THREADS = 4
 RELOADS_WITHIN: Seconds = 15.0
-ANSWERS_WITHIN: Seconds = 2.0
+HANDS_OVER_WITHIN: Seconds = 5.0
 DIES_AFTER: Seconds = 5.0  # an edge that is silent for so long is replaced
-READ_AGAIN = 3
 LISTEN_HINT = "say another address in anew.yaml: `environments: {NAME: {listen: 127.0.0.1:8081}}`"
 PREVIEW_HINT = "end what listens there, or choose another preview port"
+LISTENER_HINT = "end what listens there, or choose another port for this listener"
 
 
 class HaproxyEdge:
     """Implements `anew.ports.Edge`. Several objects, in several processes, may stand for the same edge.
 
-    `folder` keeps its files, and `socket_folder` its admin socket, whose path must be short. Requests that are still
-    answered `render.HARD_STOP` seconds after a reload are cut.
+    `folder` keeps its files, and `socket_folder` its admin socket, whose path must be short. Requests and connections
+    outlive `render.MOST_OLD_WORKERS` reloads.
     """
 
     def __init__(self, folder: Path, socket_folder: Path) -> None:
@@ -64,6 +67,7 @@ class HaproxyEdge:
         self._counters = Counters(self._folder / "counters.json")
         self._sockets = Sockets.of(self._folder)
         self._limits = limits()
+        self._look = Look(self._master, self._saved, self._counters)
 
     @property
     def telemetry(self) -> str:
@@ -74,86 +78,18 @@ class HaproxyEdge:
 
     def reading(self) -> EdgeReading:
         """Return what the edge is doing now, from itself; `declaration` is None while it runs something unfinished."""
-        state = self._saved.state()
-        for _ in range(READ_AGAIN):
-            workers = self._workers(ANSWERS_WITHIN) if state else ()
-            if state is None or not workers:
-                break
-            with suppress(OSError):  # a reload came in between, or it ended: the next look tells
-                return self._read(state, workers)
-        return EdgeReading(is_up=False)
-
-    def _workers(self, patience: Seconds) -> tuple[Worker, ...]:
-        """Return all workers, the newest one first; () if the edge is down.
-
-        While HAProxy reloads, nobody answers for some milliseconds, maybe because somebody else let it. So for as long
-        as there are processes of ours, and at most for `patience`, this looks again.
-        """
-        until = time.monotonic() + patience
-        while True:
-            try:
-                workers = self._master.workers()
-            except OSError:
-                workers = ()
-            if workers and not workers[0].is_old:
-                return workers
-            if time.monotonic() > until or not process.ours(self._saved.config):
-                return ()
-            time.sleep(process.LOOKS_EVERY)
-
-    def _read(self, state: State, workers: tuple[Worker, ...]) -> EdgeReading:
-        current = workers[0]
-        is_known = self._master.description(current) == render.description(state.structure)
-        rows = self._rows(workers)
-        counts, in_flight = self._counted(state.declaration, rows)
-        known = {group.name: group.service for group in state.declaration.groups}
-        weights = {}
-        for service in render.services(state.declaration):
-            has = buckets.weights_of(self._master.buckets(current, service) or buckets.EMPTY)
-            weights[service] = {group: weight for group, weight in has.items() if known.get(group) == service}
-        return EdgeReading(
-            is_up=True,
-            declaration=targets.seen(state, rows.get(current, ())) if is_known else None,
-            weights={service: has for service, has in weights.items() if has},
-            counts=counts,
-            in_flight=in_flight,
-        )
-
-    def _rows(self, workers: tuple[Worker, ...]) -> dict[Worker, tuple[Row, ...]]:
-        """Ask every worker for what it counts; one that has ended meanwhile is left out."""
-        rows = {worker: self._master.rows(worker) for worker in workers if worker.identity}
-        return {worker: ones for worker, ones in rows.items() if ones}
-
-    def _counted(
-        self, declaration: Declaration, rows: Mapping[Worker, tuple[Row, ...]], *, must_save: bool = False
-    ) -> tuple[dict[str, Counts], dict[str, int]]:
-        """Return the counts of each group, and the requests in flight at each instance, over all workers."""
-        names = {g.name: {f"{targets.LOOPBACK}:{t.port}": t.name for t in g.targets} for g in declaration.groups}
-        by_group = dict.fromkeys(names, 0)
-        in_flight = {instance: 0 for ones in names.values() for instance in ones.values()}
-        live: dict[str, dict[str, tuple[int, int]]] = {}
-        for worker, ones in rows.items():
-            mine = live.setdefault(worker.identity, {})
-            for row in ones:
-                if row.group not in names:
-                    continue
-                if not row.server:
-                    mine[row.group] = (row.requests, row.failures)
-                    by_group[row.group] += row.in_flight
-                elif instance := names[row.group].get(row.address):
-                    in_flight[instance] += row.in_flight
-        totals = self._counters.take(live, names, must_save=must_save)
-        return {group: Counts(*totals[group], by_group[group]) for group in names}, in_flight
+        return self._look.reading()
 
     # ------------------------------------------------------------ declaring
 
     def declare(self, declaration: Declaration) -> None:
         """Make the edge run and know exactly `declaration`; see `anew.ports.Edge`.
 
-        Raises  SpecError for names, paths and addresses that can't be; Unsupported where there is no HAProxy; Conflict
-                if an address is taken; EngineError if HAProxy refuses, with its own lines.
+        Raises  SpecError for names, paths and addresses that can't be; NotFound for a pin to a group that is not
+                declared; Unsupported where there is no HAProxy; Conflict if an address is taken; EngineError if
+                HAProxy refuses, with its own lines.
         """
-        render.check(declaration)
+        check(declaration)
         with self._alone():
             before = self._saved.state()
             slots = all_assigned(before.slots if before else {}, declaration.groups)
@@ -169,20 +105,21 @@ class HaproxyEdge:
             self._start(state)
             self._settle(state)
         elif running == render.description(state.structure):
-            if before == state and not self._unsettled(state):
+            if before == state and not self._unsettled(state, self._require_current()):
                 return
             self._draft(state)
             self._saved.draft.replace(self._saved.config)
+            self._saved.keep_pins(state.declaration)
             self._settle(state)
         else:
-            with pinned(before.declaration.preview_port if before else state.declaration.preview_port):
+            with kept_alive(before.declaration.preview_port if before else state.declaration.preview_port):
                 self._reload(before, state)
                 self._settle(state)
         self._saved.keep(state)
 
     def _running(self) -> str | None:
         """Return the description of what runs; None if nothing does, or it has been silent for too long."""
-        workers = self._workers(DIES_AFTER)
+        workers = self._look.workers(DIES_AFTER)
         try:
             return self._master.description(workers[0]) if workers else None
         except OSError:
@@ -192,7 +129,7 @@ class HaproxyEdge:
         write(self._saved.draft, render.config(state.declaration, state.slots, self._sockets, self._limits))
 
     def _start(self, state: State) -> None:
-        program = find()
+        program = _program()
         process.end(self._saved.config)  # a worker whose master was killed may still hold the address
         self._require_addresses(None, state.declaration)
         self._saved.add_maps(state.declaration)
@@ -200,10 +137,11 @@ class HaproxyEdge:
         process.check(program, self._saved.draft)
         self._saved.drop_groups(state.declaration)
         self._saved.draft.replace(self._saved.config)
+        self._saved.keep_pins(state.declaration)
         process.start(program, self._saved.config, self._master_path, lambda: self._serves(state))
 
     def _reload(self, before: State | None, state: State) -> None:
-        program = find()
+        program = _program()
         self._require_addresses(before.declaration if before else None, state.declaration)
         self._saved.add_maps(state.declaration)
         self._draft(state)
@@ -212,6 +150,7 @@ class HaproxyEdge:
         self._saved.drop_groups(state.declaration)
         previous = self._saved.config.read_text(encoding="utf-8")
         self._saved.draft.replace(self._saved.config)
+        self._saved.keep_pins(state.declaration)
         refused = self._master.reload()
         until = time.monotonic() + RELOADS_WITHIN
         while not refused and not self._serves(state):
@@ -220,6 +159,8 @@ class HaproxyEdge:
             time.sleep(process.LOOKS_EVERY)
         if refused:
             write(self._saved.config, previous)
+            if before:
+                self._saved.keep_pins(before.declaration)
             raise EngineError(
                 "HAProxy refuses to reload; what ran goes on as it was",
                 where=str(self._saved.draft),
@@ -246,6 +187,10 @@ class HaproxyEdge:
             require_free(wanted.host, wanted.port, LISTEN_HINT, ours)
         if wanted.preview_port and (before is None or before.preview_port != wanted.preview_port):
             require_free(targets.LOOPBACK, wanted.preview_port, PREVIEW_HINT, ours)
+        has = listeners.addresses(before) if before else {}
+        for (host, port), name in listeners.addresses(wanted).items():
+            if (host, port) not in has:
+                require_free(host, port, LISTENER_HINT, ours, f"the listener {name}")
 
     def require_address(self, host: str, port: int) -> None:
         """Make sure that the edge has the public address, or may take it.
@@ -259,30 +204,38 @@ class HaproxyEdge:
         require_free(host, port, LISTEN_HINT, lambda: process.ours(self._saved.config))
 
     def _save_counts(self, state: State) -> None:
-        self._counted(state.declaration, self._rows(self._master.workers()), must_save=True)
+        self._look.counted(state.declaration, self._look.rows(self._master.workers()), must_save=True)
 
     # ------------------------------------------------------------ settling what runs
 
-    def _unsettled(self, state: State) -> tuple[str, ...]:
-        """Return what would still have to be told to the newest worker."""
-        current = self._master.current()
-        return targets.commands(state, self._master.rows(current)) if current else ("start it",)
+    def _unsettled(self, state: State, worker: Worker) -> tuple[str, ...]:
+        """Return what a worker still has otherwise: targets to be told, or the name of the pins."""
+        told = targets.commands(state, self._master.rows(worker))
+        return told if self._is_pinned(state.declaration, worker) else (*told, PINS)
+
+    def _is_pinned(self, declaration: Declaration, worker: Worker) -> bool:
+        return not declaration.listeners or self._master.pins(worker) == listeners.pins(declaration)
 
     def _settle(self, state: State) -> None:
-        """Bring the targets into the newest worker, and switch the old ones over."""
+        """Bring targets and pins into the newest worker, and switch the old ones over."""
         current = self._require_current()
         told = targets.commands(state, self._master.rows(current))
-        if told:
-            answer = self._master.tell(current, *told)
-            if self._unsettled(state):
-                raise EngineError(f"the edge does not take its targets: {answer.strip()}")
+        answer = self._master.tell(current, *told) if told else ""
+        is_pinned = self._is_pinned(state.declaration, current)
+        if not is_pinned:
+            self._master.replace(current, {PINS: listeners.pin_lines(listeners.pins(state.declaration))})
+        if (told or not is_pinned) and (left := self._unsettled(state, current)):
+            raise EngineError(f"the edge does not take {'; '.join(left)}: {answer.strip()}")
         self._switch_over()
         self._save_counts(state)
 
     def _switch_over(self) -> None:
+        until = time.monotonic() + HANDS_OVER_WITHIN
         for worker in self._master.workers():
-            if worker.is_old and not self._master.switch_over(worker):
-                raise EngineError(f"an old worker of the edge, process {worker.pid}, does not hand over")
+            while worker.is_old and not self._master.switch_over(worker):
+                if time.monotonic() > until:
+                    raise EngineError(f"an old worker of the edge, process {worker.pid}, does not hand over")
+                time.sleep(process.LOOKS_EVERY)
 
     def _require_current(self) -> Worker:
         current = self._master.current()
@@ -299,9 +252,9 @@ class HaproxyEdge:
         """
         with self._alone():
             state = self._saved.state()
-            if state is None or not self._workers(ANSWERS_WITHIN):
+            if state is None or not self._look.workers(ANSWERS_WITHIN):
                 raise EngineError("the edge is not up, so nothing can be shifted", hint="declare it first")
-            _check_weights(weights, state.declaration)
+            check_weights(weights, state.declaration)
             wanted = {}
             for service in render.services(state.declaration):
                 wanted[service] = buckets.moved(self._saved.buckets(service), weights.get(service, {}))
@@ -315,7 +268,8 @@ class HaproxyEdge:
         current = self._require_current()
         different = self._different(current, wanted)
         if different:
-            self._master.replace_buckets(current, different)
+            lines = {map_name(service): buckets.lines(ones) for service, ones in different.items()}
+            self._master.replace(current, lines)
             left = self._different(current, different)
             if left:
                 raise EngineError(f"the edge does not confirm the weights of {', '.join(left)}")
@@ -364,23 +318,10 @@ class HaproxyEdge:
             yield
 
 
-def limits() -> Limits:
-    """Return what this machine and this user allow the edge."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = MOST_CONNECTIONS * 3 if hard == resource.RLIM_INFINITY else hard
-    connections = max(100, min(MOST_CONNECTIONS, (files - RESERVED_FILES) // 2))
-    threads = min(MOST_THREADS, os.cpu_count() or 1)
-    return Limits(connections, threads, WORKER_UID if os.geteuid() == 0 else None)
+def _program() -> Haproxy:
+    from anew.edge.find import find  # noqa: PLC0415 - who only looks at an edge needs no program
 
-
-def _check_weights(weights: Weights, declaration: Declaration) -> None:
-    known = {group.name: group.service for group in declaration.groups}
-    for service, ones in weights.items():
-        for group, weight in ones.items():
-            if known.get(group) != service and weight:
-                raise NotFound(f"the edge knows no group {group} of {service}", hint="declare it first")
-        if sum(ones.values()) not in {0, 1000} or min(ones.values(), default=0) < 0:
-            raise Bug(f"weights of {service} must sum to 1000, or to 0: {dict(ones)}")
+    return find()
 
 
 def _silent(cause: OSError, where: Path) -> EngineError:

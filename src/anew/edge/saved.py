@@ -1,8 +1,8 @@
-"""What is remembered of an edge while nobody runs: its declaration, its slots and its weights, in files.
+"""What is remembered of an edge while nobody runs: its declaration, its slots, its weights and its pins, in files.
 
-The weights are the map files themselves: whenever HAProxy starts or reloads, it reads what was last wanted. They are
-not forced to the disk, which may take as long as all the rest of a shift: after a power failure the edge is down, and
-whoever declares it again sets its weights too.
+Weights and pins are the map files themselves: whenever HAProxy starts or reloads, it reads what was last wanted. They
+are not forced to the disk, which may take as long as all the rest of a shift: after a power failure the edge is down,
+and whoever declares it again sets its weights too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import msgspec
 from anew.edge import buckets
 from anew.edge.buckets import Buckets
 from anew.edge.files import write, write_if_other
-from anew.edge.render import SWITCH, SWITCH_TEXT, map_name, services
+from anew.edge.listeners import PINS, pin_lines, pins
+from anew.edge.render import services
+from anew.edge.section import SWITCH, SWITCH_TEXT, map_name
 from anew.edge.slots import Slots
 from anew.errors import EngineError
 from anew.model import Declaration
@@ -80,17 +82,21 @@ class Saved:
         """Save the buckets of a service, before any worker is told."""
         write_if_other(self._folder / map_name(service), buckets.text(ones))
 
+    def keep_pins(self, declaration: Declaration) -> None:
+        """Save the pins of a declaration, before any worker is told."""
+        write_if_other(self._folder / PINS, "".join(f"{line}\n" for line in pin_lines(pins(declaration))))
+
     def add_maps(self, declaration: Declaration) -> None:
         """Make the maps that a configuration names, where they are not there; HAProxy refuses it otherwise."""
         write_if_other(self._folder / SWITCH, SWITCH_TEXT)
-        for service in services(declaration):
-            path = self._folder / map_name(service)
+        for name in (PINS, *map(map_name, services(declaration))):
+            path = self._folder / name
             if not path.exists():
                 write(path, "")
 
     def drop_groups(self, declaration: Declaration) -> None:
         """Take the buckets of groups that are no longer declared from them, and forget services that are gone."""
-        kept = {SWITCH, *(map_name(service) for service in services(declaration))}
+        kept = {SWITCH, PINS, *(map_name(service) for service in services(declaration))}
         for path in self._folder.glob("*.map"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ became free is taken again as late as possible: requests that are still in fligh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from anew.model import EdgeGroup, Target
@@ -60,3 +60,19 @@ def assigned(before: Slots | None, targets: Sequence[Target]) -> Slots:
 def all_assigned(before: Mapping[str, Slots], groups: Sequence[EdgeGroup]) -> dict[str, Slots]:
     """Return the slots of every group by name; those of groups that are not named are forgotten."""
     return {group.name: assigned(before.get(group.name), group.targets) for group in groups}
+
+
+def server_name(slot: int) -> str:
+    """Return how the server in a slot is called within its group."""
+    return f"s{slot}"
+
+
+def server_lines(group: EdgeGroup, slots: Slots) -> Iterator[str]:
+    """Yield what the configuration says of each server slot of a group. Weight 0 is draining."""
+    by_slot = {slots.taken[target.name]: target for target in group.targets}
+    for number in range(slots.count):
+        target = by_slot.get(number)
+        if target is None:
+            yield f"  server {server_name(number)} 127.0.0.1:1 weight 1 disabled"
+        else:
+            yield f"  server {server_name(number)} 127.0.0.1:{target.port} weight {0 if target.is_draining else 1}"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from anew.edge import buckets
 from anew.edge.buckets import Buckets
+from anew.edge.listeners import PINS
 from anew.edge.process import identity
-from anew.edge.render import SWITCH, SWITCH_KEY, map_name
+from anew.edge.section import SWITCH, SWITCH_KEY, map_name
 from anew.errors import EngineError
 from anew.model import Bytes, Seconds
 
@@ -39,8 +40,8 @@ class Row:
     group: str
     server: str
     in_flight: int
-    requests: int
-    failures: int
+    requests: int  # connections, where it passes them on as they are
+    failures: int  # instances that could not be reached, there
     is_open: bool  # not taken out by anew; health checks may still hold it down
     weight: int
     address: str
@@ -51,6 +52,8 @@ class Master:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._pid = 0
+        self._parsed: dict[tuple[str, str], tuple[str, Buckets]] = {}  # worker and map → what it said, and what that is
 
     def ask(self, command: str, worker: Worker | None = None) -> str:
         """Send one command, or several with ";" between, and return all that is answered.
@@ -83,7 +86,14 @@ class Master:
                 is_old = "old workers" in line
             elif words[1:2] == ["worker"] and words[0].isdecimal():
                 out.append(Worker(int(words[0]), is_old, identity(int(words[0]))))
+            elif words[1:2] == ["master"] and words[0].isdecimal():
+                self._pid = int(words[0])
         return tuple(out)
+
+    @property
+    def pid(self) -> int:
+        """The process that answered `workers` last; 0 if that never happened."""
+        return self._pid
 
     def current(self) -> Worker | None:
         """Return the worker that takes new connections."""
@@ -128,44 +138,68 @@ class Master:
 
     def buckets(self, worker: Worker, service: str) -> Buckets | None:
         """Return the buckets of a service; None if the worker does not know the service."""
-        answer = self.tell(worker, f"show map {map_name(service)}")
-        if answer.startswith(("Unknown map", "Missing")):
+        where = (worker.identity, map_name(service))
+        answer = self._map(worker, map_name(service))
+        if answer is None:
             return None
-        return buckets.parsed(line.split()[1:] for line in answer.splitlines())
+        known = self._parsed.get(where)
+        if known is None or known[0] != answer:
+            known = answer, buckets.parsed(line.split()[1:] for line in answer.splitlines())
+            gone = [one for one in self._parsed if one[0] != worker.identity]
+            for one in gone:
+                del self._parsed[one]
+            self._parsed[where] = known
+        return known[1]
 
-    def replace_buckets(self, worker: Worker, wanted: Mapping[str, Buckets]) -> None:
-        """Replace the buckets of services: all are sent first, then all are committed in one go.
+    def pins(self, worker: Worker) -> dict[str, str]:
+        """Return the group to which each listener is pinned; those that follow the weights are left out."""
+        entries = (line.split()[1:] for line in (self._map(worker, PINS) or "").splitlines())
+        return {entry[0]: entry[1] for entry in entries if len(entry) == 2}
+
+    def _map(self, worker: Worker, name: str) -> str | None:
+        answer = self.tell(worker, f"show map {name}")
+        return None if answer.startswith(("Unknown map", "Missing")) else answer
+
+    def replace(self, worker: Worker, wanted: Mapping[str, Sequence[str]]) -> None:
+        """Replace the entries of maps, by the map's name: all are sent first, then all are committed in one go.
 
         Raises  EngineError if the worker refuses.
         """
         commits = []
         has_payload = self._version(worker) >= PAYLOADS_SINCE
-        for service, ones in wanted.items():
-            name = map_name(service)
+        for name, lines in wanted.items():
             answer = self.tell(worker, f"prepare map {name}")
             version = answer.partition("created:")[2].strip()
             if not version:
-                raise EngineError(f"the edge does not take new weights of {service}: {answer.strip()}")
-            for command in _additions(f"add map @{version} {name}", buckets.lines(ones), has_payload=has_payload):
+                raise EngineError(f"the edge does not take a new {name}: {answer.strip()}")
+            for command in _additions(f"add map @{version} {name}", lines, has_payload=has_payload):
                 answer = self.tell(worker, *command)
                 if answer.strip():
-                    raise EngineError(f"the edge does not take new weights of {service}: {answer.strip()}")
+                    raise EngineError(f"the edge does not take a new {name}: {answer.strip()}")
             commits.append(f"commit map @{version} {name}")
         if commits:
             answer = self.tell(worker, *commits)
             if answer.strip():
-                raise EngineError(f"the edge does not take new weights: {answer.strip()}")
+                raise EngineError(f"the edge does not take new maps: {answer.strip()}")
 
     def switch_over(self, worker: Worker) -> bool:
-        """Let an old worker pass every new request to the newest one; return whether it does so now (or has ended)."""
-        if self._is_switched(worker):
-            return True
-        self.tell(worker, f"set map {SWITCH} {SWITCH_KEY} yes")
-        return self._is_switched(worker)
+        """Let an old worker pass every new request to the newest one; return whether it has handed all over.
 
-    def _is_switched(self, worker: Worker) -> bool:
-        answer = self.tell(worker, f"show map {SWITCH}")
-        return not answer.strip() or answer.split()[1:] == [SWITCH_KEY, "yes"]
+        It has if it passes requests on and accepts no connection any more, or if it has ended. It stops accepting by
+        itself, a moment after a newer one serves.
+        """
+        answer = self._handed_over(worker)
+        if answer is None:
+            self.tell(worker, f"set map {SWITCH} {SWITCH_KEY} yes")
+            answer = self._handed_over(worker)
+        return answer is True
+
+    def _handed_over(self, worker: Worker) -> bool | None:
+        """Return None if the worker is not switched, else whether it has stopped accepting too."""
+        lines = self.tell(worker, f"show map {SWITCH}", "show info").splitlines()
+        if lines and not any(line.split()[1:] == [SWITCH_KEY, "yes"] for line in lines):
+            return None
+        return not lines or "Stopping: 1" in lines
 
 
 def _row(at: Mapping[str, int], cells: Sequence[str]) -> Row:
@@ -178,7 +212,7 @@ def _row(at: Mapping[str, int], cells: Sequence[str]) -> Row:
         server="" if server == "BACKEND" else server,
         in_flight=count("scur"),
         requests=count("stot"),
-        failures=count("hrsp_5xx") + count("srv_abrt"),
+        failures=count("econ") if cells[at["mode"]] == "tcp" else count("hrsp_5xx") + count("srv_abrt"),
         is_open=not cells[at["status"]].startswith("MAINT"),
         weight=count("uweight"),
         address=cells[at["addr"]],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from anew.edge.render import server_name
 from anew.edge.saved import State
+from anew.edge.slots import server_name
 from anew.edge.sockets import Row
 from anew.model import Declaration, EdgeGroup, Target
 

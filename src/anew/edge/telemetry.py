@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from anew.edge.runtime import WORKER_UID
+from anew.edge.limits import WORKER_UID
 from anew.errors import Bug, Conflict
 from anew.model import Counts, Sample, Seconds
 from anew.ports import Clock
@@ -198,8 +198,9 @@ class Telemetry:
     def _take(self, lines: Sequence[bytes]) -> None:
         """Count lines ``web-g1 200 12 1700000000 --``: group, status, milliseconds in all, second of the answer, end.
 
-        An end ``SD`` is an answer that its instance broke off. One that says "preview" after it was no request of the
-        public: it is heard, and no sample.
+        An end ``SD`` is an answer that its instance broke off. The status of a TCP connection is 0, it is told of when
+        it has ended, and an end ``SC`` says that no instance took it. One that says "preview" at the end was no request
+        of the public: it is heard, and no sample.
         """
         for line in lines:
             words = line.split()
@@ -218,12 +219,18 @@ class Telemetry:
             if window is None:
                 window = groups[group] = Window()
             window.requests += 1
-            window.failures += words[1][:1] == b"5" or words[4] == b"SD"
+            window.failures += _is_failure(words[1], words[4])
             window.slow[_bucket(int(words[2]))] += 1
 
     def _forget(self, before: int) -> None:
         for second in [one for one in self._windows if one < before]:
             del self._windows[second]
+
+
+def _is_failure(status: bytes, end: bytes) -> bool:
+    if status == b"0":
+        return end in {b"SC", b"sC"}
+    return status[:1] == b"5" or end == b"SD"
 
 
 def _bucket(milliseconds: int) -> int:

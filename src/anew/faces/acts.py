@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anew.errors import GateClosed, NotFound, SpecError, Unsupported
+from anew.errors import Conflict, GateClosed, NotFound, SpecError, Unsupported
 from anew.faces import blocks, screen
 from anew.faces.blocks import Block
+from anew.faces.render import plain
 from anew.faces.report import INTERRUPTED
 from anew.faces.watch import Changes, Ended, Wanted, Watch, follow
-from anew.ports import Anew
-from anew.views import Status
+from anew.ports import Anew, Starter
+from anew.views import LogLine, Moved, Status
 
 _GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")
 _GROUP = re.compile(r"\b[a-z][a-z0-9-]*-g[1-9][0-9]*\b")
-LAST_WORDS = 10  # lines of the groups that failed, shown with the failure
 _RELEASE = re.compile(r"r[1-9][0-9]*\Z")
+LAST_WORDS = 10  # lines of the groups that failed, shown with the failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,38 @@ class Session:
             screen.show(shown)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of `init`: where, and what is chosen rather than found ("": found)."""
+
+    folder: Path
+    kind: str
+    command: str
+    is_printing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked of `up`: a release, or the environment whose release it is; neither: what the file says."""
+
+    release: str
+    source: str
+    is_again: bool
+    may_supersede: bool
+
+
+def init(session: Session, starter: Starter, asked: Asked) -> int:
+    """Write the spec of a folder; or print it, and then all else goes to standard error."""
+    made = starter(asked.folder, asked.kind, asked.command, is_writing=not asked.is_printing)
+    shown = blocks.of_start(made)
+    if asked.is_printing and not session.is_json:
+        screen.note(plain(shown))
+        screen.say(made.spec.removesuffix("\n"))
+    else:
+        session.answer(made, shown)
+    return 0
+
+
 def plan(session: Session) -> int:
     """Show what `up` would do."""
     found = session.anew().plan(session.environment, screen.note)
@@ -68,13 +101,19 @@ def test(session: Session, services: Sequence[str]) -> int:
     return 0 if all(one.is_passed for one in tested) else GateClosed.exit_code
 
 
-def up(session: Session, release: str, *, is_again: bool, is_detached: bool) -> int:
+def up(session: Session, wish: Wish, *, is_detached: bool) -> int:
     """Make a release the wish, and follow it."""
-    if release and not _RELEASE.match(release):
-        raise SpecError(f"`{release}` names no release", where="command line", hint="write `r1`; see `anew releases`")
+    if wish.release and not _RELEASE.match(wish.release):
+        what = f"`{wish.release}` names no release"
+        raise SpecError(what, where="command line", hint="write `r1`; see `anew releases`")
+    if wish.release and wish.source:
+        what = f"`{wish.release}` and `--from {wish.source}` are two releases"
+        raise SpecError(what, where="command line", hint="name one of them")
     anew = session.anew()
     before = anew.status(session.environment).rollout
-    number = anew.up(session.environment, release, session.say, again=is_again)
+    number = anew.up(
+        session.environment, wish.release or wish.source, session.say, again=wish.is_again, supersede=wish.may_supersede
+    )
     return _follow(session, anew, Watch(session.environment, f"g{number}", "serves", before), is_detached=is_detached)
 
 
@@ -135,11 +174,18 @@ def history(session: Session, limit: int) -> int:
     return 0
 
 
+def verify(session: Session) -> int:
+    """Walk the chain of the ledger; a broken one is no success."""
+    found = session.anew().verify(session.environment)
+    session.answer(found, blocks.of_verified(found))
+    return Conflict.exit_code if found.wrong else 0
+
+
 def logs(session: Session, target: str, lines: int) -> int:
     """Show the last lines that instances wrote."""
     found = session.anew().logs(session.environment, target, lines)
     if session.is_json:
-        screen.show_json([{"instance": instance, "line": text} for instance, text in found])
+        screen.show_json([LogLine(instance, text) for instance, text in found])
         return 0
     width = max((len(instance) for instance, _ in found), default=0)
     for instance, text in found:
@@ -223,5 +269,5 @@ def _last_words(anew: Anew, environment: str, reason: str) -> dict[str, str]:
     return found
 
 
-def _answer(watch: Watch, status: Status) -> dict[str, object]:
-    return {"generation": watch.generation, "status": status}
+def _answer(watch: Watch, status: Status) -> Moved:
+    return Moved(watch.generation, status)

@@ -227,6 +227,18 @@ def of_checks(checks: Sequence[views.Check]) -> tuple[Block, ...]:
     return tuple(out)
 
 
+def of_start(start: views.Start) -> tuple[Block, ...]:
+    """Show what `init` found and wrote."""
+    files = " and ".join(start.files)
+    wrote = f"wrote {files}; `anew up` brings it live" if start.is_written else f"would write {files}"
+    return (
+        Line((Cell("found"), Cell(visible(start.found), "strong"))),
+        *(line(f"note: {note}", "warn") for note in start.notes),
+        line(f"project {start.project}, with one service: web"),
+        line(wrote, "good" if start.is_written else ""),
+    )
+
+
 def short(digest: str) -> str:
     """Write a digest as people compare it.
 
@@ -234,3 +246,38 @@ def short(digest: str) -> str:
     '0123456789ab'
     """
     return digest.removeprefix("sha256:")[:12]
+
+
+def of_secrets(found: Sequence[views.SecretView]) -> tuple[Block, ...]:
+    """Show names and versions, newest last."""
+    if not found:
+        return (line("no secret was ever set here", "dim"),)
+    rows = tuple(
+        (
+            Cell(one.name, "strong"),
+            Cell(f"v{one.version}"),
+            Cell(rfc3339(one.at), "dim"),
+            Cell("erased", "dim") if one.is_revoked else Cell("valid", "good"),
+        )
+        for one in found
+    )
+    return (Grid(("secret", "version", "set", "state"), rows),)
+
+
+def of_collected(found: views.Collected, *, is_dry: bool) -> tuple[Block, ...]:
+    """Show what was removed, and why the rest is kept."""
+    verb = "would remove" if is_dry else "removed"
+    kept = tuple((Cell(visible(one.what), "strong"), Cell(visible(one.reason), "dim")) for one in found.kept)
+    total = f"{verb} {len(found.removed)} things, {size(found.freed)}" if found.removed else "nothing to remove"
+    return (
+        *(line(f"{verb} {one}") for one in found.removed),
+        *((Grid(("kept", "because"), kept),) if kept else ()),
+        line(total, "good"),
+    )
+
+
+def of_verified(found: views.Verified) -> tuple[Block, ...]:
+    """Show whether a ledger holds."""
+    if found.wrong:
+        return (line(f"event {found.broken}: {found.wrong}", "bad"),)
+    return (line(f"{found.events} events hold, up to {found.head}", "good"),)

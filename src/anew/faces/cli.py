@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from difflib import get_close_matches
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from anew import __version__
 from anew.errors import AnewError, SpecError
-from anew.faces import acts, screen
+from anew.faces import acts, custody, screen
 from anew.faces.acts import Session
+from anew.faces.commands import COMMANDS
+from anew.faces.options import as_json
 from anew.faces.report import INTERRUPTED, bug, close_stdout, report, usage
-from anew.ports import Anew
+from anew.ports import Anew, Starter
 
 Demo = Callable[[Sequence[str]], int]
 OpenAnew = Callable[[Path | None], Anew]
-F = TypeVar("F", bound=Callable[..., int])
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-_COUNT = click.IntRange(min=1, max=1_000_000)
+_KINDS = ("python", "node", "php", "binary", "static")
 
 
 class _PipeClosedError(Exception):
@@ -55,7 +55,7 @@ class _Commands(click.Group):
             raise _PipeClosedError from error
 
 
-def run(argv: Sequence[str], open_anew: OpenAnew, demo: Demo) -> int:
+def run(argv: Sequence[str], open_anew: OpenAnew, demo: Demo, starter: Starter) -> int:
     """Run one command, show what went wrong if anything did, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a name that the terminal can't write must not end a command
@@ -63,7 +63,7 @@ def run(argv: Sequence[str], open_anew: OpenAnew, demo: Demo) -> int:
     own = list(argv)[: list(argv).index("--")] if "--" in argv else list(argv)
     is_json = "--json" in own
     try:
-        code = command_line(open_anew, demo).main(list(argv), prog_name="anew", standalone_mode=False)
+        code = command_line(open_anew, demo, starter).main(list(argv), prog_name="anew", standalone_mode=False)
         sys.stdout.flush()
     except AnewError as error:
         return report(error, is_json=is_json)
@@ -79,11 +79,11 @@ def run(argv: Sequence[str], open_anew: OpenAnew, demo: Demo) -> int:
     return code if isinstance(code, int) else 0
 
 
-def command_line(open_anew: OpenAnew, demo: Demo) -> click.Group:
+def command_line(open_anew: OpenAnew, demo: Demo, starter: Starter) -> click.Group:
     """Return the group of all commands.
 
     `open_anew` takes the project's folder (None: the current one) and is called only by commands that need it; `demo`
-    takes the arguments after ``demo`` and returns an exit code.
+    takes the arguments after ``demo`` and returns an exit code; `starter` writes the spec of a folder.
     """
 
     @click.group(
@@ -114,185 +114,23 @@ def command_line(open_anew: OpenAnew, demo: Demo) -> click.Group:
         """Show all of it on this machine, with an example of its own."""
         return demo(arguments)
 
-    for command in _COMMANDS:
+    anew.add_command(_init(starter))
+    for command in (*COMMANDS, *custody.COMMANDS):
         anew.add_command(command)
     return anew
 
 
-def _is_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click calls it so
-    if value:
-        ctx.obj = replace(ctx.obj, is_json=True)
+def _init(starter: Starter) -> click.Command:
+    @click.command("init")
+    @click.argument("folder", type=_FOLDER, required=False)
+    @click.option("--kind", type=click.Choice(_KINDS), help="What the folder is; found if left out.")
+    @click.option("--command", default="", metavar="TEXT", help="What an instance runs, for a shell; it gets $PORT.")
+    @click.option("--print", "is_printing", is_flag=True, help="Print the anew.yaml, and write nothing.")
+    @as_json
+    @click.pass_obj
+    def init(session: Session, folder: Path | None, kind: str | None, command: str, *, is_printing: bool) -> int:
+        """Look at a folder, and write the anew.yaml that brings it live."""
+        where = folder or session.project or Path()
+        return acts.init(session, starter, acts.Asked(where, kind or "", command, is_printing))
 
-
-def _in_environment(ctx: click.Context, _: click.Parameter, value: str) -> None:
-    ctx.obj = replace(ctx.obj, environment=value)
-
-
-_json = click.option(
-    "--json", is_flag=True, expose_value=False, callback=_is_json, help="Answer with one JSON document, errors too."
-)
-_environment = click.option(
-    "-e",
-    "--environment",
-    default="local",
-    show_default=True,
-    metavar="NAME",
-    expose_value=False,
-    callback=_in_environment,
-    help="The environment to act in.",
-)
-_detach = click.option(
-    "--detach", "--no-watch", "is_detached", is_flag=True, help="Do not wait for the end; it goes on by itself."
-)
-_services = click.argument("services", nargs=-1, metavar="[SERVICE]...")
-
-
-def _shared(function: F) -> F:
-    """Add what every command that acts in an environment takes."""
-    return _environment(_json(function))
-
-
-@click.command("plan")
-@_shared
-@click.pass_obj
-def _plan(session: Session) -> int:
-    """Show every step that `up` would take, and build nothing."""
-    return acts.plan(session)
-
-
-@click.command("build")
-@_services
-@click.option("--update", "is_update", is_flag=True, help="Resolve the operating-system heads again.")
-@_shared
-@click.pass_obj
-def _build(session: Session, services: tuple[str, ...], *, is_update: bool) -> int:
-    """Build the images of some services, or of all."""
-    return acts.build(session, services, is_update=is_update)
-
-
-@click.command("test")
-@_services
-@_shared
-@click.pass_obj
-def _test(session: Session, services: tuple[str, ...]) -> int:
-    """Build, and test a fresh instance of each image."""
-    return acts.test(session, services)
-
-
-@click.command("up")
-@click.argument("release", default="", metavar="[RELEASE]")
-@click.option("--again", "is_again", is_flag=True, help="Though the same seal failed here before.")
-@_detach
-@_shared
-@click.pass_obj
-def _up(session: Session, release: str, *, is_again: bool, is_detached: bool) -> int:
-    """Roll out what anew.yaml says, built and tested, or an existing release (r3)."""
-    return acts.up(session, release, is_again=is_again, is_detached=is_detached)
-
-
-@click.command("rollback")
-@click.argument("generation", default="", metavar="[GENERATION]")
-@_detach
-@_shared
-@click.pass_obj
-def _rollback(session: Session, generation: str, *, is_detached: bool) -> int:
-    """Go back to what served before, or to the generation named (g2)."""
-    return acts.rollback(session, generation, is_detached=is_detached)
-
-
-@click.command("promote")
-@_detach
-@_shared
-@click.pass_obj
-def _promote(session: Session, *, is_detached: bool) -> int:
-    """Give all traffic to the new generation, without the stages that remain."""
-    return acts.promote(session, is_detached=is_detached)
-
-
-@click.command("abort")
-@_detach
-@_shared
-@click.pass_obj
-def _abort(session: Session, *, is_detached: bool) -> int:
-    """Take the rollout that is under way back."""
-    return acts.abort(session, is_detached=is_detached)
-
-
-@click.command("dispose")
-@_shared
-@click.pass_obj
-def _dispose(session: Session) -> int:
-    """End all that runs; releases, history and logs stay."""
-    return acts.dispose(session)
-
-
-@click.command("status")
-@_shared
-@click.pass_obj
-def _status(session: Session) -> int:
-    """Show what serves, what is warm, and what goes on."""
-    return acts.status(session)
-
-
-@click.command("releases")
-@_shared
-@click.pass_obj
-def _releases(session: Session) -> int:
-    """Show all releases of the project, newest first."""
-    return acts.releases(session)
-
-
-@click.command("history")
-@click.option("-n", "limit", type=_COUNT, default=30, show_default=True, help="How many events.")
-@_shared
-@click.pass_obj
-def _history(session: Session, limit: int) -> int:
-    """Show the newest events of the ledger, oldest first."""
-    return acts.history(session, limit)
-
-
-@click.command("logs")
-@click.argument("target", default="", metavar="[SERVICE|GROUP|INSTANCE]")
-@click.option("-n", "lines", type=_COUNT, default=100, show_default=True, help="How many lines.")
-@_shared
-@click.pass_obj
-def _logs(session: Session, target: str, lines: int) -> int:
-    """Show the last lines that instances wrote, disposed ones too."""
-    return acts.logs(session, target, lines)
-
-
-@click.command("doctor")
-@_shared
-@click.pass_obj
-def _doctor(session: Session) -> int:
-    """Show what this machine has and lacks."""
-    return acts.doctor(session)
-
-
-@click.command("serve")
-@click.option(
-    "--until-idle", "is_until_idle", is_flag=True, help="End when there is nothing left to do or to wait for."
-)
-@_shared
-@click.pass_obj
-def _serve(session: Session, *, is_until_idle: bool) -> int:
-    """Be the keeper of the environment, in the foreground."""
-    return acts.serve(session, is_until_idle=is_until_idle)
-
-
-_COMMANDS = (
-    _plan,
-    _build,
-    _test,
-    _up,
-    _status,
-    _rollback,
-    _promote,
-    _abort,
-    _dispose,
-    _releases,
-    _history,
-    _logs,
-    _doctor,
-    _serve,
-)
+    return init

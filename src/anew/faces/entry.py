@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 from anew import __version__
 
 if TYPE_CHECKING:
-    from anew.ports import Anew
+    from anew.ports import Anew, Starter
 
 VERSION_ASKED = (["--version"], ["-V"])
 
 
-def main(argv: Sequence[str], open_anew: Callable[[Path | None], Anew], demo: Callable[[Sequence[str]], int]) -> int:
+def main(
+    argv: Sequence[str],
+    open_anew: Callable[[Path | None], Anew],
+    demo: Callable[[Sequence[str]], int],
+    starter: Starter,
+) -> int:
     """Run one command and return its exit code.
 
     `open_anew` takes the project's folder (None: the current one) and is called only by commands that need it; `demo`
-    takes the arguments after ``demo``. Errors are shown, never raised.
+    takes the arguments after ``demo``; `starter` writes the spec of a folder. Errors are shown, never raised.
     """
     if list(argv) in VERSION_ASKED:
         sys.stdout.write(f"anew {__version__}\n")
         return 0
     from anew.faces.cli import run  # `--version` must not pay for click
 
-    return run(argv, open_anew, demo)
+    return run(argv, open_anew, demo, starter)

@@ -4,8 +4,26 @@ Times are UTC seconds as float, durations seconds, weights integers per mille, s
 """
 
 from anew.model.balance import Counts, Declaration, EdgeGroup, EdgeReading, Listener, Route, Sample, Target, Verdict
-from anew.model.made import Generation, Group, Identity, Image, Member, Part, Phase, Pin, Release, Rollout, Seal
+from anew.model.made import (
+    Actor,
+    Door,
+    Generation,
+    GenerationOutcome,
+    Group,
+    Identity,
+    Image,
+    Member,
+    Need,
+    Part,
+    Phase,
+    Pin,
+    Release,
+    Rollout,
+    Seal,
+    Trial,
+)
 from anew.model.running import Instance, Order, Outcome
+from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
 from anew.model.units import FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
 from anew.model.wish import (
     BuildStep,
@@ -28,17 +46,22 @@ from anew.model.wish import (
 
 __all__ = [
     "FULL",
+    "Actor",
     "BuildStep",
     "Bytes",
+    "Checkpoint",
     "Copy",
     "Counts",
     "DebianHead",
     "Declaration",
     "Digest",
+    "Door",
     "EdgeGroup",
     "EdgeReading",
     "Environment",
     "Generation",
+    "GenerationOutcome",
+    "Gone",
     "Group",
     "Head",
     "HostHead",
@@ -49,6 +72,7 @@ __all__ = [
     "Kind",
     "Listener",
     "Member",
+    "Need",
     "Order",
     "Outcome",
     "Override",
@@ -58,18 +82,24 @@ __all__ = [
     "Pin",
     "Policy",
     "Release",
+    "Remains",
     "Rollout",
     "Route",
     "Sample",
     "Scope",
     "Seal",
     "Seconds",
+    "Selection",
     "Service",
     "Spec",
+    "Stock",
+    "StoredHead",
+    "StoredImage",
     "TarHead",
     "Target",
     "Task",
     "Test",
+    "Trial",
     "Verdict",
     "Volume",
     "Weights",

@@ -64,10 +64,10 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Exact counters of one group since the edge knows it."""
+    """Exact counters of one group since the edge knows it. Of a TCP group, a request is a connection."""
 
     requests: int = 0
-    failures: int = 0  # answers 5xx, and connections that failed
+    failures: int = 0  # answers 5xx, and connections that failed; of a TCP group, instances that were not reached
     in_flight: int = 0
 
 
@@ -80,6 +80,7 @@ class EdgeReading:
     weights: Weights = field(default_factory=dict)
     counts: Mapping[str, Counts] = field(default_factory=dict)  # by group
     in_flight: Mapping[str, int] = field(default_factory=dict)  # by instance
+    pids: tuple[int, ...] = field(default=(), compare=False)  # whose ends change all this; () if not known
 
 
 @dataclass(frozen=True, slots=True)

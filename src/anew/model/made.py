@@ -44,6 +44,26 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """A part in a trial, and who answers each of its needs there."""
+
+    part: Part
+    needs: tuple[int, ...] = ()  # places of the actors that it calls, one for each need, in the trial
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What the image gate runs together: callees stand before their callers, and the last one is tested."""
+
+    actors: tuple[Actor, ...]
+
+    @property
+    def tested(self) -> Part:
+        """The part whose tests are run."""
+        return self.actors[-1].part
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """An immutable set of images and service definitions, free of any environment; `name` is for people."""
 
@@ -64,6 +84,26 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """A service that is called, and how it is reached: over HTTP or over TCP."""
+
+    service: str
+    is_tcp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A port of the edge that belongs to a group for as long as it lives: through it the group reaches `service`.
+
+    The door of a TCP group to its own service is its preview.
+    """
+
+    service: str
+    port: int
+    is_tcp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Seal:
     """What one service runs in one environment, and nothing that may differ without a new group."""
 
@@ -74,7 +114,7 @@ class Seal:
     health: str = ""  # path; "" if the service speaks no HTTP
     writable: tuple[str, ...] = ()
     kind: Kind = "http"
-    needs: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
     secrets: tuple[Pin, ...] = ()
     volumes: tuple[Volume, ...] = ()
     ready_after: Seconds = 0.0  # of a worker
@@ -101,6 +141,7 @@ class Group:
     digest: Digest  # of the seal
     seal: Seal
     image: Image
+    doors: tuple[Door, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +161,9 @@ class Member:
     is_alone: bool = False  # a singleton, or with a volume that is not shared: never two groups of it at once
 
 
+GenerationOutcome = Literal["", "promoted", "rolled back", "withdrawn"]  # "" until its rollout has ended
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """A release sealed for one environment. Numbers are never reused."""
@@ -129,7 +173,7 @@ class Generation:
     digest: Digest  # the release's digest
     members: tuple[Member, ...]
     previous: int = 0  # the generation that served when this one was sealed; 0: none
-    outcome: Literal["", "promoted", "rolled back"] = ""  # "" until its rollout has ended
+    outcome: GenerationOutcome = ""
     reason: str = ""
     warm_until: float = 0.0  # its groups stay warm until then though it does not serve
     is_retired: bool = False  # no longer kept as a way back

@@ -23,6 +23,7 @@ class Order:
     port: int = 0  # 0: it listens on nothing
     secrets: tuple[Pin, ...] = ()  # files of mode 0400 under /run/secrets; the engine asks for their values
     volumes: tuple[Volume, ...] = ()
+    service: str = ""  # whose volumes they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Instance:
     pid: int = 0  # of the process that the engine watches; 0 when ended
     started: float = 0.0
     ended: str = ""  # "exit code 1", "signal 9 (SIGKILL)", "unknown"; "" while alive
+    warden: int = 0  # a second process whose end is the instance's end too; 0: there is none
 
 
 @dataclass(frozen=True, slots=True)

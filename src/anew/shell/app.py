@@ -1,26 +1,36 @@
-"""The use cases of anew, on this machine: what every face asks for."""
+"""The use cases of anew, on this machine: what every face asks for.
+
+What only some of them need is imported there: `status` shall be fast.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anew.core import retention
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
-from anew.errors import Conflict, GateClosed, NotFound, SpecError
-from anew.model import Digest, Environment, Generation, Release, Rollout, Scope, Spec
+from anew.errors import Conflict, GateClosed, NotFound, Unsupported
+from anew.model import Digest, Environment, Generation, Outcome, Release, Rollout, Scope, Seconds, Spec
 from anew.ports import Say
-from anew.shell import viewing
+from anew.shell import custody, viewing, ways
 from anew.shell.clock import SystemClock
+from anew.shell.effects import order_of
 from anew.shell.journal import EnvironmentRow, Journal
-from anew.shell.keeper import Keeper, end_keeper, heard
-from anew.shell.keeperlock import KeeperLock
-from anew.shell.making import Workshop, require
+from anew.shell.keeperlock import KeeperLock, end_keeper
 from anew.shell.observe import Observer
 from anew.shell.parts import Parts
-from anew.shell.sealing import seal
-from anew.views import Built, Check, Event, Plan, ReleaseView, Status, Tested
+from anew.shell.says import heard
+from anew.shell.sealing import seal, secrets_of
+from anew.views import Built, Check, Collected, Event, Plan, ReleaseView, SecretView, Status, Tested, Verified
+
+if TYPE_CHECKING:
+    from anew.shell.keeper import Keeper
+    from anew.shell.making import Workshop
 
 
 class App:
@@ -32,8 +42,13 @@ class App:
         self._clock = clock
         self._journal = journal
         self._parts = parts
-        self._workshop = Workshop(root, journal, parts)
         self._starting: dict[Scope, Callable[[], bool]] = {}  # keepers of ours, which may not have their locks yet
+
+    @cached_property
+    def _workshop(self) -> Workshop:
+        from anew.shell.making import Workshop
+
+        return Workshop(self._root, self._journal, self._parts)
 
     # ------------------------------------------------------------ making
 
@@ -53,6 +68,8 @@ class App:
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
         """Build and run the image gate."""
+        from anew.shell.making import require
+
         spec = self._workshop.spec()
         tested = self._workshop.test(spec, [p for p, _ in self._workshop.build(spec, services, say)], say)
         require(tested)
@@ -60,7 +77,7 @@ class App:
 
     # ------------------------------------------------------------ moving
 
-    def up(self, environment: str, release: str, say: Say, *, again: bool = False) -> int:
+    def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
         """Make a release the wish of an environment."""
         spec = self._workshop.spec()
         settings = _environment(spec, environment)
@@ -68,13 +85,15 @@ class App:
         row = self._open_environment(scope, settings)
         resumed = self._resumed(scope, row.wish, say)
         if resumed and release:
-            self._refuse_while_under_way(scope)
-        made = self._journal.releases.named(spec.project, release) if release else self._workshop.release(spec, say)
+            self._refuse_while_under_way(scope, supersede=supersede)
+        made = self._released(spec, release, say)
+        _refuse_host(made, environment)
         if made.digest != self._wanted(scope, row.wish):
-            self._refuse_while_under_way(scope)  # before anything is sealed
+            self._refuse_while_under_way(scope, supersede=supersede)  # before anything is sealed
+        self._try_together(scope, row.serving, made, say)
         generation = self._sealed(scope, made, settings, again=again)
         if generation.number != row.wish:
-            self._refuse_while_under_way(scope)
+            self._refuse_while_under_way(scope, supersede=supersede)
             self._journal.save_settings(scope, settings)
             self._journal.wish(scope, generation.number, "rollout", expect=row.wish)
             say(f"{made.name} is sealed as {generation.name} and wanted in {environment}")
@@ -92,9 +111,7 @@ class App:
             if generation in {0, rollout.old}:
                 return self.abort(environment)
             raise _busy(rollout, "end it first with `anew abort`")
-        generations = self._journal.generations.all(scope)
-        target = generation or retention.way_back(generations, row.serving)
-        self._require_way_back(scope, generations, target, row.serving)
+        target = ways.chosen(self._journal, row, generation)
         if target != row.wish:
             self._journal.wish(scope, target, "rollback", expect=row.wish)
         self._act(scope)
@@ -117,13 +134,46 @@ class App:
         if pid > 0:
             say(f"ending its keeper, process {pid}")
             end_keeper(lock, pid)
-        Keeper(scope, self._clock, self._journal, self._parts, lock, self._says(scope)).run(until_idle=True, say=say)
+        self._keeper(scope, lock).run(until_idle=True, say=say)
+
+    # ------------------------------------------------------------ secrets
+
+    def put_secret(self, environment: str, name: str, value: bytes) -> int:
+        """Keep a new version of a secret."""
+        project = self._project()
+        _environment(self._workshop.spec(), environment)
+        row = self._journal.open_environment(project, environment, self._parts.is_free)
+        return self._journal.vault.put(row.scope, name, value)
+
+    def run(self, environment: str, service: str, command: Sequence[str], limit: Seconds) -> Outcome:
+        """Run a command in a throwaway instance of what serves."""
+        scope, row = self._existing(environment)
+        group = custody.serving_group(self._journal, row, service)
+        name = f"{scope.project}-{scope.environment}-{service}-run-{os.urandom(3).hex()}"
+        order = replace(order_of(scope, group, name, 0), command=tuple(command), port=0)
+        return self._parts.compute(scope).run(order, limit)
+
+    def secrets(self, environment: str) -> tuple[SecretView, ...]:
+        """Return the versions of all secrets of an environment."""
+        scope, _ = self._existing(environment)
+        return self._journal.vault.all(scope)
+
+    def revoke_secret(self, environment: str, name: str, version: int) -> tuple[int, tuple[str, ...]]:
+        """Make a version of a secret unusable."""
+        scope, row = self._existing(environment)
+        return custody.revoke(self._journal, row, scope, name, version)
+
+    def collect(self, say: Say, *, is_dry: bool) -> Collected:
+        """Remove what nothing of this state needs any more."""
+        from anew.shell import collecting
+
+        stockroom, archive = self._parts.stockroom(), self._parts.archive()
+        return collecting.collect(self._journal, stockroom, archive, self._clock, say, is_dry=is_dry)
 
     def serve(self, environment: str, *, until_idle: bool, say: Say) -> None:
         """Be the keeper of the environment."""
         scope, _ = self._existing(environment)
-        keeper = Keeper(scope, self._clock, self._journal, self._parts, self._lock(scope), self._says(scope))
-        keeper.run(until_idle=until_idle, say=say)
+        self._keeper(scope, self._lock(scope)).run(until_idle=until_idle, say=say)
 
     # ------------------------------------------------------------ looking
 
@@ -151,6 +201,15 @@ class App:
         """Return what instances wrote."""
         scope, _ = self._existing(environment)
         return viewing.logs(self._journal, self._parts.compute(scope), scope, target, lines)
+
+    def verify(self, environment: str) -> Verified:
+        """Walk the chain of the ledger."""
+        scope, _ = self._existing(environment)
+        return self._journal.ledger.verify(scope)
+
+    def schema(self) -> dict[str, object]:
+        """Return the JSON Schema of the spec."""
+        return self._parts.schema()
 
     def doctor(self) -> tuple[Check, ...]:
         """Return what this machine has and lacks."""
@@ -188,6 +247,11 @@ class App:
 
     def _observer(self, scope: Scope) -> Observer:
         return Observer(scope, self._journal, self._parts.compute(scope), self._parts.edge(scope), self._clock)
+
+    def _keeper(self, scope: Scope, lock: KeeperLock) -> Keeper:
+        from anew.shell.keeper import Keeper
+
+        return Keeper(scope, self._clock, self._journal, self._parts, lock, self._says(scope))
 
     def _lock(self, scope: Scope) -> KeeperLock:
         return KeeperLock(self._home / "keepers", scope)
@@ -229,44 +293,62 @@ class App:
         generation = self._journal.generations.all(scope).get(wish)
         return generation.digest if generation else ""
 
-    def _refuse_while_under_way(self, scope: Scope) -> None:
+    def _released(self, spec: Spec, release: str, say: Say) -> Release:
+        """Return the release of that name, or the one that serves in the environment of that name, or a new one."""
+        if not release:
+            return self._workshop.release(spec, say)
+        if RELEASE.match(release):
+            return self._journal.releases.named(spec.project, release)
+        scope, row = self._existing(release)
+        serving = self._journal.generations.all(scope).get(row.serving)
+        if serving is None:
+            raise NotFound(f"nothing serves in {scope}, so there is no release to take from there")
+        say(f"{serving.release} serves in {release}, as {serving.name}")
+        return self._journal.releases.named(spec.project, serving.release)
+
+    def _try_together(self, scope: Scope, serving: int, made: Release, say: Say) -> None:
+        """Try callers that serve now with the callees that are to come: for a while they may meet."""
+        generation = self._journal.generations.all(scope).get(serving)
+        if generation is not None and generation.digest != made.digest:
+            old = self._journal.releases.named(scope.project, generation.release)
+            self._workshop.test_skew(scope.project, old, made, say)
+
+    def _refuse_while_under_way(self, scope: Scope, *, supersede: bool) -> None:
         rollout = self._journal.rollout(scope)
-        if rollout is not None and viewing.is_under_way(rollout):
-            raise _busy(rollout, "wait for its end, or `anew promote`, or `anew abort`")
+        if rollout is None or not viewing.is_under_way(rollout):
+            return
+        if supersede and rollout.phase in BEFORE_FULL and rollout.kind == "rollout":
+            return  # the keeper takes its traffic away before it begins with what is wanted now
+        hint = "wait for its end, or `anew promote`, or `anew abort`"
+        if rollout.phase in BEFORE_FULL:
+            hint += ", or `anew up --supersede`"
+        raise _busy(rollout, hint)
 
     def _sealed(self, scope: Scope, release: Release, settings: Environment, *, again: bool) -> Generation:
-        for part in release.parts:
-            self._parts.images.admit(part.image)
-        sealed = seal(scope, release, settings)
+        from anew.shell.collecting import admit
+
+        admit(self._parts.images(), release)
+        sealed = seal(scope, release, settings, self._journal.vault.pins(scope, secrets_of(release)))
         failure = "" if again else self._journal.generations.failure_of(scope, sealed.seals)
         if failure:
             raise GateClosed(
                 f"{release.name} failed here before: {failure}",
                 hint=f"change it, or try the very same again with `anew up {release.name} --again`",
             )
-        return self._journal.generations.seal(scope, release, sealed.members, sealed.seals, again=again)
+        return self._journal.generations.seal(
+            scope, release, sealed.members, sealed.seals, self._parts.is_free, again=again
+        )
 
-    def _require_way_back(self, scope: Scope, generations: dict[int, Generation], target: int, serving: int) -> None:
-        if not target:
-            raise NotFound(
-                f"{scope} has no generation to go back to",
-                hint="`anew history` shows what served; failed ones don't count",
-            )
-        one = generations.get(target)
-        if one is None:
-            known = ", ".join(g.name for g in generations.values())
-            raise NotFound(f"{scope} has no generation g{target}", hint=f"it has: {known or 'none'}")
-        if target == serving:
-            raise Conflict(f"g{target} is the one that serves", hint="name another, or none for the one before")
-        if one.is_retired:
-            raise Conflict(
-                f"g{target} is no longer kept", hint=f"`anew up {one.release}` makes a new generation of its release"
-            )
-        if one.outcome == "rolled back":
-            raise GateClosed(
-                f"g{target} was rolled back: {one.reason}",
-                hint=f"`anew up {one.release} --again` rolls its release out anew, in stages",
-            )
+
+def _refuse_host(release: Release, environment: str) -> None:
+    """The machine's own root is no release for anywhere else."""
+    hosts = sorted(part.service.name for part in release.parts if part.image.is_host)
+    if hosts and environment != "local":
+        raise Unsupported(
+            f"{release.name} stands on this machine's own root ({', '.join(hosts)}), and {environment} is not `local`",
+            where="anew.yaml os",
+            hint="write `debian: bookworm` for that head, and make a new release",
+        )
 
 
 def _never() -> bool:
@@ -284,10 +366,3 @@ def _environment(spec: Spec, name: str) -> Environment:
 def _busy(rollout: Rollout, hint: str) -> Conflict:
     what = "going back from" if rollout.phase == "rolling back" else "rolling out"
     return Conflict(f"this environment is {what} g{rollout.new} ({rollout.phase})", hint=hint)
-
-
-def release_name(text: str) -> str:
-    """Return `text` if it names a release, like ``r3``. Raises SpecError if it does not."""
-    if text and not RELEASE.match(text):
-        raise SpecError(f"{text!r} is no release", hint="releases are named r1, r2, …: see `anew releases`")
-    return text

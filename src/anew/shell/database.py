@@ -6,18 +6,18 @@ Rules
 2. A file that is newer, damaged or not ours is never written to.
 3. Whatever belongs together is one transaction; a transaction in a transaction joins it.
 4. Every commit is on the disk before the call returns (`synchronous=FULL`, write-ahead log).
+5. An older file is brought up to this version in one transaction, when it is opened.
+6. What is erased is overwritten, in the file and in its log.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
@@ -29,12 +29,14 @@ import msgspec
 from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound, Unsupported
 from anew.model import Scope, Seconds
 
-VERSION = 1
+SCHEMAS = ("schema", "schema_2")  # the statements that lead from nothing to version 1, from 1 to 2, and so on
+VERSION = len(SCHEMAS)
 MARK = 0x616E6577  # "anew" in `pragma application_id`: whose file this is
 PATIENCE: Seconds = 5.0  # how long a transaction waits for another process to commit
 FIRST_PORT, LAST_PORT = 20000, 32767  # below the range from which the kernel takes ports for outgoing connections
 
-Value = str | int | float
+Value = str | int | float | bytes
+REMEMBERED = 1024  # nouns that were decoded
 T = TypeVar("T")
 
 
@@ -69,7 +71,7 @@ def translate(cause: sqlite3.Error, path: Path) -> AnewError:
 @cache
 def statements() -> Mapping[str, str]:
     """Return the statements of ``journal.sql`` by name."""
-    text = resources.files("anew.shell").joinpath("journal.sql").read_text("utf-8")
+    text = Path(__file__).with_name("journal.sql").read_text("utf-8")
     named = (part.partition("\n") for part in text.split("\n-- name: ")[1:])
     return MappingProxyType({name.strip(): body.strip() for name, _, body in named})
 
@@ -94,6 +96,9 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._owner = ""
         self._mode: Literal["", "reading", "writing"] = ""
+        self._has_erased = False
+        self._openings = 0
+        self._decoded: dict[str, object] = {}  # by its text
 
     @property
     def owner(self) -> str:
@@ -148,6 +153,15 @@ class Database:
         with self._lock, self._told():
             return self._opened().execute(statements()[name], values).rowcount
 
+    def erase(self, name: str, /, **values: Value) -> int:
+        """Run a named statement that erases; return how many rows it changed. To be used inside `writing`.
+
+        After the commit the write-ahead log is emptied too. Where other processes read all the while, for longer than
+        `patience`, that is done by the next erasure, or when the last one lets go of the file.
+        """
+        self._has_erased = True
+        return self.change(name, **values)
+
     def add(self, name: str, /, **values: Value) -> int:
         """Run a named statement that inserts; return the number of the new row. To be used inside `writing`."""
         with self._lock, self._told():
@@ -166,13 +180,34 @@ class Database:
             raise NotFound(f"the environment {scope} was never used", where=str(self._path), hint=hint)
         return int(row["id"])
 
+    def stamp(self) -> tuple[int, ...]:
+        """Return what differs whenever anything was committed meanwhile, by this process or another.
+
+        Inside `reading` it belongs to the state that is read there.
+        """
+        with self._lock, self._told():
+            connection = self._opened()
+            (others,) = connection.execute("pragma data_version").fetchone()
+            return self._openings, int(others), connection.total_changes
+
     def decode(self, text: str, kind: type[T]) -> T:
-        """Return the noun that `text` is the JSON of; Conflict if it is not."""
+        """Return the noun that `text` is the JSON of; Conflict if it is not.
+
+        Nouns are frozen, so the same text need not be decoded twice.
+        """
+        known = self._decoded.get(text)
+        if type(known) is kind:
+            return known
         try:
-            return msgspec.json.decode(text, type=kind)
+            found = msgspec.json.decode(text, type=kind)
         except msgspec.MsgspecError as cause:
             _, what, hint = ERRORS[sqlite3.SQLITE_CORRUPT]
             raise Conflict(f"{what}: {kind.__name__}: {cause}", where=str(self._path), hint=hint) from cause
+        if is_dataclass(kind):
+            if len(self._decoded) >= REMEMBERED:
+                self._decoded.clear()
+            self._decoded[text] = found
+        return found
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -198,8 +233,11 @@ class Database:
             yield
             with self._told():
                 connection.execute("commit")
+                if self._has_erased:
+                    connection.execute("pragma wal_checkpoint(truncate)").fetchall()
         finally:
             self._mode = ""
+            self._has_erased = False
             if connection.in_transaction:
                 connection.execute("rollback")
 
@@ -212,6 +250,7 @@ class Database:
                     hint = "act as the user who owns its folder, or name another folder in ANEW_HOME"
                     raise Unsupported(f"the state can't be made: {cause}", where=str(self._path), hint=hint) from cause
                 self._connection, self._owner = self._open()
+                self._openings += 1
         return self._connection
 
     def _open(self) -> tuple[sqlite3.Connection, str]:
@@ -224,6 +263,9 @@ class Database:
             (version,) = connection.execute("pragma user_version").fetchone()
             self._check(mark, version)
             connection.execute("pragma synchronous = full")
+            connection.execute("pragma secure_delete = on")
+            if version < VERSION:
+                self._upgrade(connection)
             connection.execute("pragma foreign_keys = on")
             connection.row_factory = sqlite3.Row
             return connection, str(connection.execute(statements()["state"]).fetchone()["owner"])
@@ -242,9 +284,26 @@ class Database:
                 hint="use that anew, or name another folder in ANEW_HOME",
             )
 
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        connection.execute("begin immediate")
+        try:
+            # Another process may have been first: this one's, or an even newer anew.
+            (version,) = connection.execute("pragma user_version").fetchone()
+            self._check(MARK, version)
+            for name in SCHEMAS[version:]:
+                for statement in statements()[name].removesuffix(";").split(";\n"):
+                    connection.execute(statement)
+            connection.execute(f"pragma user_version = {VERSION}")
+            connection.execute("commit")
+        finally:
+            if connection.in_transaction:
+                connection.execute("rollback")
+
     def _make_if_absent(self) -> None:
         if self._path.exists():
             return
+        import tempfile  # noqa: PLC0415 - once in the life of a state, and not cheap
+
         self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         # SQLite would take an old log that lies beside a new file for the new file's own.
         log = Path(f"{self._path}-wal")
@@ -268,10 +327,10 @@ class Database:
 
 def _fill(name: str) -> None:
     # Several states on one machine, one for each user say, begin at different places, or they would race for each port.
-    last = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT + 1)
+    last = FIRST_PORT + int.from_bytes(os.urandom(4)) % (LAST_PORT - FIRST_PORT + 1)
     with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as connection:
         connection.execute("pragma journal_mode = wal")
-        connection.executescript(f"begin; {statements()['schema']} commit;")
-        connection.execute(statements()["make_state"], {"owner": secrets.token_hex(8), "last_port": last})
+        connection.executescript(f"begin; {' '.join(statements()[name] for name in SCHEMAS)} commit;")
+        connection.execute(statements()["make_state"], {"owner": os.urandom(8).hex(), "last_port": last})
         connection.execute(f"pragma application_id = {MARK}")
         connection.execute(f"pragma user_version = {VERSION}")

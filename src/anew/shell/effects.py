@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 
-from anew.core import names
+from anew.core import names, tasks
 from anew.core.consequences import Change, consequences
+from anew.core.names import address_of
 from anew.core.steps import (
     Allot,
     Begin,
@@ -23,7 +24,7 @@ from anew.core.steps import (
     Sweep,
     Test,
 )
-from anew.core.world import World
+from anew.core.world import Allotment, World
 from anew.errors import AnewError, Bug
 from anew.model import Generation, Group, Order, Rollout, Scope
 from anew.model import Test as OneTest
@@ -37,8 +38,30 @@ SWEEP_GRACE = 5.0
 def order_of(scope: Scope, group: Group, name: str, port: int) -> Order:
     """Return all that an engine needs to run one instance of `group`."""
     seal = group.seal
-    listen = (("PORT", str(port)),) if port else ()
-    return Order(name, group.name, scope, group.image, seal.command, (*seal.flags, *listen), seal.writable, port)
+    listen = port if seal.listens else 0
+    own = (("PORT", str(listen)),) if listen else ()
+    doors = tuple(flag for door in group.doors if door.service != group.service for flag in address_of(door))
+    return Order(
+        name=name,
+        group=group.name,
+        scope=scope,
+        image=group.image,
+        command=seal.command,
+        environment=(*seal.flags, *doors, *own),
+        writable=seal.writable,
+        port=listen,
+        secrets=seal.secrets,
+        volumes=seal.volumes,
+        service=seal.service,
+    )
+
+
+def task_order(world: World, one: Allotment) -> Order:
+    """Return what an engine needs to run a task of a group to its end."""
+    order = order_of(world.scope, world.groups[one.group].group, one.name, 0)
+    # While a command of `before` runs, the old group still has what only one group may have.
+    volumes = order.volumes if tasks.is_scheduled(one) else tuple(v for v in order.volumes if v.is_shared)
+    return replace(order, command=tasks.command(world, one).run, volumes=volumes)
 
 
 @dataclass(slots=True)
@@ -118,6 +141,8 @@ class Effects:
 
     def _order(self, world: World, step: Launch) -> Order:
         allotment = next(a for a in world.allotments if a.name == step.name)
+        if allotment.task:
+            return task_order(world, allotment)
         group = world.groups[step.group].group
         return order_of(world.scope, group, step.name, allotment.port)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from anew.core.consequences import Change
@@ -11,10 +11,11 @@ from anew.core.digest import digest
 from anew.core.names import group_name
 from anew.core.steps import Keep
 from anew.errors import Bug, Conflict, NotFound
-from anew.model import Generation, Group, Member, Release, Scope, Seal
+from anew.model import Door, Generation, Group, Member, Need, Release, Scope, Seal
 from anew.ports import Clock
 from anew.shell.database import Database, Stale, encode
 from anew.shell.ledger import Ledger
+from anew.shell.portpool import next_port
 
 
 class Generations:
@@ -26,13 +27,20 @@ class Generations:
         self._ledger = ledger
 
     def seal(
-        self, scope: Scope, release: Release, members: Sequence[Member], seals: Sequence[Seal], *, again: bool = False
+        self,
+        scope: Scope,
+        release: Release,
+        members: Sequence[Member],
+        seals: Sequence[Seal],
+        free: Callable[[int], bool],
+        *,
+        again: bool = False,
     ) -> Generation:
         """Seal `release` for `scope`; return the new generation, or the newest or the wanted one if that is it.
 
         Shapes      `members[n]` goes with `seals[n]`, whose image is the release's; `group` of the members is filled
                     in here. A service whose seal a group that is not disposed of has already is mapped to that
-                    group, else to a new one.
+                    group, else to a new one, which gets its doors, of ports that `free` says can be bound.
         Idempotent  unless `again`, which seals anew what was rolled back.
         Raises      Conflict if another environment's instances would have the same names.
         """
@@ -56,7 +64,8 @@ class Generations:
             generation = Generation(number, release.name, release.digest, filled, serving, at=self._clock.now())
             fresh = {s for s, d in digests.items() if (s, d) not in known}
             groups = [Group(names[s.service], s.service, digests[s.service], s, images[s.service]) for s in seals]
-            self._write(scope, place, generation, [(group, group.service in fresh) for group in groups])
+            told = [(g, g.service in fresh) for g in groups]
+            self._write(scope, place, generation, [(self._with_doors(g, free) if new else g, new) for g, new in told])
         return generation
 
     def all(self, scope: Scope) -> dict[int, Generation]:
@@ -109,6 +118,8 @@ class Generations:
             if generation.outcome == "promoted":
                 good.append({(row["service"], row["digest"]) for row in of_one})
                 continue
+            if generation.outcome == "withdrawn":
+                continue  # it was overtaken by another wish before it could fail
             brought = {(row["service"], row["digest"]) for row in of_one if row["is_new"]}
             if brought and brought <= wanted and not any(brought <= one for one in good):
                 services = ", ".join(sorted(service for service, _ in brought))
@@ -139,6 +150,14 @@ class Generations:
         told = ", ".join(f"{group.name} {'new' if is_new else 'as before'}" for group, is_new in groups)
         self._ledger.append(place, "decision", f"seal {generation.release} as {generation.name}: {told}", facts)
 
+    def _with_doors(self, group: Group, free: Callable[[int], bool]) -> Group:
+        seal, doors = group.seal, []
+        wanted = [*seal.needs, *((Need(group.service, is_tcp=True),) if seal.kind == "tcp" else ())]
+        for need in wanted:
+            port = next_port(self._database, free)
+            doors.append(Door(need.service, port, need.is_tcp))
+        return replace(group, doors=tuple(doors))
+
     def _add_group(self, scope: Scope, place: int, group: Group) -> None:
         label = f"{scope.project}-{scope.environment}-{group.name}"
         taken = self._database.row("label_taken", label=label)
@@ -157,6 +176,10 @@ class Generations:
             label=label,
             body=encode(group),
         )
+        for door in group.doors:
+            self._database.change(
+                "add_door", port=door.port, environment=place, group_name=group.name, service=door.service
+            )
 
 
 def _is_same(newest: Generation, release: Release, members: tuple[Member, ...], *, again: bool) -> bool:

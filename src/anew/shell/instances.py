@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from anew.core.names import instance_name
 from anew.core.steps import Allot, Drain, Forget, Retire
-from anew.core.world import Allotment, GroupState
+from anew.core.world import Allotment, GroupState, TaskState
 from anew.errors import NotFound
 from anew.model import Generation, Group, Image, Scope
 from anew.ports import Clock
@@ -32,6 +32,13 @@ class Instances:
             rows = self._database.rows("groups", environment=self._database.place(scope))
         return {row["name"]: self._state(row) for row in rows}
 
+    def all_groups(self, scope: Scope) -> tuple[dict[str, Group], frozenset[str]]:
+        """Return all groups there ever were, by name, and the names of those that are disposed of."""
+        with self._database.reading():
+            rows = self._database.rows("all_groups", environment=self._database.place(scope))
+        groups = {row["name"]: self._database.decode(row["body"], Group) for row in rows}
+        return groups, frozenset(row["name"] for row in rows if row["is_forgotten"])
+
     def group_images(self, scope: Scope) -> dict[str, Image]:
         """Return the image of each group that is not disposed of, by the group's name."""
         return {name: state.group.image for name, state in self.groups(scope).items()}
@@ -55,6 +62,7 @@ class Instances:
                 if not one.is_retired and any(member.group == name for member in one.members):
                     raise Stale(f"{one.name} maps to {name} meanwhile")
             self._database.change("forget_group", environment=place, name=name)
+            self._database.change("close_doors", environment=place, group_name=name)
             self._ledger.append(place, "decision", Forget(name).describe(), {"group": name})
 
     def allot(self, scope: Scope, step: Allot, free: Callable[[int], bool]) -> Allotment:
@@ -82,11 +90,13 @@ class Instances:
                 name=name,
                 port=port,
                 at=self._clock.now(),
+                task=step.task,
+                due=step.due,
             )
             self._database.change("set_next_ordinal", environment=place, name=step.group, next_ordinal=step.ordinal + 1)
             facts = {"instance": name, "group": step.group, "port": str(port)}
             self._ledger.append(place, "decision", step.describe(), facts)
-        return Allotment(name, step.group, step.ordinal, port)
+        return Allotment(name, step.group, step.ordinal, port, task=step.task)
 
     def launched(self, name: str) -> None:
         """Record when an instance was launched; the first time counts."""
@@ -125,6 +135,12 @@ class Instances:
             rows = self._database.rows("allotments", environment=self._database.place(scope))
         return tuple(_allotment(row) for row in rows)
 
+    def tasks(self, scope: Scope) -> dict[str, TaskState]:
+        """Return the last run of every task that was ever begun, by its key."""
+        with self._database.reading():
+            rows = self._database.rows("tasks", environment=self._database.place(scope))
+        return {row["task"]: TaskState(row["name"], row["due"], row["outcome"]) for row in rows}
+
     def names(self, scope: Scope, target: str) -> tuple[str, ...]:
         """Return the instances of a service, a group or that name ("": of all), ended ones too, newest first."""
         with self._database.reading():
@@ -150,4 +166,4 @@ class Instances:
 
 
 def _allotment(row: sqlite3.Row) -> Allotment:
-    return Allotment(row["name"], row["group_name"], row["ordinal"], row["port"], row["draining"])
+    return Allotment(row["name"], row["group_name"], row["ordinal"], row["port"], row["draining"], row["task"])

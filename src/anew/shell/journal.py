@@ -31,6 +31,7 @@ from anew.shell.instances import Instances
 from anew.shell.ledger import Ledger, first_hash
 from anew.shell.portpool import PortPool, next_port
 from anew.shell.releases import Releases
+from anew.shell.vault import Vault
 
 __all__ = ["Also", "Change", "EnvironmentRow", "Journal", "Stale"]
 
@@ -77,6 +78,7 @@ class Journal:
         self.generations = Generations(self._database, clock, self.ledger)
         self.instances = Instances(self._database, clock, self.ledger)
         self.ports = PortPool(self._database)
+        self.vault = Vault(self._database, clock, self.ledger, path.parent / "keys" / "secrets")
 
     @property
     def owner(self) -> str:
@@ -86,6 +88,10 @@ class Journal:
     def reading(self) -> AbstractContextManager[None]:
         """Let everything that is read inside be one and the same state."""
         return self._database.reading()
+
+    def stamp(self) -> tuple[int, ...]:
+        """Return what differs whenever anything was committed meanwhile, by this process or another."""
+        return self._database.stamp()
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit everything inside together, or nothing if an error leaves it; nobody else commits meanwhile."""

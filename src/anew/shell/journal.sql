@@ -119,6 +119,34 @@ create table events (
     primary key (environment, number)
 ) without rowid;
 
+-- name: schema_2
+-- From version 1 to 2: tasks, doors and secrets. A door is a port of the edge that belongs to a group while it is there.
+-- Of secrets: A row stays for good, so that a version is never given twice; what is revoked is erased
+-- from it. `recipient` is the public half of the key that the ciphertext is made for.
+create table secrets (
+    id integer primary key autoincrement,
+    environment integer not null references environments (id),
+    name text not null,
+    version integer not null,
+    at real not null,
+    revoked real not null default 0,
+    is_revoked integer not null default 0,
+    recipient text not null,
+    mac text not null,
+    ciphertext blob not null,
+    unique (environment, name, version)
+);
+alter table allotments add column task text not null default '';
+alter table allotments add column due real not null default 0;
+create index runs_of_a_task on allotments (environment, task, id) where task <> '';
+create table doors (
+    port integer primary key,
+    environment integer not null,
+    group_name text not null,
+    service text not null,
+    foreign key (environment, group_name) references seal_groups (environment, name)
+);
+
 -- name: make_state
 -- The one row that says whose state this is.
 insert into state (one, owner, last_port) values (1, :owner, :last_port);
@@ -135,7 +163,16 @@ update state set last_port = :port;
 -- Every port that is promised to somebody.
 select preview_port as port from environments
 union select port from allotments where is_ended = 0
+union select port from doors
 union select port from lent_ports;
+
+-- name: add_door
+-- A group gets a port of the edge, through which it reaches a service.
+insert into doors (port, environment, group_name, service) values (:port, :environment, :group_name, :service);
+
+-- name: close_doors
+-- What a group had is free again.
+delete from doors where environment = :environment and group_name = :group_name;
 
 -- name: lent_ports
 -- Who borrowed which port.
@@ -215,6 +252,10 @@ select body from releases where project = :project and number = :number;
 -- All releases of a project, newest first.
 select body from releases where project = :project order by number desc;
 
+-- name: newest_releases
+-- The newest release of each project.
+select body from releases r where number = (select max(number) from releases where project = r.project) order by project;
+
 -- name: release_numbers
 -- The names that can be asked for.
 select number from releases where project = :project order by number desc;
@@ -266,6 +307,10 @@ where environment = :environment and name = :name;
 -- The environment whose instances would have the same names.
 select e.project, e.name from seal_groups s join environments e on e.id = s.environment where s.label = :label;
 
+-- name: all_groups
+-- All groups there ever were.
+select name, body, is_forgotten from seal_groups where environment = :environment order by name;
+
 -- name: set_next_ordinal
 -- Ordinals are never used twice.
 update seal_groups set next_ordinal = max(next_ordinal, :next_ordinal)
@@ -298,18 +343,23 @@ where environment = :environment and id = :id and version = :version and is_over
 
 -- name: allotment
 -- What an ordinal of a group was given.
-select name, group_name, ordinal, port, draining, is_ended from allotments
+select name, group_name, ordinal, port, draining, task, is_ended from allotments
 where environment = :environment and group_name = :group_name and ordinal = :ordinal;
 
 -- name: add_allotment
 -- An ordinal is given, before anything is launched.
-insert into allotments (environment, group_name, ordinal, service, name, port, allotted)
-values (:environment, :group_name, :ordinal, :service, :name, :port, :at);
+insert into allotments (environment, group_name, ordinal, service, name, port, allotted, task, due)
+values (:environment, :group_name, :ordinal, :service, :name, :port, :at, :task, :due);
 
 -- name: allotments
 -- Ordinals in use.
-select name, group_name, ordinal, port, draining, is_ended from allotments
+select name, group_name, ordinal, port, draining, task, is_ended from allotments
 where environment = :environment and is_ended = 0 order by id;
+
+-- name: tasks
+-- The last run of every task.
+select task, name, due, outcome from allotments
+where id in (select max(id) from allotments where environment = :environment and task <> '' group by task);
 
 -- name: instance
 -- One instance by its name, with where it belongs.
@@ -346,6 +396,15 @@ select body from verdicts where key = :key;
 -- The last verdict counts.
 insert into verdicts (key, body) values (:key, :body) on conflict (key) do update set body = excluded.body;
 
+-- name: verdicts
+-- Which image each verdict is about.
+select key, case when json_valid(body) then coalesce(json_extract(body, '$.manifest'), '') else '' end as manifest
+from verdicts;
+
+-- name: forget_verdict
+-- Its image is gone.
+delete from verdicts where key = :key;
+
 -- name: add_attempt
 -- An effect is about to be tried.
 insert into attempts (environment, step, begun) values (:environment, :step, :at);
@@ -358,6 +417,14 @@ from attempts a join environments e on e.id = a.environment where a.number = :nu
 -- name: end_attempt
 -- How an attempt ended.
 update attempts set ended = :at, outcome = :outcome where number = :number;
+
+-- name: old_attempts
+-- How many attempts began before a time.
+select count(*) as number from attempts where begun < :before;
+
+-- name: forget_attempts
+-- The ledger has told of them; their numbers are not given again.
+delete from attempts where begun < :before;
 
 -- name: ledger_head
 -- Number and hash of the last event.
@@ -377,10 +444,43 @@ values (:environment, :number, :at, :kind, :text, :facts, :hash);
 select number, at, kind, text, facts, hash from events
 where environment = :environment order by number desc limit :limit;
 
--- name: all_events
--- The whole ledger, oldest first.
-select number, at, kind, text, facts, hash from events where environment = :environment order by number;
+-- name: events_as_they_are
+-- The whole ledger, oldest first, so that whatever somebody put there can be read.
+select case typeof(number) when 'integer' then number else -1 end as number,
+  case typeof(at) when 'real' then at else 0.0 end as at,
+  cast(kind as blob) as kind, cast(text as blob) as text, cast(facts as blob) as facts, cast(hash as blob) as hash,
+  typeof(number) = 'integer' and typeof(at) = 'real' and typeof(kind) = 'text' and typeof(text) = 'text'
+  and typeof(facts) = 'text' and typeof(hash) = 'text' as is_plain
+from events where environment = :environment order by events.number;
+
+-- name: ledger_head_as_it_is
+-- Number and hash of the last event, so that whatever somebody put there can be read.
+select case typeof(last_event) when 'integer' then last_event else -1 end as number, cast(last_hash as blob) as hash
+from environments where id = :environment;
 
 -- name: latest_time
 -- The latest time that was committed, whatever the clock says now.
 select coalesce(max(at), 0.0) as at from events where environment = :environment;
+
+-- name: add_secret
+-- One more version of a secret.
+insert into secrets (environment, name, version, at, recipient, mac, ciphertext)
+values (:environment, :name, :version, :at, :recipient, :mac, :ciphertext);
+
+-- name: secrets
+-- All versions of all secrets of an environment, without what they hold, newest last.
+select name, version, at, is_revoked, mac from secrets where environment = :environment order by id;
+
+-- name: secret
+-- One version, with what it holds.
+select is_revoked, recipient, ciphertext from secrets
+where environment = :environment and name = :name and version = :version;
+
+-- name: revoke_secret
+-- Nothing is left of a revoked version but that it was there.
+update secrets set is_revoked = 1, revoked = case is_revoked when 0 then :at else revoked end, mac = '', ciphertext = x''
+where environment = :environment and name = :name and version = :version;
+
+-- name: made_for_other_keys
+-- How many versions, anywhere in the state, can't be read with the key of `recipient`.
+select count(*) as number from secrets where is_revoked = 0 and recipient <> :recipient;

@@ -6,14 +6,10 @@ started again, it goes on from the world and the journal.
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 from anew.core.decide import decide
@@ -24,6 +20,7 @@ from anew.errors import AnewError, Conflict
 from anew.model import Scope, Seconds
 from anew.ports import Say
 from anew.shell.clock import SystemClock
+from anew.shell.deaths import Deaths
 from anew.shell.effects import Effects
 from anew.shell.evidence import Evidence
 from anew.shell.journal import Journal, Stale
@@ -32,31 +29,13 @@ from anew.shell.observe import Observer
 from anew.shell.parts import Parts
 from anew.shell.probe import Prober
 from anew.shell.runner import Done, Runner
+from anew.shell.says import Says, write
 
 BUSY: Seconds = 0.05  # between two looks while a rollout has stages to go
-CALM: Seconds = 0.5  # while something is warm or heals
-IDLE: Seconds = 1.0
+CALM: Seconds = 0.5  # while something is warm or heals, or could end without anybody being told
+REST: Seconds = 5.0  # while all is as it shall be: deaths, health that changed and wishes wake the keeper by themselves
 SETBACKS = 60  # failed rounds in a row, with pauses that grow to `LONGEST`, until a keeper gives up
 LONGEST: Seconds = 5.0
-PATIENCE: Seconds = 60.0  # for a keeper that was asked to end: it carries out its round first
-
-
-@dataclass(frozen=True, slots=True)
-class Says:
-    """What a keeper last said of itself, for those who watch: a file, because it is news and not truth."""
-
-    reason: str = ""
-    ready: tuple[str, ...] = ()
-    trouble: str = ""
-
-
-def heard(path: Path) -> Says:
-    """Return what the keeper last wrote to `path`; nothing if it never did."""
-    try:
-        data = json.loads(path.read_text())
-        return Says(str(data["reason"]), tuple(data["ready"]), str(data["trouble"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Says()  # absent or half-written: the next one comes within a second
 
 
 class Keeper:
@@ -75,7 +54,8 @@ class Keeper:
         self._clock.catch_up(journal.ledger.latest(scope))
         compute, edge = parts.compute(scope), parts.edge(scope)
         self._prober = Prober(self._clock, lock.wake)
-        self._observer = Observer(scope, journal, compute, edge, self._clock, self._prober, Evidence())
+        self._deaths = Deaths()
+        self._observer = Observer(scope, journal, compute, edge, self._clock, self._prober, Evidence(), self._deaths)
         self._effects = Effects(scope, journal, compute, edge, parts)
         self._runner = Runner(scope, journal, self._effects, parts)
 
@@ -94,6 +74,7 @@ class Keeper:
                 self._rounds(until_idle=until_idle, say=say)
         finally:
             self._prober.close()
+            self._deaths.close()
             self._lock.release()
 
     def _rounds(self, *, until_idle: bool, say: Say) -> None:
@@ -125,7 +106,8 @@ class Keeper:
                 continue
             if until_idle and decision.wait_until is None and world.rollout is None:
                 return
-            self._lock.wait(self._pause(world, decision))
+            if not self._observer.has_news:
+                self._lock.wait(self._pause(world, decision), self._deaths.fileno())
 
     def _endure(self, setbacks: int, error: AnewError, say: Say, *, is_urgent: bool = False) -> int:
         """Say what failed and pause before the next round; give up after too many in a row."""
@@ -144,15 +126,13 @@ class Keeper:
         if says.reason != self._said.reason:
             say(says.reason)
         self._said = says
-        fresh = self._says_path.with_suffix(".new")
-        fresh.write_text(json.dumps({"reason": says.reason, "ready": says.ready, "trouble": says.trouble}))
-        fresh.replace(self._says_path)
+        write(self._says_path, says)
 
     def _pause(self, world: World, decision: Decision) -> Seconds:
         if world.rollout is not None and world.rollout.phase != "warm":
             most = BUSY
         else:
-            most = IDLE if decision.wait_until is None else CALM
+            most = REST if self._deaths.is_complete and is_at_rest(world) else CALM
         if decision.wait_until is None:
             return most
         return min(most, max(0.001, decision.wait_until - self._clock.now()))
@@ -176,15 +156,7 @@ class Keeper:
                 signal.signal(number, old)
 
 
-def end_keeper(lock: KeeperLock, pid: int) -> None:
-    """Ask the keeper that holds `lock` to end, and wait until it has.
-
-    Raises  Conflict if it does not within `PATIENCE`.
-    """
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-    end = time.monotonic() + PATIENCE
-    while lock.holder() == pid:
-        if time.monotonic() > end:
-            raise Conflict(f"the keeper, process {pid}, does not end", hint=f"end it by hand: kill -9 {pid}")
-        time.sleep(0.02)
+def is_at_rest(world: World) -> bool:
+    """Say whether all is as it shall be, so that what changes next is told: by the kernel, a health check or a wish."""
+    is_settled = all(world.is_ready(a.name) and not a.draining for a in world.allotments)
+    return world.rollout is None and is_settled and not world.strays

@@ -10,16 +10,19 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
+import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from anew.errors import AnewError, Bug, EngineError, Unsupported
+from anew.errors import AnewError, Bug, Conflict, EngineError, Unsupported
 from anew.model import Scope, Seconds
 
 ATTEMPTS = 100  # a reader holds the lock for microseconds; so often a keeper asks again before it takes it for a keeper
 PAUSE: Seconds = 0.005
+PATIENCE: Seconds = 60.0  # for a keeper that was asked to end: it carries out its round first
 UNNAMED = -1  # the lock is held, by a process that can't be named
 
 
@@ -118,16 +121,18 @@ class KeeperLock:
             except OSError as cause:
                 raise self._failed(cause) from cause
 
-    def wait(self, timeout: Seconds) -> bool:
-        """Block until woken, at most `timeout`; return whether somebody woke us. Only for the holder."""
+    def wait(self, timeout: Seconds, *bells: int) -> bool:
+        """Block until woken, or until one of the descriptors `bells` can be read, at most `timeout`.
+
+        Returns  whether it was not the timeout that ended it. Only for the holder.
+        """
         if self._socket is None:
             raise Bug("only the holder of the lock can wait to be woken", where=str(self.path))
-        self._socket.settimeout(max(timeout, 0.001))
-        try:
-            self._socket.recv(1)
-        except TimeoutError:
+        poll = select.poll()
+        for handle in (self._socket.fileno(), *bells):
+            poll.register(handle, select.POLLIN)
+        if not poll.poll(max(timeout, 0.001) * 1000):
             return False
-        self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):  # nothing more waits to be read: one waking is enough
             while self._socket.recv(1):
                 pass
@@ -149,6 +154,7 @@ class KeeperLock:
             with self._address() as address:
                 Path(address).unlink(missing_ok=True)  # of a keeper that died; the lock says that it did
                 listening.bind(address)
+                listening.setblocking(False)
         except BaseException:
             listening.close()
             raise
@@ -189,3 +195,17 @@ def _take(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_UN)
         time.sleep(PAUSE)
     return False
+
+
+def end_keeper(lock: KeeperLock, pid: int) -> None:
+    """Ask the keeper that holds `lock` to end, and wait until it has.
+
+    Raises  Conflict if it does not within `PATIENCE`.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + PATIENCE
+    while lock.holder() == pid:
+        if time.monotonic() > end:
+            raise Conflict(f"the keeper, process {pid}, does not end", hint=f"end it by hand: kill -9 {pid}")
+        time.sleep(0.02)

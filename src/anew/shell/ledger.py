@@ -16,32 +16,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from anew.core.digest import canonical, digest, digest_bytes
-from anew.errors import Conflict, NotFound
-from anew.model import Digest, Scope
+from anew.errors import NotFound
+from anew.model import Scope
 from anew.ports import Clock
+from anew.shell.chain import Newest, chained, first_hash, walk
 from anew.shell.database import Database, clean
-from anew.views import Event
+from anew.views import Event, Verified
+
+__all__ = ["Kind", "Ledger", "chained", "first_hash"]
 
 Kind = Literal["wish", "decision", "effect", "gate", "note"]
 NO_FACTS: Mapping[str, str] = MappingProxyType({})
-
-
-def first_hash(owner: str, project: str, environment: str) -> Digest:
-    """Return what stands before the first event of an environment."""
-    return digest({"owner": owner, "project": project, "environment": environment})
-
-
-def chained(before: Digest, event: Event) -> Digest:
-    """Return the hash of `event`, which follows the event whose hash is `before`."""
-    body = {
-        "number": event.number,
-        "at": event.at,
-        "kind": event.kind,
-        "text": event.text,
-        "facts": dict(event.facts),
-    }
-    return digest_bytes(before.encode() + b"\n" + canonical(body))
 
 
 class Ledger:
@@ -85,30 +70,33 @@ class Ledger:
             rows = self._database.rows("newest_events", environment=place, limit=max(0, limit))
         return tuple(_event(row) for row in reversed(rows))
 
-    def verify(self, scope: Scope) -> int:
-        """Check the whole chain; return how many events it has.
+    def verify(self, scope: Scope) -> Verified:
+        """Check the whole chain from the first event on; return what was found. A broken one raises nothing.
 
-        Raises  Conflict that names the first record that is not what was written.
+        Raises  NotFound if the environment was never used.
         """
         with self._database.reading():
             place = self._database.place(scope)
-            head = self._database.row("ledger_head", environment=place)
-            assert head is not None  # noqa: S101 - `place` has just found it
-            before, number = first_hash(self._database.owner, head["project"], head["name"]), 0
-            for row in self._database.stream("all_events", environment=place):
-                number += 1
-                if not _is_link(row, before, number):
-                    raise _broken(scope, number)
-                before = row["hash"]
-            if (number, before) != (head["last_event"], head["last_hash"]):
-                raise _broken(scope, number + 1)
-        return number
+            head = self._database.row("ledger_head_as_it_is", environment=place)
+            if head is None:
+                raise NotFound(f"the environment of row {place} is not there")
+            first = first_hash(self._database.owner, scope.project, scope.environment)
+            newest = Newest(first, head["number"], bytes(head["hash"]).decode(errors="replace"))
+            return walk(newest, self._database.stream("events_as_they_are", environment=place))
 
     def latest(self, scope: Scope) -> float:
         """Return the latest time that was committed for `scope`; 0 if there is none."""
         with self._database.reading():
             row = self._database.row("latest_time", environment=self._database.place(scope))
         return float(row["at"]) if row else 0.0
+
+    def forget_attempts(self, before: float, *, is_dry: bool) -> int:
+        """Forget the attempts that began before a time, whose events stay; return how many. `is_dry` only counts."""
+        if not is_dry:
+            with self._database.writing():
+                return self._database.change("forget_attempts", before=before)
+        row = self._database.row("old_attempts", before=before)
+        return int(row["number"]) if row else 0
 
     def attempt(self, scope: Scope, step: str) -> int:
         """Record that an effect is about to be tried; return the number of the attempt."""
@@ -133,18 +121,3 @@ class Ledger:
 def _event(row: sqlite3.Row) -> Event:
     facts: dict[str, str] = json.loads(row["facts"])
     return Event(row["number"], row["at"], row["kind"], row["text"], facts, row["hash"])
-
-
-def _is_link(row: sqlite3.Row, before: Digest, number: int) -> bool:
-    try:
-        return bool(row["number"] == number and row["hash"] == chained(before, _event(row)))
-    except (ValueError, TypeError):  # what stands there is not even a record
-        return False
-
-
-def _broken(scope: Scope, number: int) -> Conflict:
-    return Conflict(
-        f"the ledger of {scope} is broken at event {number}: it is not what was written",
-        where=f"{scope} event {number}",
-        hint="compare it with a copy; everything before it is as it was written",
-    )

@@ -8,15 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.core import digest, preview
+from anew.core import digest, preview, trials
+from anew.core.trials import Skew
 from anew.core.world import GroupState, World
 from anew.errors import GateClosed, NotFound
-from anew.model import Generation, Group, Identity, Image, Part, Release, Scope, Service, Spec
+from anew.model import Generation, Group, Identity, Image, Part, Release, Scope, Service, Spec, Trial
 from anew.ports import Say
 from anew.shell.journal import Journal
 from anew.shell.observe import Observer
 from anew.shell.parts import Making, Parts
-from anew.shell.sealing import Sealed, seal
+from anew.shell.sealing import Sealed, seal, secrets_of
 from anew.views import Built, Plan, Tested
 
 GATE = "gate"  # the environment of throwaway instances
@@ -48,10 +49,32 @@ class Workshop:
         return tuple(made)
 
     def test(self, spec: Spec, parts: Sequence[Part], say: Say) -> tuple[Tested, ...]:
-        """Run the image gate for every image; verdicts that stand are reused, and say so."""
-        scope = Scope(spec.project, GATE, self.journal.owner)
-        with ThreadPoolExecutor(TESTS_AT_ONCE, thread_name_prefix="gate") as pool:
-            return tuple(pool.map(lambda part: self._test(scope, part, say), parts))
+        """Run the image gate for every image, with all that it needs; verdicts that stand are reused, and say so.
+
+        What is needed and not among `parts` is built.
+        """
+        known = {part.service.name: part for part in parts}
+        needs = {service.name: service.needs for service in spec.services}
+        missing = [name for name in trials.needed(tuple(known), needs) if name not in known]
+        if missing:
+            known |= {part.service.name: part for part, _ in self.build(spec, missing, say)}
+        return self._judged(spec.project, [(trials.trial_of(part, known), say) for part in parts])
+
+    def test_skew(self, project: str, old: Release, new: Release, say: Say) -> tuple[Tested, ...]:
+        """Try old callers with the new versions of what they call, where both changed: they meet while traffic moves.
+
+        Verdicts that stand are reused, and say so. Raises GateClosed if an old caller fails.
+        """
+        skews = trials.skews(old, new)
+        tested = self._judged(
+            project,
+            [
+                (skew.trial, _prefixed(say, skew.caller, f"the old {skew.caller} with the new {skew.callee}"))
+                for skew in skews
+            ],
+        )
+        require_skew(old, skews, tested)
+        return tested
 
     def release(self, spec: Spec, say: Say) -> Release:
         """Build, test and record a release. Raises GateClosed if a test fails: then nothing is recorded."""
@@ -60,33 +83,28 @@ class Workshop:
         body = {"project": spec.project, "parts": [_identity(part) for part in parts]}
         return self.journal.releases.add(Release(spec.project, "", digest.digest(body), tuple(parts)))
 
-    def _test(self, scope: Scope, part: Part, say: Say) -> Tested:
-        service = part.service
-        tests = tuple(t for t in service.tests if t.at == "image")
-        key = digest.digest(
-            {
-                "image": part.image.digest,
-                "tests": tests,
-                "flags": service.flags,
-                "command": service.command,
-                "health": service.http.health if service.http else "",
-                "writable": service.writable,
-                "ready": service.policy.ready,
-            }
-        )
+    def _judged(self, project: str, asked: Sequence[tuple[Trial, Say]]) -> tuple[Tested, ...]:
+        scope = Scope(project, GATE, self.journal.owner)
+        with ThreadPoolExecutor(TESTS_AT_ONCE, thread_name_prefix="gate") as pool:
+            return tuple(pool.map(lambda one: self._test(scope, *one), asked))
+
+    def _test(self, scope: Scope, trial: Trial, say: Say) -> Tested:
+        service, image = trial.tested.service, trial.tested.image
+        key = trials.key(trial)
         known = self.journal.releases.verdict(key)
         if known is not None and known.is_passed:
-            say(f"{service.name}: the verdict of {_ago(known.at)} on this very image stands")
+            callees = ", ".join(sorted({actor.part.service.name for actor in trial.actors[:-1]}))
+            company = f", with {callees}," if callees else ""
+            say(f"{service.name}: the verdict of {_ago(known.at)} on this very image{company} stands")
             return replace(known, is_reused=True)
-        results = self._try(scope, part, say)
-        verdict = Tested(
-            service.name, part.image.digest, all(not why for _, why in results), False, results, time.time()
-        )
+        results = self._try(scope, trial, say)
+        verdict = Tested(service.name, image.digest, all(not why for _, why in results), False, results, time.time())
         self.journal.releases.save_verdict(key, verdict)
         return verdict
 
-    def _try(self, scope: Scope, part: Part, say: Say) -> tuple[tuple[str, str], ...]:
-        self.parts.images.admit(part.image)
+    def _try(self, scope: Scope, trial: Trial, say: Say) -> tuple[tuple[str, str], ...]:
+        for actor in trial.actors:
+            self.parts.images().admit(actor.part.image)
         lent: list[int] = []
 
         def port() -> int:
@@ -94,7 +112,7 @@ class Workshop:
             return lent[-1]
 
         try:
-            return self.parts.try_image(self.parts.compute(scope), scope, part, port, say)
+            return self.parts.try_image(self.parts.compute(scope), scope, trial, port, say)
         finally:
             for one in lent:
                 self.journal.ports.give_back(one)
@@ -112,7 +130,7 @@ class Workshop:
             parts.append(Part(service, image))
         release = Release(spec.project, "", "", tuple(parts))
         world = replace(observer.world(), environment=environment)
-        sealed = seal(scope, release, environment)
+        sealed = seal(scope, release, environment, self.journal.vault.pins(scope, secrets_of(release)))
         wanted = imagined(world, sealed)
         if wanted is world:
             return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), ())
@@ -132,6 +150,26 @@ def require(tested: Sequence[Tested]) -> None:
             hint="nothing was sealed and nothing that runs was touched; mend it and run `anew up` again",
             facts={f"{s}: {n}": w for s, n, w in failed},
         )
+
+
+def require_skew(old: Release, skews: Sequence[Skew], tested: Sequence[Tested]) -> None:
+    """Raise GateClosed if an old caller failed with a new callee; `tested[n]` is the verdict on `skews[n]`."""
+    failed = [(s, name, why) for s, t in zip(skews, tested, strict=True) for name, why in t.results if why]
+    if failed:
+        skew, name, why = failed[0]
+        more = f", and {len(failed) - 1} more" if len(failed) > 1 else ""
+        raise GateClosed(
+            f"the old {skew.caller} ({old.name}) fails with the new {skew.callee}: {name}: {why.splitlines()[0]}{more}",
+            where=f"anew.yaml services.{skew.callee}",
+            hint=f"they meet while traffic moves: let the new {skew.callee} serve the old {skew.caller} as well, "
+            f"and take that out again once {skew.caller} has changed everywhere",
+            facts={f"the old {s.caller} with the new {s.callee}: {n}": w for s, n, w in failed},
+        )
+
+
+def _prefixed(say: Say, service: str, who: str) -> Say:
+    """Return a `say` for lines that begin with the name of a service, and shall begin with `who`."""
+    return lambda line: say(f"{who}: {line.removeprefix(f'{service}: ')}")
 
 
 def imagined(world: World, sealed: Sealed) -> World:

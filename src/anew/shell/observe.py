@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from anew.core.world import Allotment, GroupState, Seen, World
-from anew.model import EdgeReading, Instance, Scope
+from anew.core.world import Allotment, GroupState, Seen, TaskState, World
+from anew.model import EdgeReading, Generation, Instance, Rollout, Scope, Seal
 from anew.ports import Clock, Compute, Edge
-from anew.shell.evidence import Evidence
-from anew.shell.journal import Journal
-from anew.shell.probe import Prober
+from anew.shell.journal import EnvironmentRow, Journal
+
+if TYPE_CHECKING:  # a command that only looks needs none of these
+    from anew.shell.deaths import Deaths
+    from anew.shell.evidence import Evidence
+    from anew.shell.probe import Prober
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """All that the journal knows of one environment; `stamp` is `Journal.stamp` when it was read."""
+
+    stamp: tuple[int, ...]
+    row: EnvironmentRow
+    groups: Mapping[str, GroupState]
+    allotments: tuple[Allotment, ...]
+    rollout: Rollout | None
+    generations: Mapping[int, Generation]
+    tasks: Mapping[str, TaskState]
 
 
 @dataclass(slots=True)
@@ -24,18 +42,21 @@ class Observer:
     clock: Clock
     prober: Prober | None = None  # None: only a look, health is not asked
     evidence: Evidence | None = None
+    deaths: Deaths | None = None  # None: nobody waits to be told
     has_settled: bool = False
+    has_news: bool = False  # `deaths` asks for another look at once
+    committed: Committed | None = None
 
     def world(self, *, is_testing: bool = False, trouble: str = "") -> World:
         """Return the world as it is now."""
-        row = self.journal.open_environment(self.scope.project, self.scope.environment)
-        with self.journal.reading():
-            groups = self.journal.instances.groups(self.scope)
-            allotments = self.journal.instances.allotments(self.scope)
-            rollout = self.journal.rollout(self.scope)
-            generations = self.journal.generations.all(self.scope)
+        known = self._committed()
+        row, groups, allotments, rollout = known.row, known.groups, known.allotments, known.rollout
         instances = {one.name: one for one in self.compute.instances(self.scope)}
         reading = self.edge.reading()
+        if self.deaths is not None:
+            alive = [one for one in instances.values() if one.is_alive]
+            pids = (*reading.pids, *(one.pid for one in alive), *(one.warden for one in alive))
+            self.has_news = self.deaths.watch(pids)
         now = self.clock.now()
         if self.evidence is not None and reading.is_up:
             self.evidence.take(now, rollout, reading.counts)
@@ -47,49 +68,92 @@ class Observer:
             wish=row.wish,
             wish_kind=row.wish_kind,
             serving=row.serving,
-            generations=generations,
+            generations=known.generations,
             groups=groups,
             rollout=rollout,
-            allotments=tuple(allotments),
-            seen=self._seen(groups, allotments, instances, reading),
+            allotments=allotments,
+            seen=self._seen(known, instances, reading, now),
             edge=reading,
             samples=self.evidence.samples() if self.evidence else {},
             recent=self.evidence.lately() if self.evidence else {},
             is_testing=is_testing,
             strays=tuple(sorted(instances.keys() - {a.name for a in allotments})),
+            tasks=known.tasks,
+            due={s: due(s, now) for s in sorted({g.group.seal.schedule for g in groups.values()}) if s},
             trouble=trouble,
         )
 
+    def _committed(self) -> Committed:
+        """Return what the journal knows, decoded anew only if anything was committed since."""
+        project, environment = self.scope.project, self.scope.environment
+        with self.journal.reading():
+            stamp = self.journal.stamp()
+            if self.committed is not None and self.committed.stamp == stamp:
+                return self.committed
+            row = self.journal.environment(project, environment)
+            if row is not None:
+                self.committed = Committed(
+                    stamp,
+                    row,
+                    self.journal.instances.groups(self.scope),
+                    self.journal.instances.allotments(self.scope),
+                    self.journal.rollout(self.scope),
+                    self.journal.generations.all(self.scope),
+                    self.journal.instances.tasks(self.scope),
+                )
+                return self.committed
+        return Committed(stamp, self.journal.open_environment(project, environment), {}, (), None, {}, {})
+
     def _seen(
-        self,
-        groups: Mapping[str, GroupState],
-        allotments: tuple[Allotment, ...] | list[Allotment],
-        instances: Mapping[str, Instance],
-        reading: EdgeReading,
+        self, known: Committed, instances: Mapping[str, Instance], reading: EdgeReading, now: float
     ) -> dict[str, Seen]:
-        ours = {a.name: a for a in allotments if a.name in instances}
+        groups = known.groups
+        ours = {a.name: a for a in known.allotments if a.name in instances and a.group in groups}
+        seals = {n: groups[a.group].group.seal for n, a in ours.items()}
+        quiet = {n: _unasked(instances[n], seals[n], now) for n in ours if ours[n].task or seals[n].kind != "http"}
         if self.prober is None:
             told = {t.name for g in (reading.declaration.groups if reading.declaration else ()) for t in g.targets}
-            return {n: _glance(instances[n], is_told=n in told) for n in ours}
-        watched = {
-            n: (a.port, groups[a.group].group.seal.health)
-            for n, a in ours.items()
-            if instances[n].is_alive and a.group in groups
-        }
-        self.prober.watch(watched)
+            return {n: _glance(instances[n], is_told=n in told) for n in ours} | quiet
+        watched = {n: (ours[n].port, seals[n].health) for n in ours.keys() - quiet.keys() if instances[n].is_alive}
+        self.prober.watch(watched, may_rest=known.rollout is None or known.rollout.phase == "warm")
         if not self.has_settled:  # a keeper that takes over must not take what it has not asked yet for lost
             self.prober.settle()
             self.has_settled = True
         probed = self.prober.readings()
-        out = {}
-        for name in ours:
+        out = dict(quiet)
+        for name in ours.keys() - quiet.keys():
             one, probe = instances[name], probed.get(name)
             is_ready = one.is_alive and one.is_listening and probe is not None and probe.is_ready
             since = probe.since if probe is not None else one.started
-            out[name] = Seen(one.is_alive, is_ready, one.ended, since, probe.falls if probe is not None else 0)
+            falls = probe.falls if probe is not None else 0
+            out[name] = Seen(one.is_alive, is_ready, one.ended, since, one.started, falls)
         return out
 
 
 def _glance(one: Instance, *, is_told: bool) -> Seen:
     """Judge readiness without asking the application: it listens, and a keeper has found it ready before."""
-    return Seen(one.is_alive, one.is_alive and one.is_listening and is_told, one.ended, one.started)
+    is_ready = one.is_alive and one.is_listening and is_told
+    return Seen(one.is_alive, is_ready, one.ended, one.started, one.started)
+
+
+def _unasked(one: Instance, seal: Seal, now: float) -> Seen:
+    """Judge what speaks no HTTP: a TCP server is ready when it listens, a worker when it has lived for a while."""
+    ready_at = one.started if seal.kind == "tcp" else one.started + seal.ready_after
+    is_ready = one.is_alive and (one.is_listening if seal.kind == "tcp" else now >= ready_at)
+    return Seen(one.is_alive, is_ready, one.ended, ready_at if is_ready else one.started, one.started)
+
+
+def due(schedule: str, now: float) -> tuple[float, float]:
+    """Return the last time until `now`, and the next one, at which a schedule is due; UTC.
+
+    >>> due("0 3 * * *", 86400.0 * 365)
+    (31460400.0, 31546800.0)
+    """
+    from cronsim import CronSim  # noqa: PLC0415 - only environments with a schedule need it
+
+    at = datetime.fromtimestamp(int(now), UTC)
+    last = next(CronSim(schedule, at + timedelta(minutes=1), reverse=True), None)
+    while last is not None and last > at:
+        last = next(CronSim(schedule, last, reverse=True), None)
+    following = next(CronSim(schedule, at), None)
+    return last.timestamp() if last else 0.0, following.timestamp() if following else 0.0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from anew.core.steps import Step
-from anew.model import Digest, Image, Part, Scope, Service, Spec, Test
+from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
 from anew.ports import Compute, Edge, Images, Say
 from anew.views import Built, Check
 
@@ -33,9 +34,62 @@ class TryImage(Protocol):
     """The image gate."""
 
     def __call__(
-        self, compute: Compute, scope: Scope, part: Part, port: Callable[[], int], say: Say
+        self, compute: Compute, scope: Scope, trial: Trial, port: Callable[[], int], say: Say
     ) -> tuple[tuple[str, str], ...]:
-        """Run the tests of a service in a fresh instance of its image; return (test, "" or why it failed)."""
+        """Run the tests of a trial's last part, with fresh instances of all; return (test, "" or why it failed)."""
+        ...
+
+
+class Room(Protocol):
+    """The image store while a collection has it."""
+
+    @property
+    def is_dry(self) -> bool:
+        """Whether nothing is removed, only looked at."""
+        ...
+
+    def stock(self) -> Stock:
+        """Return all that lies in the store. Raises Conflict if that can't be told."""
+        ...
+
+    def reduce(self, stock: Stock, stay: Selection) -> tuple[Gone, ...]:
+        """Remove all of `stock` but what is to stay, references before content; return what went. Idempotent."""
+        ...
+
+
+class Stockroom(Protocol):
+    """The image store, for collections."""
+
+    def opened(self, *, is_dry: bool) -> AbstractContextManager[Room]:
+        """Let a collection have the store alone. Raises Conflict if others use it for too long."""
+        ...
+
+    def leftovers(self, *, is_dry: bool) -> tuple[Gone, ...]:
+        """Remove what killed processes left half done; return what went."""
+        ...
+
+
+class Archive(Protocol):
+    """What instances leave on an engine, for collections."""
+
+    def living(self) -> Mapping[str, Digest]:
+        """Return the images that instances run from, by instance."""
+        ...
+
+    def remains(self) -> tuple[Remains, ...]:
+        """Return what ended and removed instances left."""
+        ...
+
+    def discard(self, names: Collection[str], *, is_dry: bool) -> tuple[Gone, ...]:
+        """Remove what these ended instances left; return what went. Success for what is gone."""
+        ...
+
+    def long_logs(self) -> tuple[str, ...]:
+        """Return the instances whose log has grown above its bound."""
+        ...
+
+    def bound_log(self, name: str, *, is_dry: bool) -> Gone:
+        """Free the oldest part of such a log. Raises EngineError if that is not possible here."""
         ...
 
 
@@ -45,13 +99,16 @@ class Parts:
 
     compute: Callable[[Scope], Compute]
     edge: Callable[[Scope], Edge]
-    images: Images
+    images: Callable[[], Images]
+    stockroom: Callable[[], Stockroom]
+    archive: Callable[[], Archive]
     making: Callable[[Path], Making]  # project root → how its images are made
     try_image: TryImage
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now
     require_address: Callable[[Scope, str, int], None]  # raises Conflict unless the edge has the address or may take it
     doctor: Callable[[], tuple[Check, ...]]
+    schema: Callable[[], dict[str, object]]  # of the spec, for editors
     parse: Callable[[Path], Spec]  # project root → what its file says
     project: Callable[[Path], str]  # project root → its name, though the rest of the file may be broken
     start_keeper: Callable[[Scope], Callable[[], bool]]  # detached, at once; the answer says whether it still runs

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Collection
 from dataclasses import replace
 
 from anew.core.names import RELEASE
 from anew.errors import NotFound
-from anew.model import Release
+from anew.model import Digest, Release
 from anew.ports import Clock
 from anew.shell.database import Database, encode
 from anew.views import Tested
@@ -57,6 +58,10 @@ class Releases:
         rows = self._database.rows("releases", project=project)
         return tuple(self._database.decode(row["body"], Release) for row in rows)
 
+    def newest(self) -> tuple[Release, ...]:
+        """Return the newest release of each project, sorted by project."""
+        return tuple(self._database.decode(row["body"], Release) for row in self._database.rows("newest_releases"))
+
     def verdict(self, key: str) -> Tested | None:
         """Return what the image gate found under `key` (images, tests and flags); None if it was never asked."""
         row = self._database.row("verdict", key=key)
@@ -66,3 +71,12 @@ class Releases:
         """Remember a verdict of the image gate; the last one counts."""
         with self._database.writing():
             self._database.change("save_verdict", key=key, body=encode(tested))
+
+    def forget_verdicts(self, images: Collection[Digest], *, is_dry: bool) -> int:
+        """Forget the verdicts of all images but these; return how many. With `is_dry` only count them."""
+        with self._database.reading() if is_dry else self._database.writing():
+            gone = [row["key"] for row in self._database.rows("verdicts") if row["manifest"] not in images]
+            if not is_dry:
+                for key in gone:
+                    self._database.change("forget_verdict", key=key)
+        return len(gone)

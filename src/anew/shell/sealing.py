@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anew.core import names
-from anew.model import Environment, Image, Member, Part, Release, Scope, Seal
+from anew.model import Environment, Image, Kind, Member, Need, Override, Part, Pin, Release, Scope, Seal, Service
 
 LOOPBACK = ("127.", "localhost", "::1")
 ANY_HOST = "*"
@@ -20,12 +21,16 @@ class Sealed:
     images: tuple[Image, ...]
 
 
-def seal(scope: Scope, release: Release, environment: Environment) -> Sealed:
-    """Seal `release` for `environment`. A member's group is left empty: the journal knows which group has its seal."""
+def seal(scope: Scope, release: Release, environment: Environment, pins: Sequence[Pin] = ()) -> Sealed:
+    """Seal `release` for `environment` with the present versions of its secrets.
+
+    A member's group is left empty: the journal knows which group has its seal.
+    """
     parts = sorted(release.parts, key=lambda part: part.service.name)
+    kinds = {part.service.name: part.service.kind for part in parts}
     return Sealed(
         tuple(_member(scope, part, environment, parts) for part in parts),
-        tuple(_seal(part, environment) for part in parts),
+        tuple(_seal(part.service, part.image, environment, kinds, pins) for part in parts),
         tuple(part.image for part in parts),
     )
 
@@ -35,22 +40,53 @@ def is_loopback(host: str) -> bool:
     return host.startswith(LOOPBACK)
 
 
-def _seal(part: Part, environment: Environment) -> Seal:
-    service = part.service
-    override = next((o for o in environment.overrides if o.service == service.name), None)
-    flags = dict(service.flags) | dict(override.flags if override else ())
-    health = service.http.health if service.http else ""
+def secrets_of(release: Release) -> tuple[str, ...]:
+    """Return the names of all secrets that the services of a release get, sorted."""
+    return tuple(sorted({name for part in release.parts for name in part.service.secrets}))
+
+
+def _override(service: Service, environment: Environment) -> Override:
+    return next((o for o in environment.overrides if o.service == service.name), Override(service.name))
+
+
+def _seal(
+    service: Service, image: Image, environment: Environment, kinds: Mapping[str, Kind], pins: Sequence[Pin]
+) -> Seal:
+    flags = dict(service.flags) | dict(_override(service, environment).flags)
     return Seal(
-        service.name, part.image.digest, service.command, tuple(sorted(flags.items())), health, service.writable
+        service=service.name,
+        image=image.digest,
+        command=service.command,
+        flags=tuple(sorted(flags.items())),
+        health=service.http.health if service.http else "",
+        writable=service.writable,
+        kind=service.kind,
+        needs=tuple(Need(name, kinds[name] == "tcp") for name in service.needs),
+        secrets=tuple(pin for pin in pins if pin.name in service.secrets),
+        volumes=service.volumes,
+        ready_after=service.ready_after if service.kind == "worker" else 0.0,
+        schedule=service.schedule,
+        within=service.within if service.kind == "job" else 0.0,
     )
 
 
 def _member(scope: Scope, part: Part, environment: Environment, parts: list[Part]) -> Member:
     service = part.service
-    override = next((o for o in environment.overrides if o.service == service.name), None)
-    size = override.size if override and override.size is not None else service.size
-    tests = tuple(t for t in service.tests if t.at == "preview")
-    return Member(service.name, "", size, service.policy, tests, _hosts(scope, part, environment, parts))
+    override = _override(service, environment)
+    size = service.size if override.size is None else override.size
+    return Member(
+        service=service.name,
+        group="",
+        size=0 if service.kind == "job" else size,
+        policy=service.policy,
+        tests=tuple(t for t in service.tests if t.at == "preview"),
+        hosts=_hosts(scope, part, environment, parts),
+        kind=service.kind,
+        needs=service.needs,
+        port=service.port if override.port is None else override.port,
+        before=service.before,
+        is_alone=service.is_singleton or any(not v.is_shared for v in service.volumes),
+    )
 
 
 def _hosts(scope: Scope, part: Part, environment: Environment, parts: list[Part]) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from anew.core import names, traffic
 from anew.core.machine import BEFORE_FULL
 from anew.core.world import World
 from anew.errors import NotFound
-from anew.model import Rollout, Scope
+from anew.model import FULL, Rollout, Scope
 from anew.ports import Compute
 from anew.shell.journal import Journal
-from anew.shell.keeper import Says
+from anew.shell.says import Says
 from anew.views import GroupView, ReleaseView, RolloutView, ServiceView, Status
 
 
@@ -67,7 +67,12 @@ def _url(world: World, host: str) -> str:
 
 
 def _weight(world: World, group: str) -> int:
-    return world.weight(world.groups[group].group.service, group)
+    """Return the part of the traffic that a group gets; a worker's is its part of all workers of its service."""
+    service, seal = world.groups[group].group.service, world.groups[group].group.seal
+    if seal.kind != "worker":
+        return world.weight(service, group)
+    counts = {n: len(ones) for n, ones in world.by_group.items() if world.groups[n].group.service == service}
+    return round(FULL * counts.get(group, 0) / max(1, sum(counts.values())))
 
 
 def _group(world: World, name: str, ready: frozenset[str] | None) -> GroupView:

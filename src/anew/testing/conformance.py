@@ -1,7 +1,8 @@
 """PUBLIC: what every engine's `anew.ports.Compute` must do, as one body of checks.
 
 Each `check_*` takes a `Bench`, runs on the real thing, and raises `Nonconforming` with a sentence if the engine does
-not conform. `CHECKS` are all of them.
+not conform, or `NotOffered` if it is about something that the engine has not. `CHECKS` are all of them, with those of
+`anew.testing.conformance_secrets` and `anew.testing.conformance_volumes`.
 
 >>> sorted(one.__name__ for one in CHECKS)[0]
 'check_a_command_that_is_not_there_is_an_end'
@@ -17,31 +18,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from anew.errors import AnewError, Conflict, NotFound
-from anew.model import Scope
+from anew.errors import Conflict, NotFound
+from anew.testing import conformance_secrets, conformance_volumes
 from anew.testing.conformance_bench import INSIDE, PARENT, POLITE, SERVER, SLEEPER, STUBBORN, Bench
+from anew.testing.conformance_claims import Nonconforming, NotOffered, expect, expect_error
+
+__all__ = ["CHECKS", "Nonconforming", "NotOffered", "expect", "expect_error"]
 
 ABSENT_LAYER = "sha256:" + "e" * 64
 MOMENTS = tuple(ms / 1000 for ms in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 23, 26, 30, 40))
-
-
-class Nonconforming(AssertionError):  # noqa: N818 - it reads as what it says
-    """An engine does not do what the port promises."""
-
-
-def expect(claim: str, *, actual: object, expected: object = True) -> None:
-    """Raise Nonconforming unless `actual` equals `expected`."""
-    if actual != expected:
-        raise Nonconforming(f"{claim}: expected {expected!r}, found {actual!r}")
-
-
-def expect_error(kind: type[AnewError], act: Callable[[], object], claim: str) -> AnewError:
-    """Return the error of that kind that `act` raises; raise Nonconforming if it raises none."""
-    try:
-        act()
-    except kind as error:
-        return error
-    raise Nonconforming(f"{claim}: expected {kind.__name__}")
 
 
 def check_launches_are_seen_at_once(bench: Bench) -> None:
@@ -180,7 +165,7 @@ def check_an_instance_that_lives_is_not_removed(bench: Bench) -> None:
 
 def check_two_scopes_do_not_see_each_other(bench: Bench) -> None:
     """Instances are seen in their own environment only, and those of another state are a Conflict."""
-    client, other = bench.client(), Scope(bench.mark, "other")
+    client, other = bench.client(), bench.other
     client.launch(bench.order("a", SLEEPER))
     client.launch(bench.order("b", SLEEPER, scope=other))
     names = [[one.name for one in client.instances(scope)] for scope in (bench.scope, other)]
@@ -375,6 +360,8 @@ def check_a_missing_layer_is_not_found(bench: Bench) -> None:
     expect("nothing was launched", actual=bench.find("a"), expected=None)
 
 
-CHECKS: tuple[Callable[[Bench], None], ...] = tuple(
-    value for name, value in sorted(globals().items()) if name.startswith("check_") and callable(value)
+CHECKS: tuple[Callable[[Bench], None], ...] = (
+    *(value for name, value in sorted(globals().items()) if name.startswith("check_") and callable(value)),
+    *conformance_secrets.CHECKS,
+    *conformance_volumes.CHECKS,
 )

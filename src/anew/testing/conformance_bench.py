@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from anew.model import Image, Instance, Order, Scope, Seconds
-from anew.ports import Compute
+from anew.ports import Compute, Volumes
+from anew.testing.conformance_claims import expect
 
 PATIENCE: Seconds = 10.0
 
@@ -119,11 +121,20 @@ class Bench:
     python: str = "/usr/bin/python3"
     processes: Callable[[str], tuple[int, ...]] = of_this_machine  # those whose command line contains a token
     mark: str = "conform"  # in all names and commands of this check
+    secrets: Mapping[str, bytes] | None = None
+    """What the engine is told when it asks for a secret, of any version, by name; NotFound for all others. None: the
+    engine offers no secrets."""
+    volumes: Callable[[], Volumes] | None = None  # a new client of the volumes of the same world; None: not offered
 
     @property
     def scope(self) -> Scope:
         """Where the instances of this check live."""
         return Scope(self.mark, "check")
+
+    @property
+    def other(self) -> Scope:
+        """Another environment of the same project."""
+        return Scope(self.mark, "other")
 
     def order(
         self,
@@ -147,16 +158,16 @@ class Bench:
         }
         return Order(**(fields | more))
 
-    def find(self, name: str, client: Compute | None = None) -> Instance | None:
-        """Return what a (new) client sees of one instance."""
+    def find(self, name: str, scope: Scope | None = None) -> Instance | None:
+        """Return what a new client sees of one instance."""
         wanted = f"{self.mark}-{name}"
-        return next((one for one in (client or self.client()).instances(self.scope) if one.name == wanted), None)
+        return next((one for one in self.client().instances(scope or self.scope) if one.name == wanted), None)
 
-    def waits_for(self, name: str, is_so: Callable[[Instance], bool]) -> Instance | None:
+    def waits_for(self, name: str, is_so: Callable[[Instance], bool], scope: Scope | None = None) -> Instance | None:
         """Wait until a new client sees that; return what it saw, None if it has not within `PATIENCE`."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            found = self.find(name)
+            found = self.find(name, scope)
             if found is not None and is_so(found):
                 return found
             time.sleep(0.01)
@@ -171,9 +182,29 @@ class Bench:
             time.sleep(0.01)
         return False
 
+    def output(self, name: str, program: str, *arguments: str, **more: Any) -> Any:
+        """Launch a program that prints one line of JSON and ends well; return what it printed, and remove it."""
+        client, whole = self.client(), f"{self.mark}-{name}"
+        client.launch(self.order(name, program, *arguments, **more))
+        seen = self.waits_for(name, lambda one: not one.is_alive, more.get("scope"))
+        lines = client.logs(whole, 50)
+        expect(f"it ran: {lines}", actual=seen.ended if seen else None, expected="exit code 0")
+        client.remove(whole)
+        return json.loads(lines[-1])
+
+    def end(self, name: str) -> None:
+        """Stop and remove an instance."""
+        client = self.client()
+        client.stop(f"{self.mark}-{name}", 0.0)
+        client.remove(f"{self.mark}-{name}")
+
     def clear(self) -> None:
         """End and forget all that a check has left."""
-        client = self.client()
-        for one in client.instances(self.scope):
-            client.stop(one.name, 0.0)
-            client.remove(one.name)
+        for scope in (self.scope, self.other):
+            client = self.client()
+            for one in client.instances(scope):
+                client.stop(one.name, 0.0)
+                client.remove(one.name)
+            if self.volumes is not None:
+                for service, name, _ in self.volumes().volumes(scope):
+                    self.volumes().remove_volume(scope, service, name)

@@ -19,6 +19,7 @@ from functools import partial
 
 from anew.errors import AnewError, Conflict, EngineError, NotFound
 from anew.model import FULL, Declaration, Route, Target
+from anew.testing import conformance_edge_listeners as listeners
 from anew.testing.conformance import Nonconforming, expect, expect_error
 from anew.testing.conformance_edge_bench import HOST, Answer, Bench, drained, held, until
 
@@ -393,7 +394,7 @@ def check_readings_are_cheap(bench: Bench) -> None:
 
 
 CHECKS: tuple[Callable[[Bench], None], ...] = tuple(
-    one for name, one in sorted(globals().items()) if name.startswith("check_") and callable(one)
+    one for name, one in [*sorted(globals().items()), *sorted(vars(listeners).items())] if name.startswith("check_")
 )
 
 __all__ = ["CHECKS", "Bench", "Nonconforming"]

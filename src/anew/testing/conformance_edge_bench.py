@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from anew.errors import EngineError
-from anew.model import Declaration, EdgeGroup, EdgeReading, Route, Seconds, Target, Weights
+from anew.model import Declaration, EdgeGroup, EdgeReading, Listener, Route, Seconds, Target, Weights
 from anew.ports import Edge
 
 PATIENCE: Seconds = 15.0
@@ -52,6 +52,31 @@ class Caller:
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
+
+
+class Wire:
+    """A connection to a TCP listener; `name` is who took it, "" if nobody did."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((HOST, port), PATIENCE)
+        self._reader = self._socket.makefile("rb")
+        try:
+            self.name = self._reader.readline().decode().strip()
+        except ConnectionError:
+            self.name = ""
+
+    def echo(self, text: str) -> str:
+        """Send a line and return the one that comes back; "" if the connection has ended."""
+        try:
+            self._socket.sendall(f"{text}\n".encode())
+            return self._reader.readline().decode().strip()
+        except ConnectionError:
+            return ""
+
+    def close(self) -> None:
+        """End the connection."""
+        self._reader.close()
+        self._socket.close()
 
 
 class Load:
@@ -110,7 +135,7 @@ class Load:
 
 @dataclass(slots=True)
 class Instance:
-    """One server of `anew.testing.backend`, in a process of its own."""
+    """One server of `anew.testing.backend` or `conformance_edge_echo`, in a process of its own."""
 
     name: str
     port: int
@@ -132,6 +157,10 @@ class Instance:
         self.process.wait()
 
 
+def _never(_: str) -> str:
+    return ""
+
+
 @dataclass
 class Bench:
     """One edge under examination; `edge` returns a fresh client of the edge of a scope."""
@@ -141,21 +170,23 @@ class Bench:
     abandon: Callable[
         [str, Declaration | Weights, Seconds], None
     ]  # `declare` or `shift` by one who is killed after so long
+    loaded: Callable[[str], str] = _never  # what changes when a scope's edge reloads; always "" if it never does
     scopes: set[str] = field(default_factory=set)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)  # scope → public and preview port
     instances: dict[str, Instance] = field(default_factory=dict)
-    callers: list[Caller] = field(default_factory=list)
+    callers: list[Caller | Wire] = field(default_factory=list)
+    ports: dict[str, int] = field(default_factory=dict)  # of listeners, by name
 
     def client(self, scope: str = "a") -> Edge:
         """Return a new client of an edge, as another process would have one."""
         self.scopes.add(scope)
         return self.edge(scope)
 
-    def instance(self, name: str) -> Instance:
+    def instance(self, name: str, program: str = "anew.testing.backend") -> Instance:
         """Return a server of that name, started if there is none."""
         if name not in self.instances:
             port = free_port()
-            command = [sys.executable, "-m", "anew.testing.backend", str(port), name]
+            command = [sys.executable, "-m", program, str(port), name]
             self.instances[name] = Instance(name, port, subprocess.Popen(command, stdin=subprocess.DEVNULL))
             until(lambda: is_listening(port), f"{name} listens")
         return self.instances[name]
@@ -164,6 +195,18 @@ class Bench:
         """Return the group `web-NAME` with these instances, which are started."""
         targets = tuple(self.instance(one).target for one in instances)
         return EdgeGroup(f"web-{name}", "web", "/health", targets, f"{name}.web.internal")
+
+    def tcp_group(self, name: str, *instances: str) -> EdgeGroup:
+        """Return the group `cache-NAME` of TCP servers, which are started."""
+        targets = tuple(self.instance(one, "anew.testing.conformance_edge_echo").target for one in instances)
+        return EdgeGroup(f"cache-{name}", "cache", "", targets, is_tcp=True)
+
+    def listener(self, caller: str, service: str = "web", group: str = "") -> Listener:
+        """Return the listener of a caller; the service `cache` is TCP. Its port stays the same until `renew`."""
+        name = f"{caller}>{service}"
+        if name not in self.ports:
+            self.ports[name] = free_port()
+        return Listener(name, service, self.ports[name], group=group, is_tcp=service == "cache")
 
     def declaration(self, *groups: EdgeGroup, scope: str = "a") -> Declaration:
         """Return a declaration of `groups` for a scope, with a route from web.example."""
@@ -174,8 +217,18 @@ class Bench:
 
     def caller(self, host: str = "web.example", *, scope: str = "a", is_preview: bool = False) -> Caller:
         """Return a client of the public or of the preview listener."""
-        self.callers.append(Caller(self.places[scope][is_preview], host))
-        return self.callers[-1]
+        self.callers.append(caller := Caller(self.places[scope][is_preview], host))
+        return caller
+
+    def through(self, listener: Listener) -> Caller:
+        """Return a client of an HTTP listener, that says any host name."""
+        self.callers.append(caller := Caller(listener.port, "anything.example"))
+        return caller
+
+    def wire(self, listener: Listener) -> Wire:
+        """Return a new connection through a TCP listener."""
+        self.callers.append(wire := Wire(listener.port))
+        return wire
 
     def load(self, scope: str = "a") -> Load:
         """Return load on the public listener, to be used with `with`."""
@@ -199,6 +252,7 @@ class Bench:
         self.scopes.clear()
         self.callers.clear()
         self.places.clear()
+        self.ports.clear()
         self.instances = {name: one for name, one in self.instances.items() if one.process.poll() is None}
 
     def end(self) -> None:

@@ -29,9 +29,12 @@ def disturbed(draw: st.DrawFn) -> World:
     """Return a world some rounds after an arbitrary one, to which up to three things happened since."""
     rounds = [one.world for one in walk(begun(draw(arbitrary())))]
     under_way = [one for one in rounds if one.rollout is not None]
-    among = under_way if under_way and draw(st.integers(0, 3)) < 3 else rounds
+    staged = [one for one in under_way if one.rollout is not None and one.rollout.phase == "stage"]
+    choice = draw(st.integers(0, 4))
+    among = (staged if choice < 2 else under_way if choice < 4 else rounds) or under_way or rounds
     world = among[draw(st.integers(0, MOST_ROUNDS)) % len(among)]
-    for happen in draw(st.lists(st.sampled_from(HAPPENINGS), min_size=1, max_size=3)):
+    happenings = [] if choice == 0 else draw(st.lists(st.sampled_from(HAPPENINGS), min_size=1, max_size=3))
+    for happen in happenings:
         if world.groups:
             world = happen(world, draw(st.sampled_from(_by_weight(world))))
     return world

@@ -1,41 +1,34 @@
 """The invariants of the design that a single step can break, as checks of (world, step).
 
 `breaches` checks the steps of one decision, each in the world that those before it leave behind. The property tests
-call it on random worlds, the simulator on every decision of a run.
+call it on random worlds, the simulator on every decision of a run. Those that services of several kinds and services
+that need each other add stand in `passages`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 from anew.core.machine import TABLE
 from anew.core.preview import assume
 from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Launch, Retire, Shift, Step, Stop
-from anew.core.world import Allotment, World
-from anew.model import FULL, Generation, Member, Policy
-
-AFTER_FULL = frozenset({"full", "warm", "done"})
-Check = Callable[[World, Step], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Invariant:
-    """One sentence of the design, and a check that says how a step breaks it in a world ("" if it does not)."""
-
-    name: str
-    sentence: str
-    breach: Check
-    is_seen: bool = False  # it must hold in the world that was read, not only in the one that the steps before leave
-
-
-@dataclass(frozen=True, slots=True)
-class Breach:
-    """A step that breaks an invariant, and how."""
-
-    invariant: str
-    step: str
-    says: str
+from anew.core.world import World
+from anew.model import FULL, Member
+from anew.testing import passages
+from anew.testing.looks import (
+    AFTER_FULL,
+    Breach,
+    Invariant,
+    allotment,
+    fresh,
+    in_turn,
+    is_handed_over,
+    policy,
+    served,
+    serving,
+    weighted,
+    weights,
+)
 
 
 def breaches(world: World, steps: Iterable[Step], invariants: Iterable[Invariant] | None = None) -> Iterator[Breach]:
@@ -50,52 +43,6 @@ def breaches(world: World, steps: Iterable[Step], invariants: Iterable[Invariant
         world = assume(world, step)
 
 
-# ---------------------------------------------------------------- what the checks look at
-
-
-def serving(world: World, group: str) -> tuple[str, ...]:
-    """Return the instances of `group` that answer requests: ready, and not draining at the edge."""
-    return tuple(
-        a.name for a in world.by_group.get(group, ()) if world.is_ready(a.name) and world.told.get(a.name) is False
-    )
-
-
-def weights(world: World) -> dict[str, dict[str, int]]:
-    """Return the weights that the edge confirms, without zeroes: service → group → weight."""
-    return {s: {g: w for g, w in groups.items() if w} for s, groups in world.edge.weights.items()}
-
-
-def fresh(world: World) -> tuple[Member, ...]:
-    """Return the members of the rollout's new generation whose groups the old one lacks."""
-    if world.rollout is None:
-        return ()
-    old = {m.group for m in world.members(world.rollout.old).values()}
-    return tuple(m for m in world.members(world.rollout.new).values() if m.group not in old)
-
-
-def served(world: World) -> frozenset[str]:
-    """Return the services that the present phase serves, whatever becomes of the others."""
-    rollout = world.rollout
-    if rollout is None:
-        return frozenset(world.members(world.serving))
-    if rollout.phase in AFTER_FULL:
-        return frozenset(world.members(rollout.new))
-    return frozenset(world.members(rollout.old))
-
-
-def _weighted(world: World) -> dict[str, int]:
-    return {g: w for groups in weights(world).values() for g, w in groups.items()}
-
-
-def _policy(generations: Mapping[int, Generation], group: str) -> Policy:
-    found = [m.policy for _, g in sorted(generations.items()) for m in g.members if m.group == group]
-    return found[-1] if found else Policy()
-
-
-def _allotment(world: World, name: str) -> Allotment | None:
-    return next((a for a in world.allotments if a.name == name), None)
-
-
 # ---------------------------------------------------------------- the checks
 
 
@@ -108,15 +55,19 @@ def _takes_the_last_ready(world: World, step: Step) -> str:
                 if was and not will and service in served(world):
                     return f"{service} had {was}, and has nothing ready in traffic"
         case Drain(name) | Stop(name):
-            one = _allotment(world, name)
-            if one is None or one.group not in _weighted(world) or not world.is_ready(name):
+            one = allotment(world, name)
+            if one is None or one.group not in weighted(world) or not world.is_ready(name):
                 return ""
+            if is_handed_over(world, one.group) or (one.draining and one.group in world.alone):
+                return ""  # its successor can only start when it has ended
             others = [n for n in serving(world, one.group) if n != name]
             if not others and world.ready(one.group) <= (not one.draining):
                 return f"{name} is the last ready instance of {one.group}, which has traffic"
         case Declare():
             after = assume(world, step)
-            for group in _weighted(world):
+            for group in weighted(world):
+                if is_handed_over(world, group) or group in world.alone:
+                    continue
                 if serving(world, group) and not serving(after, group):
                     return f"the edge is told of no ready instance of {group}, which has traffic"
     return ""
@@ -136,8 +87,12 @@ def _relaunches_what_was_tested(world: World, step: Step) -> str:
     rollout = world.rollout
     if rollout is None or rollout.phase == "rolling back" or not isinstance(step, Drain):
         return ""
-    one = _allotment(world, step.name)
+    one = allotment(world, step.name)
     for member in fresh(world):
+        if in_turn(world, member) and rollout.phase not in AFTER_FULL:
+            continue  # its size is the weight of the stage
+        if passages.undone(world, member):
+            continue  # nothing of it may run yet, so nothing of it was tested
         if one and one.group == member.group and world.is_ready(step.name) and world.ready(one.group) <= member.size:
             return f"{step.name} is ready, and one of the {member.size} that {one.group} needs"
     return ""
@@ -182,14 +137,14 @@ def _stops_what_serves(world: World, step: Step) -> str:
         return f"{step.name} is alive" if seen is not None and seen.is_alive else ""
     if not isinstance(step, Stop):
         return ""
-    one = _allotment(world, step.name)
+    one = allotment(world, step.name)
     if one is None or not one.draining:
         return f"{step.name} was not committed to drain"
     if world.edge.is_up and world.told.get(step.name) is False:
         return f"the edge still sends requests to {step.name}"
-    if not world.edge.is_up and one.group in _weighted(world):
+    if not world.edge.is_up and one.group in weighted(world):
         return f"the edge does not answer, and {one.group} had traffic"
-    over = world.now >= one.draining + _policy(world.generations, one.group).drain
+    over = world.now >= one.draining + policy(world.generations, one.group).drain
     if world.edge.in_flight.get(step.name, 0) and not over:
         return f"{step.name} has requests in flight, and its bound is not over"
     return ""
@@ -198,7 +153,7 @@ def _stops_what_serves(world: World, step: Step) -> str:
 def _uses_an_instance_twice(world: World, step: Step) -> str:
     match step:
         case Launch(name):
-            one = _allotment(world, name)
+            one = allotment(world, name)
             if one is None or one.draining:
                 return f"{name} is not allotted, or is to go"
             if name in world.seen:
@@ -217,23 +172,30 @@ def _goes_back_to_what_failed(world: World, step: Step) -> str:
             return f"{old.name} failed"
         after = assume(world, step)
         failed = after.generations.get(world.rollout.new)
-        if failed is not None and failed.outcome != "rolled back":
+        if failed is not None and world.wish == failed.number and failed.outcome != "rolled back":
             return f"{failed.name} fails, and is remembered as {failed.outcome!r}"
         if after.wish == world.rollout.new:
             return f"g{after.wish} fails, and is still wanted"
     return ""
 
 
+def prepared(world: World) -> tuple[Member, ...]:
+    """Return the members of the new generation that must be ready before any traffic."""
+    members = world.members(world.rollout.new).values() if world.rollout else ()
+    return tuple(m for m in members if not in_turn(world, m))
+
+
 def _gives_traffic_before_all_are_prepared(world: World, step: Step) -> str:
     match step:
         case Begin("rollback", _, new, _, "full"):
-            short = [m for m in world.members(new).values() if world.ready(m.group) < m.size]
+            after = assume(world, step)
+            short = [m for m in world.members(new).values() if world.ready(m.group) < m.size and not in_turn(after, m)]
         case Enter(_, _, "preview") if world.rollout:
-            short = [m for m in world.members(world.rollout.new).values() if world.ready(m.group) < m.size]
+            short = [m for m in prepared(world) if world.ready(m.group) < m.size]
         case Enter(_, _, "full") if world.rollout and world.rollout.phase == "prepare":
-            short = [m for m in world.members(world.rollout.new).values() if world.ready(m.group) < m.size]
+            short = [m for m in prepared(world) if world.ready(m.group) < m.size]
         case Enter(_, _, "stage" | "full"):
-            short = [m for m in fresh(world) if not world.ready(m.group)]
+            short = [m for m in fresh(world) if m.size and not world.ready(m.group) and not in_turn(world, m)]
         case _:
             return ""
     return f"{', '.join(m.group for m in short)} not ready" if short else ""
@@ -309,4 +271,6 @@ INVARIANTS: tuple[Invariant, ...] = (
     TOGETHER,
     CONTROL,
     MACHINE,
+    *passages.INVARIANTS,
 )
+SKEW, CALLERS, EARLY, WORKING, ALONE, BEFORE, SCHEDULE, SUPERSEDED = passages.INVARIANTS

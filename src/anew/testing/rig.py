@@ -33,12 +33,12 @@ class Answers(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     def do_GET(self):
         global COUNT
-        COUNT += 1
         status = 200
         if self.path == "/healthz":
             status = {health}
-        elif COUNT % 100 < {bad}:
-            status = 500
+        else:
+            COUNT += 1
+            status = 500 if COUNT * 37 % 100 < {bad} else 200
         if self.path == "/slow":
             time.sleep(2)
         body = RELEASE.encode()
@@ -137,8 +137,10 @@ class Rig:
         }
         (self.root / "anew.yaml").write_text(SPEC.format(**(shape | changes)))
 
-    def anew(self, *arguments: str, faults: str = "", limit: Seconds = 120.0) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end and return how it ended."""
+    def anew(
+        self, *arguments: str, faults: str = "", limit: Seconds = 120.0, text: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one command to its end, with `text` as its standard input, and return how it ended."""
         environment = {**os.environ, "ANEW_HOME": str(self.home), **self.environment}
         if faults:
             environment["ANEW_FAULT"] = faults
@@ -150,7 +152,7 @@ class Rig:
             text=True,
             timeout=limit,
             check=False,
-            stdin=subprocess.DEVNULL,
+            input=text,
         )
 
     def expect(self, *arguments: str, code: int = 0, limit: Seconds = 120.0) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
 from anew.core import names
 from anew.core.machine import BEFORE_FULL
 from anew.core.retention import way_back
-from anew.model import Environment, Generation, Member, Policy, Sample, Seconds
+from anew.model import Environment, Generation, Group, Kind, Member, Policy, Sample, Seconds, Task, Test
+from anew.testing.groups import fits, group_for
 from anew.testing.simulated import Nature, Platform
-from anew.testing.worlds import PREVIEW_TEST, SCOPE, SERVICES, group_of
+from anew.testing.worlds import PREVIEW_TEST, SCOPE, SERVICES
 
 START = 1_000_000.0
 POLICIES = (
@@ -18,16 +20,20 @@ POLICIES = (
     Policy(stages=(500,), each=0.0, within=6.0, ready=8.0, warm=15.0, drain=3.0, control=300, undecided="roll back"),
     Policy(stages=(), each=2.0, within=8.0, ready=8.0, warm=20.0, drain=0.0, grace=1.0),
 )
-GOOD = (Nature(), Nature(ready_after=1.5))
-BAD = (
+GOOD = (Nature(), Nature(ready_after=1.5), Nature(takes=2.0))
+DYING = (  # of whatever runs
     Nature(ready_after=None),
     Nature(dies_after=0.7),
     Nature(ready_after=0.5, dies_after=2.5),
-    Nature(failures=1.0),
-    Nature(failures=0.7, ready_after=1.0),
     Nature(is_refused=True),
-    Nature(preview="http GET /ready: status 500"),
 )
+FAILING = (*DYING, Nature(failures=1.0), Nature(failures=0.7, ready_after=1.0))  # of what listens
+UNFIT = Nature(preview="http GET /ready: status 500")
+UNPREPARED = (Nature(ends="exit code 3"), Nature(takes=None))  # of what has commands to run before
+FLAPPING = Nature(flaps=0.6)
+SPELLS = (Task(("/bin/prepare",), 4.0), Task(("/bin/check",), 6.0))
+KINDS: tuple[Kind, ...] = ("http", "http", "http", "tcp", "worker", "worker", "job")
+MOST = 8  # services
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +65,19 @@ class Scene:
     left: int  # rollouts that the operator still begins
     may_act: bool
     platform: Platform
-    services: tuple[str, ...]
+    services: dict[str, Kind]
     rate: float  # requests of each service in a second
     poll: Seconds = 1.0
     is_judged: bool = False  # nothing but the releases decides how a rollout ends
     bad: set[int] = field(default_factory=set)  # generations with a group that is no good
     violations: list[str] = field(default_factory=list)
+    superseded: int = 0  # rollouts that were overtaken by another wish
+    accidents: int = 0  # instances that died or hung, edges that died
 
     @classmethod
     def begin(cls, random: Random, faults: Faults, rollouts: int, *, may_act: bool) -> Scene:
         """Return a scene in which a first, good generation is wanted."""
-        services = SERVICES[: random.randint(1, 3)]
+        services = {s: random.choice(KINDS) for s in SERVICES[: random.randint(1, MOST)]}
         platform = Platform(SCOPE, Environment("local", keep=random.randint(1, 4)), START)
         scene = cls(random, faults, rollouts, may_act, platform, services, random.uniform(40.0, 120.0))
         scene.is_judged = faults == NONE and not may_act
@@ -84,6 +92,7 @@ class Scene:
     def calm(self) -> None:
         """End all faults: what runs is good from now on."""
         self.faults, self.may_act = NONE, False
+        self.platform.has_schedules = False
         self.platform.engine.natures.clear()
         for one in self.platform.engine.processes.values():
             one.hangs_until, one.in_flight = 0.0, 0
@@ -111,30 +120,78 @@ class Scene:
         """Seal a generation, and want it."""
         journal = self.platform.journal
         number = len(journal.generations) + 1
-        serving = journal.generations.get(journal.serving)
-        members = []
-        brought = []
+        members: dict[str, Member] = {}
+        brought: list[Group] = []
         for service in self.services:
-            before = next((m for m in serving.members if m.service == service), None) if serving else None
-            if before and before.group in journal.groups and self.random.random() < 0.35:
-                members.append(replace(before, size=self.random.randint(1, 3)))
-                continue
-            if self.random.random() < 0.1 and service != self.services[0]:
-                continue  # this release lacks the service
-            group = names.group_name(service, number)
-            nature = self.random.choice(GOOD if is_good else BAD)
-            self.platform.engine.natures[group] = nature
-            tests = (PREVIEW_TEST,) if nature.preview != "passed" or self.random.random() < 0.3 else ()
-            policy = self.random.choice(POLICIES)
-            members.append(Member(service, group, self.random.randint(1, 3), policy, tests, (f"{service}.test",)))
-            brought.append(group_of(service, group))
-        if brought and not is_good:
+            member = self._known(service, members)
+            is_left_out = self.random.random() < 0.1 and (members or service != list(self.services)[-1])
+            if member is None and not is_left_out:
+                member = self._new(service, number, members)
+                port = 30_000 + 100 * number + 10 * len(members)
+                brought.append(group_for(member, {s: m.kind for s, m in members.items()}, port))
+                self.platform.engine.natures[member.group] = self.random.choice(GOOD)
+            if member is not None:
+                members[service] = member
+        fresh = [m for m in members.values() if m.group in {g.name for g in brought}]
+        spoilt = [] if is_good else [m for m in fresh if self._spoil(m)]
+        if spoilt:
             self.bad.add(number)
-        journal.seal(
-            Generation(number, f"r{number}", "", tuple(members), journal.serving, at=self.platform.now), brought
-        )
+        listed = tuple(replace(m, tests=self._tests(m)) for m in members.values())
+        journal.seal(Generation(number, f"r{number}", "", listed, journal.serving, at=self.platform.now), brought)
         journal.wish, journal.wish_kind = number, "rollout"
         self.left -= 1
+
+    def _known(self, service: str, calls: Mapping[str, Member]) -> Member | None:
+        """Return the member of a service as it serves, or as it served once, if it can be the same here."""
+        journal = self.platform.journal
+        serving = journal.generations.get(journal.serving)
+        served = [g for g in journal.generations.values() if g.outcome == "promoted" and not g.is_retired]
+        chance = self.random.random()
+        if serving is None or chance > 0.4:
+            return None
+        generation = serving if chance < 0.35 else self.random.choice([*served, serving])
+        member = next((m for m in generation.members if m.service == service), None)
+        state = journal.groups.get(member.group) if member else None
+        if member is None or state is None or not fits(state.group.seal.needs, calls):
+            return None
+        return member if member.kind == "job" or member.is_alone else replace(member, size=self.random.randint(1, 3))
+
+    def _new(self, service: str, number: int, calls: Mapping[str, Member]) -> Member:
+        kind = self.services[service]
+        if self.random.random() < 0.06:
+            kind = self.services[service] = self.random.choice(KINDS)
+        listening = [s for s, m in calls.items() if m.kind in {"http", "tcp"}]
+        is_alone = self.random.random() < 0.2
+        public = 5000 + 10 * SERVICES.index(service)
+        return Member(
+            service,
+            names.group_name(service, number),
+            0 if kind == "job" else 1 if is_alone else self.random.randint(1, 3),
+            self.random.choice(POLICIES),
+            hosts=(f"{service}.test",) if kind == "http" else (),
+            kind=kind,
+            needs=tuple(sorted(self.random.sample(listening, self.random.randint(0, min(2, len(listening)))))),
+            port=self.random.choice((0, public, public + 1)) if kind == "tcp" else 0,
+            before=SPELLS[: self.random.randint(1, 2)] if self.random.random() < 0.2 else (),
+            is_alone=is_alone,
+        )
+
+    def _spoil(self, member: Member) -> bool:
+        """Make a group no good, in a way that shows; return whether there is one."""
+        ways: list[Nature] = [*UNPREPARED] if member.before else []
+        if member.kind in {"http", "tcp"}:
+            ways += [*FAILING]
+        elif member.kind == "worker":
+            ways += [*DYING]
+        if member.kind == "http" and not member.is_alone:
+            ways += [UNFIT, FLAPPING]
+        if ways:
+            self.platform.engine.natures[member.group] = self.random.choice(ways)
+        return bool(ways)
+
+    def _tests(self, member: Member) -> tuple[Test, ...]:
+        is_unfit = self.platform.engine.nature(member.group).preview != "passed"
+        return (PREVIEW_TEST,) if is_unfit or (member.kind == "http" and self.random.random() < 0.3) else ()
 
     def _operate(self, span: Seconds) -> None:
         rollout, journal = self.platform.journal.rollout, self.platform.journal
@@ -149,6 +206,14 @@ class Scene:
                 self.up(is_good=self.random.random() < 0.6)
         elif self.may_act and rollout.phase in BEFORE_FULL and chance < 0.03 and not rollout.asked:
             journal.ask(asked=self.random.choice(("abort", "promote")))
+        elif self.may_act and self._may_supersede() and chance < 0.05:
+            self.superseded += 1
+            self.up(is_good=self.random.random() < 0.7)
+
+    def _may_supersede(self) -> bool:
+        journal, rollout = self.platform.journal, self.platform.journal.rollout
+        is_going = rollout is not None and rollout.kind == "rollout" and rollout.phase in BEFORE_FULL
+        return is_going and rollout is not None and journal.wish == rollout.new and self.left > 0
 
     def _roll_back(self) -> None:
         journal = self.platform.journal
@@ -184,10 +249,13 @@ class Scene:
     def _befall(self, span: Seconds) -> None:
         for name, one in self.platform.engine.processes.items():
             if self._chance(self.faults.death, span):
+                self.accidents += 1
                 self.platform.engine.end(name, "signal 11 (SIGSEGV)")
             elif self._chance(self.faults.hang, span):
+                self.accidents += 1
                 one.hangs_until = self.platform.now + self.random.uniform(0.5, 12.0)
         if self._chance(self.faults.edge_death, span):
+            self.accidents += 1
             self.platform.edge.fail()
 
     def _chance(self, probability: float, span: Seconds) -> bool:

@@ -6,30 +6,21 @@ Nothing here decides anything: `simulator` drives it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from anew.core import names
 from anew.core.consequences import consequences
 from anew.core.machine import ENDS
 from anew.core.steps import Allot, Begin, Drain, Enter, Forget, Keep, Retire
-from anew.core.world import Allotment, GroupState, Seen, World
+from anew.core.world import PASSED, Allotment, GroupState, Seen, TaskState, World
 from anew.errors import Bug, Conflict, EngineError
-from anew.model import (
-    Declaration,
-    EdgeReading,
-    Environment,
-    Generation,
-    Group,
-    Rollout,
-    Sample,
-    Scope,
-    Seconds,
-    Weights,
-)
+from anew.model import EdgeReading, Environment, Generation, Group, Rollout, Scope, Seconds
+from anew.testing.groups import SCHEDULE
+from anew.testing.simulated_edge import Edge, Evidence
 
 DEATHS_KEPT = 10
-RECENT: Seconds = 10.0
+PERIOD: Seconds = 7.0  # of every schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +32,9 @@ class Nature:
     failures: float = 0.0  # part of their requests that fail
     is_refused: bool = False  # the engine can't launch them
     preview: str = "passed"  # what its preview tests find
+    flaps: Seconds = 0.0  # it is ready and not ready in turn, each so long
+    takes: Seconds | None = 0.5  # how long its tasks run; None: they never end
+    ends: str = PASSED  # how its tasks end
 
 
 @dataclass(slots=True)
@@ -56,6 +50,7 @@ class Journal:
     allotments: dict[str, Allotment] = field(default_factory=dict)
     allotted: set[tuple[str, int]] = field(default_factory=set)  # every ordinal ever
     ended: list[Rollout] = field(default_factory=list)
+    tasks: dict[str, TaskState] = field(default_factory=dict)
     port: int = 20_000
 
     def seal(self, generation: Generation, groups: Iterable[Group]) -> None:
@@ -77,8 +72,8 @@ class Journal:
                 self.rollout = Rollout(number, kind, old, new, phase, now, reason=reason, begun=now)
             case Enter():
                 self._enter(world, step, now)
-            case Allot(group, ordinal):
-                self._allot(world, group, ordinal)
+            case Allot():
+                self._allot(world, step)
             case Drain(name):
                 if name in self.allotments and not self.allotments[name].draining:
                     self.allotments[name] = replace(self.allotments[name], draining=now)
@@ -93,6 +88,8 @@ class Journal:
     def retire(self, step: Retire, now: float) -> None:
         """Commit that an instance has ended; success if that is known."""
         one = self.allotments.pop(step.name, None)
+        if one is not None and one.task:
+            self.tasks[one.task] = replace(self.tasks[one.task], outcome=step.outcome)
         if one is None or not step.is_death:
             return
         state = self.groups[one.group]
@@ -104,15 +101,20 @@ class Journal:
         if self.rollout is not None:
             self.rollout = replace(self.rollout, version=self.rollout.version + 1, **changes)  # type: ignore[arg-type]
 
-    def _allot(self, world: World, group: str, ordinal: int) -> None:
+    def _allot(self, world: World, step: Allot) -> None:
+        group, ordinal = step.group, step.ordinal
         name = names.instance_name(world.scope, group, ordinal)
         if name in self.allotments:
             return
         if (group, ordinal) in self.allotted:
             raise Bug(f"ordinal {ordinal} of {group} was used before")
+        if step.task.startswith("before ") and step.task in self.tasks:
+            raise Bug(f"{step.task} is run a second time")
         self.allotted.add((group, ordinal))
         self.port += 1
-        self.allotments[name] = Allotment(name, group, ordinal, self.port)
+        self.allotments[name] = Allotment(name, group, ordinal, self.port, task=step.task)
+        if step.task:
+            self.tasks[step.task] = TaskState(name, step.due)
         state = self.groups[group]
         self.groups[group] = replace(state, next_ordinal=max(state.next_ordinal, ordinal + 1))
 
@@ -147,6 +149,8 @@ class Process:
     hangs_until: float = 0.0  # it does not answer until then
     ended: str = ""
     in_flight: int = 0
+    task: str = ""  # it runs this to its end, and is never ready
+    falls: int = 0
 
 
 @dataclass(slots=True)
@@ -154,14 +158,15 @@ class Engine:
     """Runs instances; a name is launched once."""
 
     natures: dict[str, Nature] = field(default_factory=dict)  # by group; absent: a good one
+    usual: Nature = Nature()  # of a group that has no other
     processes: dict[str, Process] = field(default_factory=dict)
     launched: set[str] = field(default_factory=set)  # every name ever
 
     def nature(self, group: str) -> Nature:
         """Return how a group behaves."""
-        return self.natures.get(group, Nature())
+        return self.natures.get(group, self.usual)
 
-    def launch(self, name: str, group: str, now: float) -> None:
+    def launch(self, name: str, group: str, now: float, task: str = "") -> None:
         """Start an instance; one of that name is left as it is.
 
         Raises  Bug if the name was used before; EngineError if its nature is to be refused.
@@ -174,7 +179,7 @@ class Engine:
         if nature.is_refused:
             raise EngineError(f"{name} does not start", facts={"command": f"launch {name}"})
         self.launched.add(name)
-        self.processes[name] = Process(group, now, since=now)
+        self.processes[name] = Process(group, now, since=now, task=task)
         self._live(name, now)
 
     def stop(self, name: str) -> None:
@@ -202,93 +207,19 @@ class Engine:
     def _live(self, name: str, now: float) -> None:
         one = self.processes[name]
         nature = self.nature(one.group)
+        if one.task:
+            if nature.takes is not None and now >= one.started + nature.takes:
+                self.end(name, nature.ends)
+            return
         if nature.dies_after is not None and now >= one.started + nature.dies_after:
             self.end(name, "exit code 1")
         if not one.is_alive:
             return
         is_up = nature.ready_after is not None and now >= one.started + nature.ready_after
-        is_ready = is_up and now >= one.hangs_until
+        is_in_a_bad_spell = nature.flaps > 0 and int((now - one.started) / nature.flaps) % 2 == 1
+        is_ready = is_up and now >= one.hangs_until and not is_in_a_bad_spell
         if is_ready != one.is_ready:
-            one.is_ready, one.since = is_ready, now
-
-
-@dataclass(slots=True)
-class Edge:
-    """Balances the load; what was asked for may come late, in the order in which it was asked."""
-
-    is_up: bool = False
-    declaration: Declaration | None = None
-    weights: dict[str, dict[str, int]] = field(default_factory=dict)
-    late: list[tuple[float, Weights]] = field(default_factory=list)
-
-    def declare(self, declaration: Declaration) -> None:
-        """Know exactly `declaration`; weights of groups that are forgotten go with them."""
-        self.is_up, self.declaration = bool(declaration.groups), declaration if declaration.groups else None
-        known = {g.name for g in declaration.groups}
-        self.weights = {s: {g: w for g, w in ws.items() if g in known} for s, ws in self.weights.items()}
-        if not self.is_up:
-            self.weights, self.late = {}, []
-
-    def shift(self, weights: Weights) -> None:
-        """Set the weights of all services.
-
-        Raises  EngineError if the edge does not run; Conflict for an undeclared group; Bug for a sum that is none.
-        """
-        self.land(float("inf"))
-        if not self.is_up or self.declaration is None:
-            raise EngineError("the edge does not answer", facts={"command": "show map"})
-        known = {g.name for g in self.declaration.groups}
-        for service, groups in weights.items():
-            if sum(groups.values()) not in {0, 1000}:
-                raise Bug(f"the weights of {service} sum to {sum(groups.values())}")
-            if not {g for g, w in groups.items() if w} <= known:
-                raise Conflict(f"{service} has a group that is not declared")
-        self.weights = {s: dict(groups) for s, groups in weights.items()}
-
-    def land(self, now: float) -> None:
-        """Apply what was asked for earlier and is due."""
-        due = [w for at, w in self.late if at <= now]
-        self.late = [(at, w) for at, w in self.late if at > now]
-        for weights in due:
-            self.shift(weights)
-
-    def fail(self) -> None:
-        """Die with all workers."""
-        self.is_up, self.declaration, self.weights, self.late = False, None, {}, []
-
-
-@dataclass(slots=True)
-class Evidence:
-    """Windows of requests since the stage was entered, and of the last seconds."""
-
-    stage: tuple[int, int] = (0, 0)
-    windows: list[Mapping[str, Sample]] = field(default_factory=list)
-    recent: list[tuple[float, Mapping[str, Sample]]] = field(default_factory=list)
-
-    def add(self, now: float, rollout: Rollout | None, window: Mapping[str, Sample]) -> None:
-        """Add one window; a new stage begins with none."""
-        stage = (rollout.id, rollout.version) if rollout else (0, 0)
-        if stage != self.stage:
-            self.stage, self.windows = stage, []
-        else:
-            self.windows.append(window)
-        self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + [(now, window)]
-
-    def samples(self, groups: Iterable[str], rollout: Rollout | None) -> dict[str, tuple[Sample, ...]]:
-        """Return the windows of each group since the present stage was entered, oldest first."""
-        if self.stage != ((rollout.id, rollout.version) if rollout else (0, 0)):
-            return {}
-        return {g: tuple(w.get(g, Sample(0, 0)) for w in self.windows) for g in groups}
-
-    def lately(self, groups: Iterable[str]) -> dict[str, Sample]:
-        """Return what each group answered in the last seconds."""
-        return {
-            g: Sample(
-                sum(w[g].requests for _, w in self.recent if g in w),
-                sum(w[g].failures for _, w in self.recent if g in w),
-            )
-            for g in groups
-        }
+            one.is_ready, one.since, one.falls = is_ready, now, one.falls + one.is_ready
 
 
 @dataclass(slots=True)
@@ -304,6 +235,7 @@ class Platform:
     evidence: Evidence = field(default_factory=Evidence)
     testing: tuple[int, float, str] | None = None  # rollout, when it ends, what it finds; dies with the keeper
     trouble: str = ""  # dies with the keeper
+    has_schedules: bool = True  # false: what the clock brings is over
 
     @classmethod
     def of(cls, world: World) -> Platform:
@@ -325,18 +257,33 @@ class Platform:
             world.rollout,
             allotments,
             used,
+            tasks=dict(world.tasks),
             port=max((a.port for a in world.allotments), default=20_000),
         )
         groups = {a.name: a.group for a in world.allotments}
         processes = {
-            n: Process(groups[n], 0.0, s.is_alive, s.is_ready, s.since, ended=s.ended) for n, s in world.seen.items()
+            n: Process(groups[n], s.started, s.is_alive, s.is_ready, s.since, ended=s.ended, falls=s.falls)
+            for n, s in world.seen.items()
         }
+        for one in world.running.values():
+            if one.name in processes:
+                processes[one.name].task = one.task
         for name in processes.keys() & world.edge.in_flight.keys():
             processes[name].in_flight = world.edge.in_flight[name]
         processes |= {n: Process("", world.now) for n in world.strays}
         edge = Edge(world.edge.is_up, world.edge.declaration, {s: dict(w) for s, w in world.edge.weights.items()})
-        engine = Engine({}, processes, set(processes))
-        return cls(world.scope, world.environment, world.now, journal, engine, edge, evidence, trouble=world.trouble)
+        engine = Engine(processes=processes, launched=set(processes))
+        return cls(
+            world.scope,
+            world.environment,
+            world.now,
+            journal,
+            engine,
+            edge,
+            evidence,
+            trouble=world.trouble,
+            has_schedules=False,
+        )
 
     def observe(self) -> World:
         """Return one reading of everything."""
@@ -344,7 +291,7 @@ class Platform:
         flying = {n: p.in_flight for n, p in self.engine.processes.items() if p.in_flight}
         reading = EdgeReading(edge.is_up, edge.declaration, {s: dict(w) for s, w in edge.weights.items()}, {}, flying)
         seen = {
-            n: Seen(p.is_alive, p.is_ready, p.ended, p.since)
+            n: Seen(p.is_alive, p.is_ready, p.ended, p.since, p.started, p.falls)
             for n in journal.allotments
             if (p := self.engine.processes.get(n)) is not None
         }
@@ -365,6 +312,10 @@ class Platform:
             samples=self.evidence.samples(journal.groups, journal.rollout),
             recent=self.evidence.lately(journal.groups),
             is_testing=self.testing is not None,
+            tasks=dict(journal.tasks),
+            due={SCHEDULE: (self.now // PERIOD * PERIOD, self.now // PERIOD * PERIOD + PERIOD)}
+            if self.has_schedules
+            else {},
             strays=tuple(sorted(self.engine.processes.keys() - journal.allotments.keys())),
             trouble=self.trouble,
         )

@@ -21,8 +21,10 @@ from anew.core.world import World
 from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound
 from anew.model import FULL, Sample, Seconds
 from anew.testing.invariants import breaches
+from anew.testing.looks import LISTENING
+from anew.testing.passages import is_current, skewed
 from anew.testing.scenes import NONE, Faults, Scene
-from anew.testing.simulated import Platform
+from anew.testing.simulated import Nature, Platform
 
 ROUNDS = 20_000
 QUIET_ROUNDS = 1_500  # from the last fault to the fixed point
@@ -39,6 +41,10 @@ class Report:
     effects: int = 0
     crashes: int = 0
     setbacks: int = 0  # effects that failed, or seemed to
+    services: int = 0
+    accidents: int = 0  # instances that died or hung, edges that died
+    superseded: int = 0  # rollouts that another wish overtook
+    tasks: int = 0  # commands and scheduled runs that were begun
     ends: dict[str, int] = field(default_factory=dict)  # how rollouts ended → how often
     steps: list[Step] = field(default_factory=list)  # that were carried out
     violations: list[str] = field(default_factory=list)
@@ -66,6 +72,7 @@ class Keeper:
     is_doubled: bool = False  # each effect happens twice
     boundary: int = 0
     entered: tuple[int, int] = (0, 0)
+    is_idle: bool = False  # it waits for nothing but the clock
     is_disturbed: bool = False  # something else than the keeper changed the world since it looked
 
     def round(self) -> float | None:
@@ -78,6 +85,7 @@ class Keeper:
                 world = replace(world, trouble="")
             self.entered = at
         decision = decide(world)
+        self.is_idle = not decision.steps and world.rollout is None
         self.report.rounds += 1
         for one in breaches(world, decision.steps):
             self.report.violations.append(f"{one.invariant}: {one.step}: {one.says}")
@@ -113,8 +121,9 @@ class Keeper:
         self._may_crash()
         if self._chance(self.faults.failed):
             raise LostError("it did not happen")
-        if isinstance(step, Shift) and self._chance(self.faults.late):
-            self.platform.edge.late.append((self.platform.now + self.random.uniform(0.1, 4.0), step.weights))
+        if isinstance(step, Shift | Declare) and self._chance(self.faults.late):
+            asked = step.weights if isinstance(step, Shift) else step.declaration
+            self.platform.edge.late.append((self.platform.now + self.random.uniform(0.1, 4.0), asked))
             raise LostError("no answer in time")
         if self._chance(self.faults.death):
             self.is_disturbed = True
@@ -137,7 +146,8 @@ class Keeper:
             case Begin() | Enter() | Allot() | Drain() | Forget() | Keep():
                 platform.journal.commit(world, step, platform.now)
             case Launch(name, group):
-                platform.engine.launch(name, group, platform.now)
+                one = platform.journal.allotments.get(name)
+                platform.engine.launch(name, group, platform.now, one.task if one else "")
             case Declare(declaration):
                 platform.edge.declare(declaration)
             case Shift(weights):
@@ -174,26 +184,46 @@ class Keeper:
     @contextmanager
     def _watched(self, world: World, step: Step) -> Iterator[None]:
         """Note an effect that leaves a service without anything that answers, though it had something."""
-        before = answering(self.platform)
+        before, met = answering(self.platform), meeting(self.platform, step)
         yield
+        self.report.violations += [f"{step.describe()}: {one}" for one in sorted(meeting(self.platform, step) - met)]
         if self.is_disturbed:
             return
-        for service in sorted(before - answering(self.platform)):
+        for service in sorted(before.keys() - answering(self.platform).keys()):
             rollout = self.platform.journal.rollout
             wanted = (rollout.old, rollout.new) if rollout else (world.serving,)
-            if all(service in world.members(n) for n in wanted):
+            members = [world.members(n).get(service) for n in wanted]
+            lonely = {m.group for g in world.generations.values() for m in g.members if m.is_alone}
+            is_passed_on = any(m.is_alone for m in members if m) or any(g in lonely for g in before[service])
+            if all(m and m.kind in LISTENING for m in members) and not is_passed_on:
                 self.report.violations.append(f"{step.describe()}: {service} has nothing left that answers")
 
 
-def answering(platform: Platform) -> set[str]:
-    """Return the services that answer requests: a group with weight has a ready target that is not draining."""
-    edge, out = platform.edge, set()
+def meeting(platform: Platform, step: Step) -> frozenset[str]:
+    """Return what must never meet and does, as far as `step` may change it: through doors, or on one volume."""
+    if isinstance(step, Launch):
+        alone = {m.group for g in platform.journal.generations.values() for m in g.members if m.is_alone}
+        running = sorted({p.group for p in platform.engine.processes.values() if p.is_alive and not p.task})
+        pairs = ((one, other) for one in running if one in alone for other in running if other != one)
+        same = ((one, other) for one, other in pairs if one.rpartition("-")[0] == other.rpartition("-")[0])
+        return frozenset(f"{one} runs beside {other}" for one, other in same)
+    if isinstance(step, Begin | Enter | Declare | Shift):
+        world = platform.observe()
+        pairs = (pair for pair in skewed(world) if isinstance(step, Declare | Shift) or is_current(world, pair[0]))
+        return frozenset(f"{caller} reaches {callee}" for caller, callee in pairs)
+    return frozenset()
+
+
+def answering(platform: Platform) -> dict[str, list[str]]:
+    """Return the services that answer requests, and by which groups: with weight, and a ready target in traffic."""
+    edge = platform.edge
+    out: dict[str, list[str]] = {}
     if not edge.is_up or edge.declaration is None:
-        return set()
+        return {}
     for group in edge.declaration.groups:
         targets = (platform.engine.processes.get(t.name) for t in group.targets if not t.is_draining)
         if edge.weights.get(group.service, {}).get(group.name, 0) and any(p and p.is_ready for p in targets):
-            out.add(group.service)
+            out.setdefault(group.service, []).append(group.name)
     return out
 
 
@@ -205,6 +235,7 @@ def run_kindly(
     `is_doubled`: each effect happens twice. Raises  Bug if no fixed point is reached.
     """
     platform, report = Platform.of(world), Report()
+    platform.engine.usual = Nature(takes=0.0)
     keeper = Keeper(platform, report, may_crash_at=may_crash_at, test_takes=0.0, is_doubled=is_doubled)
     for _ in range(KIND_ROUNDS):
         until = keeper.round()
@@ -227,7 +258,7 @@ def run_kindly(
 def simulate(seed: int, *, faults: Faults = NONE, rollouts: int = 5, may_act: bool = True) -> Report:
     """Simulate one life: about `rollouts` rollouts, good and bad, with `faults`; then quiet, up to the fixed point.
 
-    `may_act`: an operator also aborts, promotes, rolls back, and ups while a generation is warm.
+    `may_act`: an operator also aborts, promotes, rolls back, overtakes, and ups while a generation is warm.
     Raises  nothing for a broken invariant: `violations` lists them.
     """
     random = Random(seed)  # noqa: S311 - a reproducible run is wanted
@@ -238,7 +269,7 @@ def simulate(seed: int, *, faults: Faults = NONE, rollouts: int = 5, may_act: bo
     for number in range(ROUNDS):
         until = keeper.round()
         now = scene.platform.now
-        if quiet_since is None and scene.is_over and (until is None or number > ROUNDS // 2):
+        if quiet_since is None and scene.is_over and (keeper.is_idle or number > ROUNDS // 2):
             quiet_since = number
             keeper.faults = NONE
             scene.calm()
@@ -253,6 +284,8 @@ def simulate(seed: int, *, faults: Faults = NONE, rollouts: int = 5, may_act: bo
     for one in scene.platform.journal.ended:
         end = f"{one.kind} {one.phase}"
         report.ends[end] = report.ends.get(end, 0) + 1
+    report.services, report.accidents, report.superseded = len(scene.services), scene.accidents, scene.superseded
+    report.tasks = sum(1 for step in report.steps if isinstance(step, Allot) and step.task)
     report.violations += scene.violations
     return report
 
@@ -267,7 +300,11 @@ def _left_over(world: World) -> Iterator[str]:
             yield f"{one.name} is left over"
     for name in world.strays:
         yield f"{name} is a stray"
+    for one in world.running.values():
+        yield f"{one.task} is still under way"
     for service, member in world.members(world.serving).items():
-        if world.weight(service, member.group) != FULL or world.reachable(member.group) != member.size:
-            ready = world.reachable(member.group)
-            yield f"{member.group} has {ready} of {member.size} ready, and {world.weight(service, member.group)}"
+        is_behind_edge = member.kind in LISTENING
+        ready = world.reachable(member.group) if is_behind_edge else world.ready(member.group)
+        weight = world.weight(service, member.group)
+        if ready != member.size or weight != (FULL if is_behind_edge else 0):
+            yield f"{member.group} has {ready} of {member.size} ready, and {weight}"

@@ -5,15 +5,16 @@ Any phase, any intention, any reading of the edge, instances in any state, a clo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal, TypeVar
 
 from hypothesis import strategies as st
 
-from anew.core import names
+from anew.core import names, tasks
 from anew.core.traffic import declaration as wanted_declaration
-from anew.core.world import Allotment, GroupState, Seen, World
+from anew.core.world import PASSED, Allotment, GroupState, Seen, TaskState, World
 from anew.model import (
     FULL,
     Declaration,
@@ -21,28 +22,39 @@ from anew.model import (
     EdgeReading,
     Environment,
     Generation,
-    Group,
-    Identity,
-    Image,
+    Kind,
     Member,
+    Need,
     Phase,
     Policy,
     Rollout,
     Sample,
     Scope,
-    Seal,
     Target,
+    Task,
     Test,
 )
+from anew.testing.groups import SCHEDULE, fits, group_for, needs_of
 
 NOW = 1_000_000.0
 SCOPE = Scope("shop", "local", "owner")
 ENVIRONMENT = Environment("local", keep=3)
 PREVIEW_PORT = 9000
 Value = TypeVar("Value")
+Known = tuple[Member, tuple[Need, ...]]
 Outcome = Literal["", "promoted", "rolled back"]
 OUTCOMES: tuple[Outcome, ...] = ("", "promoted", "rolled back")
-SERVICES = ("api", "web", "worker")
+SERVICES = ("api", "web", "worker", "cache", "mailer", "nightly", "search", "shop")
+COUNTS = (1, 2, 2, 2, 3, 3, 4, 8)
+KINDS: tuple[Kind, ...] = ("http", "http", "http", "http", "tcp", "worker", "worker", "job")
+COMMANDS = (
+    (),
+    (),
+    (),
+    (),
+    (Task(("/bin/prepare",), 10.0),),
+    (Task(("/bin/prepare",), 10.0), Task(("/bin/check",), 5.0)),
+)
 OFFSETS = (-5000.0, -601.0, -100.0, -31.0, -10.0, -1.0, 0.0, 7.0, 900.0)  # the last two: the clock stepped back
 PREVIEW_TEST = Test(get="/ready", at="preview", eventually=5.0)
 POLICIES = (
@@ -56,14 +68,6 @@ POLICIES = (
 PHASES: tuple[Phase, ...] = ("prepare", "preview", "stage", "full", "warm", "rolling back")
 
 
-def group_of(service: str, name: str) -> Group:
-    """Return a group named `name` with a seal and an image of its own."""
-    digest = f"sha256:{name}"
-    identity = Identity(digest, digest, (digest,), digest, digest)
-    seal = Seal(service, digest, ("/bin/serve",), health="/healthz")
-    return Group(name, service, digest, seal, Image(identity, (digest,)))
-
-
 @dataclass(slots=True)
 class Draft:
     """What a world is drawn from, step by step; each part is consistent with those before it."""
@@ -75,6 +79,7 @@ class Draft:
     serving: int = 0
     allotments: tuple[Allotment, ...] = ()
     seen: dict[str, Seen] = field(default_factory=dict)
+    tasks: dict[str, TaskState] = field(default_factory=dict)
 
 
 COIN = st.booleans()
@@ -107,27 +112,64 @@ def _is_one_in(draw: st.DrawFn, number: int) -> bool:
 
 @st.composite
 def histories(draw: st.DrawFn) -> dict[int, Generation]:
-    """Return 1 to 4 generations of 1 to 3 services that share, change, add and remove groups."""
-    services = draw(_any(("web",), ("api", "web"), SERVICES))
+    """Return 1 to 4 generations of 1 to 8 services of all kinds that share, change, add and remove groups.
+
+    A service calls only those before it, so that needs go in no circle.
+    """
+    services = SERVICES[: draw(_any(*COUNTS))]
+    kinds: dict[str, Kind] = {s: draw(_any(*KINDS)) for s in services}
+    known: dict[str, list[Known]] = {}
     out: dict[int, Generation] = {}
     for number in range(1, draw(_upto(1, 4)) + 1):
-        members = [m for s in services if (m := _draw_member(draw, s, number, tuple(out.values()))) is not None]
+        members: dict[str, Member] = {}
+        for service in services:
+            member = _draw_member(draw, service, number, known.get(service, []), members, kinds[service])
+            if member is not None:
+                members[service] = member
+                known.setdefault(service, []).append((member, needs_of(member, members)))
         if not members:
-            members = [Member("web", names.group_name("web", number), 1, Policy())]
+            members["web"] = Member("web", names.group_name("web", number), 1, Policy())
         previous = draw(_any(number - 1, 0, max(0, number - 2)))
-        out[number] = Generation(number, f"r{number}", f"sha256:r{number}", tuple(members), previous, at=NOW - 100)
+        listed = tuple(members.values())
+        out[number] = Generation(number, f"r{number}", f"sha256:r{number}", listed, previous, at=NOW - 100)
     return out
 
 
-def _draw_member(draw: st.DrawFn, service: str, number: int, before: tuple[Generation, ...]) -> Member | None:
-    known = sorted({m.group for g in before for m in g.members if m.service == service})
-    new = names.group_name(service, number)
-    group = draw(_any(new, new, new, *known, ""))
-    if not group:
+def _draw_member(
+    draw: st.DrawFn,
+    service: str,
+    number: int,
+    known: list[Known],
+    calls: Mapping[str, Member],
+    kind: Kind,
+) -> Member | None:
+    choice = draw(_upto(0, 9))
+    if choice == 9:
         return None
-    tests = (PREVIEW_TEST,) if _is_one_in(draw, 4) else ()
-    hosts = (f"{service}.test",) if draw(COIN) else ()
-    return Member(service, group, draw(_upto(1, 3)), draw(_any(*POLICIES)), tests, hosts)
+    policy, size = draw(_any(*POLICIES)), draw(_upto(1, 3))
+    fitting = [m for m, needs in known if fits(needs, calls)]
+    if choice >= 5 and fitting:
+        again = draw(st.sampled_from(fitting))
+        size = again.size if again.kind == "job" or again.is_alone else size
+        return replace(again, policy=policy, size=size)
+    if choice == 4:
+        kind = draw(_any(*KINDS))
+    listening = [s for s, m in calls.items() if m.kind in {"http", "tcp"}]
+    needs = tuple(sorted(draw(st.sets(st.sampled_from(listening), max_size=2)))) if listening else ()
+    is_alone = _is_one_in(draw, 5)
+    return Member(
+        service,
+        names.group_name(service, number),
+        0 if kind == "job" else 1 if is_alone and kind == "worker" else size,
+        policy,
+        tests=(PREVIEW_TEST,) if kind == "http" and choice == 3 else (),
+        hosts=(f"{service}.test",) if kind == "http" and choice < 3 else (),
+        kind=kind,
+        needs=needs,
+        port=6000 + 10 * SERVICES.index(service) + number % 2 if kind == "tcp" and choice < 2 else 0,
+        before=draw(_any(*COMMANDS)),
+        is_alone=is_alone,
+    )
 
 
 @st.composite
@@ -137,6 +179,7 @@ def arbitrary(draw: st.DrawFn) -> World:
     _draw_rollout(draw, draft)
     _draw_outcomes(draw, draft)
     _draw_instances(draw, draft)
+    _draw_tasks(draw, draft)
     edge = _draw_edge(draw, draft)
     wish = draft.rollout.new if draft.rollout else draft.serving
     if _is_one_in(draw, 3):
@@ -158,6 +201,8 @@ def arbitrary(draw: st.DrawFn) -> World:
         samples=_draw_samples(draw, draft),
         recent={g: _draw_sample(draw) for g in draft.groups if _is_one_in(draw, 3)},
         is_testing=draw(COIN),
+        tasks=draft.tasks,
+        due={SCHEDULE: (draw(_any(0.0, NOW - 30.0)), 0.0)},
         strays=(f"{SCOPE.project}-{SCOPE.environment}-web-g1-99",) if _is_one_in(draw, 5) else (),
         trouble="launch: no space left" if _is_one_in(draw, 6) else "",
     )
@@ -217,11 +262,11 @@ def _draw_outcomes(draw: st.DrawFn, draft: Draft) -> None:
 
 
 def _draw_instances(draw: st.DrawFn, draft: Draft) -> None:
-    kept = {m.group: m.service for g in draft.generations.values() for m in g.members if not g.is_retired}
-    left = {m.group: m.service for g in draft.generations.values() for m in g.members if g.is_retired}
+    kept = {m.group: (g, m) for g in draft.generations.values() for m in g.members if not g.is_retired}
+    left = {m.group: (g, m) for g in draft.generations.values() for m in g.members if g.is_retired}
     allotments: list[Allotment] = []
-    for name, service in sorted({**left, **kept}.items()):
-        ordinals = draw(ORDINALS)
+    for number, (name, (generation, member)) in enumerate(sorted({**left, **kept}.items())):
+        ordinals = draw(ORDINALS) if member.kind != "job" else []
         if name not in kept and not ordinals:
             continue  # disposed of
         for ordinal in sorted(ordinals):
@@ -231,8 +276,47 @@ def _draw_instances(draw: st.DrawFn, draft: Draft) -> None:
                 draft.seen[one.name] = seen
         first = max(ordinals, default=-1) + 1 + draw(_upto(0, 2))
         deaths = tuple(sorted(draw(DEATHS))) if _is_one_in(draw, 3) else ()
-        draft.groups[name] = GroupState(group_of(service, name), first, deaths, "exit code 1" if deaths else "")
+        group = group_for(member, {m.service: m.kind for m in generation.members}, 40_000 + 10 * number)
+        draft.groups[name] = GroupState(group, first, deaths, "exit code 1" if deaths else "")
     draft.allotments = tuple(allotments)
+
+
+def _draw_tasks(draw: st.DrawFn, draft: Draft) -> None:
+    """Let commands of `before` have got as far as the phase says, and scheduled runs be anywhere."""
+    rollout = draft.rollout
+    members = {} if rollout is None else {m.service: m for m in draft.generations[rollout.new].members}
+    for member in members.values() if rollout is not None and rollout.kind == "rollout" else ():
+        keys = (
+            [tasks.key_before(rollout.new, member.service, n) for n, _ in enumerate(member.before)] if rollout else []
+        )
+        is_over = rollout is not None and rollout.phase != "prepare"
+        done = len(keys) if is_over else draw(_upto(0, len(keys)))
+        for key in keys[:done]:
+            _draw_run(draw, draft, member.group, key, states=("passed",))
+        if done < len(keys):
+            _draw_run(draw, draft, member.group, keys[done], states=("", "runs", "failed", "allotted"))
+    serving = draft.generations.get(draft.serving)
+    for member in serving.members if serving else ():
+        if member.kind == "job":
+            key = tasks.key_scheduled(member.service)
+            _draw_run(draw, draft, member.group, key, states=("", "runs", "passed", "failed", "allotted"))
+
+
+def _draw_run(draw: st.DrawFn, draft: Draft, group: str, key: str, *, states: tuple[str, ...]) -> None:
+    state = draw(_any(*states))
+    if not state or group not in draft.groups:
+        return
+    ordinal = draft.groups[group].next_ordinal
+    draft.groups[group] = replace(draft.groups[group], next_ordinal=ordinal + 1)
+    name = names.instance_name(SCOPE, group, ordinal)
+    outcome = {"passed": PASSED, "failed": "exit code 1"}.get(state, "")
+    draft.tasks[key] = TaskState(name, NOW - 90.0 if key.startswith("schedule") else 0.0, outcome)
+    if state in {"runs", "allotted"}:
+        draining = draw(TIMES) if _is_one_in(draw, 6) else 0.0
+        draft.allotments += (Allotment(name, group, ordinal, 50_000 + len(draft.tasks), draining, key),)
+    if state == "runs":
+        started = NOW - draw(_any(1.0, 4.0, 100.0))
+        draft.seen[name] = Seen(is_alive=draw(_any(True, True, False)), is_ready=False, since=started, started=started)
 
 
 def _draw_instance(draw: st.DrawFn, group: str, ordinal: int, port: int) -> tuple[Allotment, Seen | None]:
@@ -245,7 +329,8 @@ def _draw_edge(draw: st.DrawFn, draft: Draft) -> EdgeReading:
     is_up = not _is_one_in(draw, 5)
     if not is_up and draw(COIN):
         return EdgeReading(is_up=False)
-    groups = tuple(_draw_edge_group(draw, name, draft) for name in sorted(draft.groups) if not _is_one_in(draw, 5))
+    listening = [name for name in sorted(draft.groups) if draft.groups[name].group.seal.listens]
+    groups = tuple(_draw_edge_group(draw, name, draft) for name in listening if not _is_one_in(draw, 5))
     declaration = Declaration(ENVIRONMENT.host, ENVIRONMENT.port, PREVIEW_PORT, (), groups)
     weights: dict[str, dict[str, int]] = {}
     for service in sorted({g.service for g in groups}):
@@ -257,14 +342,14 @@ def _draw_edge(draw: st.DrawFn, draft: Draft) -> EdgeReading:
 
 
 def _draw_edge_group(draw: st.DrawFn, name: str, draft: Draft) -> EdgeGroup:
-    own = tuple(a for a in draft.allotments if a.group == name)
+    own = tuple(a for a in draft.allotments if a.group == name and not a.task)
     targets = tuple(
         Target(a.name, a.port, is_draining=bool(a.draining) and draw(COIN)) for a in own if not _is_one_in(draw, 4)
     )
     group = draft.groups[name].group
     number = names.generation_number(name.rpartition("-")[2]) or 0
     host = names.preview_host(SCOPE, group.service, number)
-    return EdgeGroup(name, group.service, group.seal.health, targets, host)
+    return EdgeGroup(name, group.service, group.seal.health, targets, host, group.seal.kind == "tcp")
 
 
 def _draw_shares(draw: st.DrawFn, groups: list[str]) -> dict[str, int]:

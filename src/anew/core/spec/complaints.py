@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from anew.core.spec import shapes
-from anew.core.spec.fields import NOT_YET
-from anew.core.spec.tree import Path, Tree, shortened
+from anew.core.spec.fields import NAME, NOT_YET
+from anew.core.spec.room import advice
+from anew.core.spec.tree import Path, Tree, mapping, shortened
 from anew.errors import Complaint
 
 _WANTED: Mapping[str, str] = MappingProxyType(
@@ -32,6 +33,7 @@ _MISSING: Mapping[str, str] = MappingProxyType(
         "services": "write `services:`, and one mapping per service under it",
         "command": "write `command: [program, argument]`",
         "get": "write `get: /`",
+        "path": "write `path: /srv/uploads`",
         "run": "write `run: COMMAND`",
     }
 )
@@ -45,20 +47,33 @@ _ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "cmd": "write `command: [program, argument]`",
         "entrypoint": "write `command: [program, argument]`",
         "healthcheck": "write `http: {health: /healthz}`",
-        "port": "anew gives every instance a free port in $PORT",
-        "ports": "anew gives every instance a free port in $PORT",
+        "port": "each instance gets a free port in $PORT; the public one of a TCP service is `expose: {port: 6379}`",
+        "ports": "each instance gets a free port in $PORT; the public one of a TCP service is `expose: {port: 6379}`",
         "image": "an image is built: name a head with `os:`, and add to it with `copy:` and `build:`",
         "restart": "an instance that died is replaced anyway",
-        "depends_on": "start order does not exist: a program waits for what it calls",
+        "depends_on": "write `needs: [NAME]`; start order does not exist: a program waits for what it calls",
+        "links": "write `needs: [NAME]`",
+        "cron": "write `schedule: '0 3 * * *'`",
+        "mounts": "write `volumes: {NAME: /srv/uploads}`",
+        "worker": "remove it: a service without `http`, `tcp` and `schedule` is a worker",
     }
 )
 
 _LATER: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         shapes.ProjectShape: {
-            "data": ("data stores are not there yet", "run the database yourself, and give its address as a flag"),
-            "volumes": ("volumes are not there yet", "keep data elsewhere, and give its address as a flag"),
-            "secrets": ("secrets are not there yet", "let the program fetch them itself; a flag is no place for one"),
+            "data": (
+                "data stores are not there yet",
+                "run the database as a `tcp` service with a volume, or elsewhere",
+            ),
+            "volumes": (
+                "volumes of several services are not there yet",
+                "write `volumes: {NAME: /srv/uploads}` in the service that has it",
+            ),
+            "secrets": (
+                "secrets of all services are not there yet",
+                "write `secrets: [NAME]` in each service that reads it",
+            ),
         },
         shapes.HeadShape: {
             "image": (
@@ -67,21 +82,7 @@ _LATER: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = MappingProxyTy
             ),
         },
         shapes.ServiceShape: {
-            "needs": ("needs are not there yet", "give the address of the other service as a flag"),
-            "tcp": ("raw TCP is not there yet", "serve HTTP, and write `http: {health: /healthz}`"),
-            "secrets": ("secrets are not there yet", "let the program fetch them itself; a flag is no place for one"),
             "logs": ("log files are not there yet", "write to standard output; `anew logs` shows it"),
-            "before": (
-                "commands before a rollout are not there yet",
-                "run it by hand before `anew up`, so that the old generation goes on working",
-            ),
-            "volumes": ("volumes are not there yet", "keep data elsewhere, and give its address as a flag"),
-            "schedule": ("schedules are not there yet", "let cron start it"),
-            "singleton": ("singletons are not there yet", "write `size: 1`; while it is replaced, two of them run"),
-        },
-        shapes.EnvironmentShape: {
-            "secrets": ("secrets are not there yet", "let the program fetch them itself; a flag is no place for one"),
-            "volumes": ("volumes are not there yet", "keep data elsewhere, and give its address as a flag"),
         },
     }
 )
@@ -91,7 +92,10 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
     (("services", "*"), shapes.ServiceShape),
     (("services", "*", "build", "*"), shapes.BuildShape),
     (("services", "*", "http"), shapes.HttpShape),
+    (("services", "*", "tcp"), shapes.TcpShape),
     (("services", "*", "expose"), shapes.ExposeShape),
+    (("services", "*", "volumes", "*"), shapes.VolumeShape),
+    (("services", "*", "before", "*"), shapes.TaskShape),
     (("services", "*", "rollout"), shapes.RolloutShape),
     (("services", "*", "tests", "*"), shapes.TestShape),
     (("services", "*", "tests", "*", "http"), shapes.HttpTestShape),
@@ -109,6 +113,10 @@ def of_shape(error: ValidationError, tree: Tree) -> Iterable[tuple[Complaint, bo
             continue
         if detail["type"] == "extra_forbidden":
             yield _unknown(tree, path)
+        elif detail["type"] == NAME:
+            name, hint = str(detail["ctx"]["text"]), advice(str(detail["ctx"]["text"]), mapping(tree.value), path)
+            quoted = f"`{shortened(name)}`: " if name else ""
+            yield tree.complaint(path, quoted + str(detail["ctx"]["what"]), hint), False
         else:
             what, hint = _sentence(detail, path)
             yield tree.complaint(path, what, hint), detail["type"] == NOT_YET
@@ -151,8 +159,13 @@ def shown(value: object) -> str:
 
 
 def _path(detail: ErrorDetails, tree: Tree) -> Path:
-    path = detail["loc"]
-    return path[:-1] if path and path[-1] == "[key]" and path not in tree.lines else path
+    """Return where the file says what the finding is about: pydantic also names keys as such, and ways to write."""
+    path: Path = ()
+    for i, piece in enumerate(detail["loc"], 1):
+        marks = {shapes.TEXT, shapes.MAPPING} | ({"[key]"} if i == len(detail["loc"]) else set())
+        if piece not in marks or (*path, piece) in tree.lines:
+            path = (*path, piece)
+    return path
 
 
 def _sentence(detail: ErrorDetails, path: Path) -> tuple[str, str]:
@@ -165,7 +178,8 @@ def _sentence(detail: ErrorDetails, path: Path) -> tuple[str, str]:
             )
             return quoted + str(context["what"]), str(context["hint"])
         case "missing":
-            return f"`{name}` is missing", _MISSING.get(name, "")
+            hint = "write `run: [program, argument]`" if _is_task(path[:-1]) else _MISSING.get(name, "")
+            return f"`{name}` is missing", hint
         case "literal_error":
             allowed = str(context["expected"]).replace("'", "`")
             return f"{shown(value)} stands where {allowed} is wanted", f"write {allowed}"
@@ -176,11 +190,25 @@ def _sentence(detail: ErrorDetails, path: Path) -> tuple[str, str]:
     wanted = _WANTED.get(kind)
     if wanted is None:
         return f"{shown(value)} is wrong here: {detail['msg']}", "write another value"
-    return f"{shown(value)} stands where {wanted} is wanted", _mended(kind, value, name)
+    return f"{shown(value)} stands where {wanted} is wanted", _example(value, path) or _mended(kind, value, name)
 
 
 def _written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _is_task(path: Path) -> bool:
+    return shape_at(path) is shapes.TaskShape
+
+
+def _example(value: object, path: Path) -> str:
+    """Return how to write what stands at `path`, where that is a mapping that other tools write as a list or text."""
+    if not isinstance(value, (str, list)):
+        return ""
+    if _is_task(path):
+        return "write `- run: [program, argument]`"
+    is_volumes = shape_at(path[:-1]) is shapes.ServiceShape and path[-1:] == ("volumes",)
+    return "write `volumes: {NAME: /srv/uploads}`" if is_volumes else ""
 
 
 def _mended(kind: str, value: object, name: str) -> str:
@@ -218,10 +246,25 @@ def _unknown(tree: Tree, path: Path) -> tuple[Complaint, bool]:
     hint = nearest(name, known)
     if shape is shapes.ServiceShape:
         home = next((home for home, inner in homes.items() if name in keys(inner)), None)
-        hint = f"write it inside `{home}`" if home else _ELSEWHERE.get(name, hint)
-    elif shape is shapes.EnvironmentShape and name in keys(shapes.OverrideShape):
-        hint = f"write `services: {{NAME: {{{name}: ...}}}}`"
+        hint = _ELSEWHERE.get(name, f"write it inside `{home}`" if home else hint)
+    elif shape is shapes.TcpShape:
+        hint = "write `tcp: {}`; the public port is `expose: {port: 6379}`"
+    elif shape is shapes.EnvironmentShape:
+        hint = _of_environment(name, str(path[-2])) or hint
+    elif shape is shapes.OverrideShape and name in keys(shapes.ServiceShape):
+        hint = f"write it in the service `{shortened(str(path[-2]))}`: it is the same in every environment"
     return tree.complaint(path, f"`{shortened(name)}` is not known here", hint), False
+
+
+def _of_environment(name: str, environment: str) -> str:
+    if name in keys(shapes.OverrideShape):
+        return f"write `services: {{NAME: {{{name}: ...}}}}`"
+    if name == "secrets":
+        given = f"`anew secret set NAME -e {shortened(environment)}` gives it a value here"
+        return f"write `secrets: [NAME]` in the service; {given}"
+    if name == "volumes":
+        return "write `volumes: {NAME: /srv/uploads}` in the service; every environment has one of its own"
+    return ""
 
 
 def keys(shape: type[BaseModel]) -> tuple[str, ...]:

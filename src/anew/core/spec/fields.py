@@ -7,7 +7,7 @@ import shlex
 from ipaddress import ip_address
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from anew.core.names import is_label
@@ -21,10 +21,14 @@ _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
-_GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
+_SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
 _REPLACED = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - names what an instance hides, opens nothing
 
+_NAMING = "a name is lower-case letters, digits and hyphens, begins with a letter, has at most 63"
+
 NOT_YET = "not_yet"  # type of a complaint about what is designed and not there
+NAME = "name"  # type of a complaint about a name that must leave room for two others
 T = TypeVar("T")
 
 
@@ -37,14 +41,34 @@ def _label(text: str) -> str:
     if not is_label(text):
         fixed = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-")
         hint = f"write `{fixed}`" if is_label(fixed) else "begin with a letter: `web`"
-        raise wrong("a name is lower-case letters, digits and hyphens, begins with a letter, has at most 63", hint)
+        raise wrong(_NAMING, hint)
+    return text
+
+
+def _part_name(text: str) -> str:
+    if not is_label(text):
+        raise PydanticCustomError(NAME, "{what}", {"what": _NAMING, "text": text})
     return text
 
 
 def _service_name(text: str) -> str:
-    if _GROUP_LIKE.match(text):
+    if GROUP_LIKE.match(text):
         raise wrong("a service's name may not end like that of a group (`-g1`)", "choose another ending")
-    return _label(text)
+    return _part_name(text)
+
+
+def _secret_name(text: str) -> str:
+    if not _SECRET.match(text):
+        fixed = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")[:63]
+        hint = f"write `{fixed}`" if _SECRET.match(fixed) else "begin with a letter: `db_password`"
+        raise wrong("a secret's name is lower-case letters, digits and underscores, begins with a letter", hint)
+    return text
+
+
+def _environment_name(text: str) -> str:
+    if text == "gate":
+        raise wrong("this name belongs to the throwaway instances that tests run in", "write `staging`")
+    return _part_name(text)
 
 
 def seconds(value: object) -> float:
@@ -139,6 +163,22 @@ def _writable(text: str) -> str:
     if text.strip("/") == "":
         raise wrong("the root of an instance is never writable", "name the folder that the program writes to")
     return _shipped(text).rstrip("/")
+
+
+def _volume_path(text: str) -> str:
+    if text.strip("/") == "":
+        raise wrong("the root of an instance is no volume", "name the folder that shall last")
+    for top in _REPLACED:
+        if text == top or text.startswith(f"{top}/"):
+            raise wrong(f"an instance has a {top} of its own, and no volume shows there", "write `/srv/uploads`")
+    return _absolute(text).rstrip("/")
+
+
+def _tcp(value: object) -> object:
+    if isinstance(value, dict):
+        return value
+    public = f", and `expose: {{port: {value}}}` if it is reached from outside" if _is_number(value) else ""
+    raise wrong("raw TCP has no settings", f"write `tcp: {{}}`{public}")
 
 
 def _url_path(text: str) -> str:
@@ -243,6 +283,8 @@ _SHARE_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-
 
 Maybe = Annotated[T | None, BeforeValidator(_said)]  # may be left out, but not be written with nothing behind it
 Label = Annotated[str, AfterValidator(_label), _LABEL_SCHEMA]
+PartName = Annotated[str, AfterValidator(_part_name), _LABEL_SCHEMA]
+EnvironmentName = Annotated[str, AfterValidator(_environment_name), _LABEL_SCHEMA]
 ServiceName = Annotated[str, AfterValidator(_service_name), _LABEL_SCHEMA]
 Command = Annotated[list[str], BeforeValidator(_command_list), AfterValidator(_command_of)]
 Text = Annotated[str, AfterValidator(_some_text)]
@@ -255,6 +297,12 @@ Flags = dict[FlagName, FlagValue]
 RelativePath = Annotated[str, AfterValidator(_relative)]
 ShippedPath = Annotated[str, AfterValidator(_shipped)]
 WritablePath = Annotated[str, AfterValidator(_writable)]
+VolumePath = Annotated[str, AfterValidator(_volume_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
+SecretName = Annotated[
+    str, AfterValidator(_secret_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"})
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Tcp = Annotated[T | None, BeforeValidator(_tcp)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 Host = Annotated[str, AfterValidator(_host)]
 Listen = Annotated[str, BeforeValidator(_listen)]

@@ -29,7 +29,7 @@ def parse(text: str, file: str = "anew.yaml") -> model.Spec:
         shape = shapes.ProjectShape.model_validate(tree.value)
     except ValidationError as error:
         found += of_shape(error, tree)
-    found += references.check(tree)
+    found += ((one, False) for one in references.check(tree))
     if found or shape is None:
         raise _error(found)
     return _spec(shape)
@@ -65,6 +65,7 @@ def _head(name: str, head: shapes.HeadShape) -> model.Head:
 
 
 def _service(name: str, service: shapes.ServiceShape) -> model.Service:
+    default, expose = model.Service("", "", ()), service.expose or shapes.ExposeShape()
     return model.Service(
         name=name,
         os=service.os,
@@ -72,14 +73,33 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         copy=tuple(model.Copy(source, target) for source, target in service.files.items()),
         build=tuple(model.BuildStep(step.run, step.network) for step in service.build),
         http=None if service.http is None else model.Http(service.http.health),
-        hosts=tuple(service.expose.hosts or ()) if service.expose else (),
+        hosts=tuple(expose.hosts or ()),
         is_exposed=service.expose is not None,
         size=service.size,
         flags=tuple(sorted(service.flags.items())),
         writable=tuple(service.writable),
         tests=tuple(_test(test) for test in service.tests),
         policy=_policy(service.rollout or shapes.RolloutShape()),
+        is_tcp=service.tcp is not None,
+        port=expose.port or default.port,
+        needs=tuple(sorted(service.needs)),
+        secrets=tuple(sorted(service.secrets)),
+        volumes=tuple(_volume(volume, one) for volume, one in sorted(service.volumes.items())),
+        before=tuple(_task(task) for task in service.before),
+        is_singleton=bool(service.singleton),
+        ready_after=default.ready_after if service.ready_after is None else service.ready_after,
+        schedule=service.schedule or default.schedule,
+        within=default.within if service.within is None else service.within,
     )
+
+
+def _volume(name: str, volume: str | shapes.VolumeShape) -> model.Volume:
+    return model.Volume(name, volume) if isinstance(volume, str) else model.Volume(name, volume.path, volume.shared)
+
+
+def _task(task: shapes.TaskShape) -> model.Task:
+    run = tuple(task.run)
+    return model.Task(run) if task.within is None else model.Task(run, task.within)
 
 
 def _test(test: shapes.TestShape) -> model.Test:
@@ -122,7 +142,7 @@ def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Envir
         port=port,
         keep=environment.keep,
         overrides=tuple(
-            model.Override(service, one.size, tuple(sorted(one.flags.items())))
+            model.Override(service, one.size, tuple(sorted(one.flags.items())), one.port)
             for service, one in environment.services.items()
         ),
     )

@@ -9,13 +9,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from anew.core.spec import fields as f
+from anew.core.spec.cron import Schedule
 from anew.model import FULL, Policy
 
 MOST_STAGED = FULL - Policy().control
 Size = Annotated[int, Field(ge=1, le=100)]
+TEXT, MAPPING = "<text>", "<mapping>"  # how pydantic names the two ways to write a volume
 
 
 class Shape(BaseModel):
@@ -63,11 +65,45 @@ class HttpShape(Shape):
     """The path that answers 200 when an instance is ready; `/` if left out."""
 
 
+class TcpShape(Shape):
+    """The service accepts TCP connections on `$PORT`."""
+
+
 class ExposeShape(Shape):
-    """The service is reached from outside."""
+    """The service is reached from outside: HTTP under `hosts`, TCP on `port`."""
 
     hosts: f.Maybe[list[f.Host]] = None
-    """Host names that lead to the service; `*` is every name that no other service has."""
+    """Host names that lead to the service, if it answers HTTP; `*` is every name that no other service has."""
+    port: f.Maybe[f.Port] = None
+    """The public port of a TCP service, on the host of `listen`."""
+
+
+class VolumeShape(Shape):
+    """A folder that outlives every instance."""
+
+    path: f.VolumePath
+    """Where instances see it: an absolute path."""
+    shared: bool = False
+    """Lets several groups have it at once, the old and the new; else the old one is ended before the new one starts."""
+
+
+def _way(value: object) -> str:
+    return MAPPING if isinstance(value, (dict, VolumeShape)) else TEXT
+
+
+Volume = Annotated[
+    Annotated[f.VolumePath, Tag(TEXT)] | Annotated[VolumeShape, Tag(MAPPING)],
+    Discriminator(_way),
+]
+
+
+class TaskShape(Shape):
+    """One command of `before`."""
+
+    run: f.Command
+    """What is run in a fresh instance: a program and its arguments; exit code 0 is success."""
+    within: f.Maybe[f.Wait] = None
+    """The bound within which it must end; `10m` if left out."""
 
 
 class HttpTestShape(Shape):
@@ -154,17 +190,35 @@ class ServiceShape(Shape):
     command: f.Command
     """What an instance runs: a program and its arguments."""
     http: f.Maybe[HttpShape] = None
-    """The service answers HTTP on `$PORT`."""
+    """The service answers HTTP on `$PORT`. Without `http`, `tcp` and `schedule` it is a worker."""
+    tcp: f.Tcp[TcpShape] = None
+    """The service accepts TCP connections on `$PORT`; written as `{}`."""
     expose: f.Maybe[ExposeShape] = None
     """The service is reached from outside; if left out, it is internal."""
+    needs: list[str] = []
+    """Services that it calls: it gets `NAME_URL` of one that answers HTTP, `NAME_HOST` and `NAME_PORT` of a TCP one."""
     size: Size = 1
     """How many instances run."""
+    singleton: f.Maybe[bool] = None
+    """Two of this worker never run at once: the old one is ended, then the new one starts."""
+    ready_after: f.Maybe[f.Duration] = None
+    """A worker that is alive this long is ready; `1s` if left out."""
+    schedule: f.Maybe[Schedule] = None
+    """When it runs, to its end: the five fields of cron, in UTC."""
+    within: f.Maybe[f.Wait] = None
+    """A scheduled run may take this long; `1h` if left out."""
     flags: f.Flags = {}
     """Environment variables of every instance; an environment can override them."""
     writable: list[f.WritablePath] = []
     """Folders that an instance may write to; they begin empty and end with it. `/tmp` always is one."""
+    secrets: list[f.SecretName] = []
+    """Secrets of the environment that it reads, each from the file `/run/secrets/NAME`."""
+    volumes: dict[f.Label, Volume] = {}
+    """Folders that outlive every instance, by name: an absolute path, or a mapping. Each belongs to this service."""
     tests: list[TestShape] = []
     """What must pass before the image may be released."""
+    before: list[TaskShape] = []
+    """Commands that are run once per generation, in order, before its first traffic; they are never undone."""
     rollout: f.Maybe[RolloutShape] = None
     """How a new generation comes into traffic."""
 
@@ -174,6 +228,8 @@ class OverrideShape(Shape):
 
     size: f.Maybe[Size] = None
     """How many instances run here."""
+    port: f.Maybe[f.Port] = None
+    """The public port of a TCP service here."""
     flags: f.Flags = {}
     """Flags that are added here, or have another value here."""
 
@@ -194,11 +250,11 @@ class EnvironmentShape(Shape):
 class ProjectShape(Shape):
     """The whole of `anew.yaml`."""
 
-    project: f.Label
+    project: f.PartName
     """The name of the project; it begins every instance's name."""
     os: dict[f.Label, HeadShape]
     """Operating-system heads by name."""
     services: dict[f.ServiceName, ServiceShape]
     """Services by name."""
-    environments: f.Maybe[dict[f.Label, EnvironmentShape]] = None
+    environments: f.Maybe[dict[f.EnvironmentName, EnvironmentShape]] = None
     """Environments by name; if left out, there is `local`."""

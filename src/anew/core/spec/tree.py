@@ -82,6 +82,16 @@ def spelled(path: Path) -> str:
     return out
 
 
+def mapping(value: object) -> dict[str, object]:
+    """Return a mapping as it is, and nothing for what has another type: the shapes complain about that."""
+    return value if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[object]:
+    """Return a list as it is, and nothing for what has another type."""
+    return value if isinstance(value, list) else []
+
+
 def shortened(text: str, most: int = 60) -> str:
     """Make `text` fit in a sentence: on one line, printable, at most `most` characters."""
     visible = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import dirname
 from types import MappingProxyType
 
 from anew.sandbox.fit import UID
@@ -27,6 +28,8 @@ class Layout:
     binds: tuple[tuple[str, str], ...]  # file of the host, path inside; skipped if the host has none
     environment: tuple[tuple[str, str], ...]
     command: tuple[str, ...]
+    secrets: str = ""  # where its folder of secrets is; "" if it has none
+    volumes: tuple[tuple[str, str], ...] = ()  # folder of the host, path inside
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Descriptors:
     seccomp: int
     status: int
     alive: int = 0
+    secrets: tuple[tuple[str, int], ...] = ()  # path inside, and the file with the value
 
 
 def options(layout: Layout) -> Args:
@@ -47,6 +51,8 @@ def options(layout: Layout) -> Args:
         *_tmpfs("/tmp"),  # noqa: S108 - a path inside
         *(part for path in layout.writable for part in _tmpfs(path)),
         *(part for source, path in layout.binds for part in ("--ro-bind-try", source, path)),
+        *(("--perms", "0500", "--tmpfs", layout.secrets) if layout.secrets else ()),
+        *(part for source, path in layout.volumes for part in ("--bind", source, path)),
         *(SEAL if layout.is_composed else ()),
         *("--unshare-user", "--uid", str(UID), "--gid", str(UID), "--disable-userns"),
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--hostname", HOSTNAME),
@@ -56,9 +62,12 @@ def options(layout: Layout) -> Args:
 
 
 def with_descriptors(args: Args, descriptors: Descriptors) -> Args:
-    """Add the filter of system calls, the file for the status, and the file that is held open while it runs."""
+    """Add the filter of system calls, the file for the status, that which is held open while it runs, and secrets."""
+    files = descriptors.secrets
     return (
         *args,
+        *(part for path, fd in files for part in ("--perms", "0400", "--file", str(fd), path)),
+        *(part for path in sorted({dirname(path) for path, _ in files}) for part in ("--remount-ro", path)),
         *("--seccomp", str(descriptors.seccomp), "--json-status-fd", str(descriptors.status)),
         *(("--sync-fd", str(descriptors.alive)) if descriptors.alive else ()),
     )
@@ -70,7 +79,7 @@ def file_of(args: Args) -> bytes:
 
 
 def pasteable(bwrap: Path, layout: Layout, uid: int | None) -> str:
-    """Return one line for a shell that starts the same sandbox in the foreground, without the filter."""
+    """Return one line for a shell that starts the same sandbox in the foreground, without the filter and secrets."""
     drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"] if uid is not None else []
     return shlex.join(["env", "-i", *_which(drop), str(bwrap), *options(layout), "--", *layout.command])
 

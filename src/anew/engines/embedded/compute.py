@@ -1,48 +1,64 @@
 """The embedded engine: instances are sandboxes of bubblewrap on this machine, and outlive whoever launched them.
 
 There is no daemon: the folder of records, the kernel's locks and /proc are all there is, and every client of the same
-folder sees the same.
+folder sees the same. What only launching needs is imported there: a look at hundreds of instances shall be fast.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anew.engines.embedded import argv, drift, ending, launch, life, output, ports, refusals, trial, uids
+from anew.engines.embedded import drift, ending, life, output, ports, refusals, revealed, uids
 from anew.engines.embedded.clock import WallClock
-from anew.engines.embedded.launch import Start
-from anew.engines.embedded.layout import lay_out
 from anew.engines.embedded.life import Life
 from anew.engines.embedded.records import Record, Store
+from anew.engines.embedded.revealed import Reveal
 from anew.errors import Conflict, NotFound
-from anew.model import Digest, Instance, Order, Outcome, Scope, Seconds
+from anew.model import Bytes, Digest, Instance, Order, Outcome, Scope, Seconds
 from anew.ports import Clock
-from anew.sandbox import find
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+    from anew.engines.embedded.launch import Start
+    from anew.engines.embedded.volumes import Volumes
 
 
 class Embedded:
-    """Implements `anew.ports.Compute` in the state folder `home`; `tree` says where a layer is unpacked.
+    """Implements `anew.ports.Compute` and `anew.ports.Volumes` in the state folder `home`.
 
-    `owner` is the id of the state whose instances these are; those of another are never touched. Safe to be used by
-    several threads.
+    `tree` says where a layer is unpacked. `owner` is the id of the state whose instances these are; those of another
+    are never touched. `reveal` gives the value of a secret; it is asked by `launch` and `run` alone. Safe to be used
+    by several threads.
     """
 
     heals = False
 
-    def __init__(self, home: Path, tree: Callable[[Digest], Path], owner: str, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        tree: Callable[[Digest], Path],
+        owner: str,
+        clock: Clock | None = None,
+        reveal: Reveal = revealed.nothing,
+    ) -> None:
         self._home = home.absolute()
         self._tree = tree
         self._owner = owner
         self._clock = clock or WallClock()
+        self._reveal = reveal
         self._store = Store(self._home / "instances")
         self._binary: Path | None = None
         self._guard = threading.Lock()
         self._started: set[int] = set()  # outer processes that are children of this one, to be reaped
         self._over: dict[str, tuple[Record, Life]] = {}  # how instances ended, by name: it never changes
+        self._alive: dict[str, tuple[Record, Life]] = {}  # what was seen of those that lived
         self._listening: dict[
             str, tuple[int, frozenset[str]]
         ] = {}  # by name: pid and sockets that were found to be its
@@ -64,27 +80,31 @@ class Embedded:
 
     def launch(self, order: Order) -> None:
         """Start the instance that `order` describes; see the port."""
+        from anew.engines.embedded import launch
+        from anew.engines.embedded.layout import lay_out
+
         self._reap()
         if self._is_there(order.name):
             return
         layout = lay_out(order, self._home, self._tree)
         bwrap = self._bwrap()  # before anything is written down
-        with self._store.lock():
-            if self._is_there(order.name):
-                return
-            self._check_port(order)
-            uid = uids.of_instance(order.port, self._live_uids)
-            files = self._store.write(Record.of(order, self._owner, uid, self._clock.now()))
-        start = Start(bwrap, layout, uids.drop_to(uid))
-        place = self._store.place(order.name)
-        try:
-            with launch.prepared(start, files.status, files.alive) as (command, handed):
-                outer = launch.spawn(start, command, handed, files.log)
-        except BaseException:
-            self._store.discard(order.name)
-            raise
-        finally:
-            files.close()
+        with revealed.of(order, self._reveal) as secrets:
+            with self._store.lock():
+                if self._is_there(order.name):
+                    return
+                self._check_port(order)
+                uid = self._uid(order)
+                files = self._store.write(Record.of(order, self._owner, uid, self._clock.now()))
+            start = launch.Start(bwrap, layout, uids.drop_to(uid))
+            place = self._store.place(order.name)
+            try:
+                with launch.prepared(start, files.status, files.alive, secrets) as (command, handed):
+                    outer = launch.spawn(start, command, handed, files.log)
+            except BaseException:
+                self._store.discard(order.name)
+                raise
+            finally:
+                files.close()
         is_settled = launch.settled(outer, place)
         self._let_go(outer)
         self._check_start(place, start, is_settled=is_settled)
@@ -110,14 +130,20 @@ class Embedded:
         self._reap()
         self._store.archive(name)
         self._over.pop(name, None)
+        self._alive.pop(name, None)
         self._listening.pop(name, None)
 
     def run(self, order: Order, limit: Seconds) -> Outcome:
         """Run `order` to its end in a throwaway instance; see the port."""
+        from anew.engines.embedded import trial
+        from anew.engines.embedded.launch import Start
+        from anew.engines.embedded.layout import lay_out
+
         layout = lay_out(order, self._home, self._tree)
+        bwrap = self._bwrap()
         self._check_port(order)
-        with uids.of_trial(self._home / "uids") as uid:
-            return trial.run(Start(self._bwrap(), layout, uids.drop_to(uid)), limit, order.name)
+        with revealed.of(order, self._reveal) as secrets, self._lent_uid(order) as uid:
+            return trial.run(Start(bwrap, layout, uids.drop_to(uid)), limit, order.name, secrets)
 
     def logs(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the last `lines` lines that an instance wrote; see the port."""
@@ -132,7 +158,31 @@ class Embedded:
         now = self._life(record) if record is not None else None
         return drift.of(now.pid) if now is not None and now.is_alive and now.pid else ()
 
+    def volumes(self, scope: Scope) -> tuple[tuple[str, str, Bytes], ...]:
+        """Return the volumes of `scope`; see the port."""
+        return self._volumes.listing(scope)
+
+    def remove_volume(self, scope: Scope, service: str, name: str) -> None:
+        """Remove a volume with all that is in it; see the port."""
+        from anew.engines.embedded.volumes import clear
+
+        with self._store.lock():
+            for record in self._with_volumes(scope, service):
+                if name in record.volumes:
+                    what = f"the volume {name} of {service} belongs to {record.name}, which is alive"
+                    raise Conflict(what, hint="stop it first")
+            taken_away = self._volumes.take_away(scope, service, name)
+        clear(taken_away)
+
+    @cached_property
+    def _volumes(self) -> Volumes:
+        from anew.engines.embedded.volumes import volumes_of
+
+        return volumes_of(self._home)
+
     def _bwrap(self) -> Path:
+        from anew.sandbox import find
+
         if self._binary is None or not self._binary.is_file():
             self._binary = find.bwrap(self._home / "bin")
         return self._binary
@@ -156,33 +206,41 @@ class Embedded:
         known = self._over.get(record.name)
         if known is not None and known[0] is record:
             return known[1]
-        now = life.read(self._store.place(record.name))
+        before = self._alive.get(record.name)
+        now = life.read(
+            self._store.place(record.name), before[1] if before is not None and before[0] is record else None
+        )
         if now is not None and now.is_final:
             self._over[record.name] = (record, now)
+        if now is not None and now.is_alive:
+            self._alive[record.name] = (record, now)
         return now
 
-    def _as_instance(self, record: Record, now: Life, sockets: Mapping[int, frozenset[str]]) -> Instance:
+    def _as_instance(self, record: Record, now: Life, sockets: Mapping[int, Mapping[str, int]]) -> Instance:
         return Instance(
             name=record.name,
             group=record.group,
             is_alive=now.is_alive,
-            is_listening=now.is_alive and self._is_listening(record, now.pid, sockets.get(record.port, frozenset())),
+            is_listening=now.is_alive and self._is_listening(record, now.pid, sockets.get(record.port, {})),
             port=record.port,
             pid=now.pid if now.is_alive else 0,
             started=record.started,
             ended=now.ended,
+            warden=now.outer if now.is_alive else 0,
         )
 
-    def _is_listening(self, record: Record, pid: int, sockets: frozenset[str]) -> bool:
+    def _is_listening(self, record: Record, pid: int, sockets: Mapping[str, int]) -> bool:
         """Say whether one of the `sockets` on its port is the instance's; a socket that was its own stays its own."""
         if not sockets or not pid:
             return False
+        if uids.is_own(record.uid, record.port) and record.uid in sockets.values():
+            return True  # nobody else runs under its uid
         known_pid, known = self._listening.get(record.name, (0, frozenset()))
-        if known_pid == pid and known & sockets:
+        if known_pid == pid and known & sockets.keys():
             return True
         if not ports.is_of(pid, sockets):
             return False
-        self._listening[record.name] = (pid, sockets)
+        self._listening[record.name] = (pid, frozenset(sockets))
         return True
 
     def _check_port(self, order: Order) -> None:
@@ -205,11 +263,53 @@ class Embedded:
                 facts={"command": f"ss -ltnp sport = :{order.port}"},
             )
 
+    def _uid(self, order: Order) -> int:
+        """Return the uid of an instance that is about to be written down; its volumes are there then."""
+        if not order.volumes:
+            return uids.of_instance(order.port, self._live_uids)
+        self._check_volumes(order)
+        return self._volumes.ensure(order)
+
+    @contextmanager
+    def _lent_uid(self, order: Order) -> Iterator[int]:
+        """Yield the uid of a throwaway instance; its volumes, if it has any, can't be removed meanwhile."""
+        if not order.volumes:
+            with uids.of_trial(self._home / "uids") as uid:
+                yield uid
+            return
+        with ExitStack() as stack:
+            with self._store.lock():
+                uid = self._uid(order)
+                stack.enter_context(self._volumes.in_use(order))
+            yield uid
+
+    def _check_volumes(self, order: Order) -> None:
+        """Raise Conflict if another state's instance has a volume of the order: nobody keeps those two apart."""
+        wanted = {one.name for one in order.volumes if not one.is_shared}
+        for record in self._with_volumes(order.scope, order.service):
+            if record.scope.owner != self._owner and wanted & set(record.volumes):
+                raise Conflict(
+                    f"a volume of {order.service} belongs to {record.name}, which another state launched and is alive",
+                    hint="end it with the state folder that made it",
+                    facts={"owner": record.scope.owner},
+                )
+
+    def _with_volumes(self, scope: Scope, service: str) -> Iterator[Record]:
+        """Yield the record of each instance of a service, of any state, that is there and has volumes."""
+        for name in self._store.names():
+            record = self._store.read(name)
+            if record is None or not record.volumes or record.service != service:
+                continue
+            if (record.scope.project, record.scope.environment) == (scope.project, scope.environment):
+                now = self._life(record)
+                if now is not None and now.is_present:
+                    yield record
+
     def _live_uids(self) -> frozenset[int]:
         every = [record for name in self._store.names() if (record := self._store.read(name)) is not None]
         return frozenset(one.uid for one in every if (now := self._life(one)) is not None and now.is_present)
 
-    def _let_go(self, outer: subprocess.Popen[bytes]) -> None:
+    def _let_go(self, outer: Popen[bytes]) -> None:
         """Take the outer process from its Popen, which would complain that it is left behind: it is meant to be."""
         if outer.returncode is None:
             with self._guard:
@@ -229,6 +329,8 @@ class Embedded:
 
     def _check_start(self, place: Path, start: Start, *, is_settled: bool) -> None:
         """Raise the error that says why a sandbox did not start; a command that is not there is an ended instance."""
+        from anew.engines.embedded import argv, launch
+
         now = life.read(place)
         if is_settled and now is not None and not now.ended.startswith(life.REFUSED):
             return

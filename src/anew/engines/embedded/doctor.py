@@ -120,7 +120,10 @@ def _try(bwrap: Path, args: list[str]) -> str | None:
 
 def _uids() -> Check:
     if os.geteuid() == 0:
-        return Check("uids", "ok", f"each instance runs under a uid of its own, from {uids.FIRST} on")
+        whose = (
+            f"each instance runs under a uid of its own, from {uids.FIRST} on; all of a service with volumes under one"
+        )
+        return Check("uids", "ok", whose)
     return Check(
         "uids",
         "limited",

@@ -1,7 +1,7 @@
 """What differs between a running instance and its image.
 
-Files can't: the root is read-only, and what is writable is empty at the start and gone at the end. What remains is
-somebody who came in from outside.
+Files can't: the root is read-only, and what is writable is empty at the start and gone at the end; a volume is no part
+of an image. What remains is somebody who came in from outside.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import IO
 
 from anew.engines.embedded import argv, life, locks, proc
 from anew.engines.embedded.argv import Descriptors, Layout
+from anew.engines.embedded.revealed import Revealed
 from anew.errors import EngineError
 from anew.model import Seconds
 from anew.sandbox import seccomp
@@ -29,15 +30,18 @@ class Start:
 
 
 @contextmanager
-def prepared(start: Start, status: int, alive: int, more: Sequence[str] = ()) -> Iterator[tuple[list[str], list[int]]]:
-    """Yield the command line and the descriptors to hand over; flags travel in an anonymous file."""
+def prepared(
+    start: Start, status: int, alive: int, secrets: Revealed, more: Sequence[str] = ()
+) -> Iterator[tuple[list[str], list[int]]]:
+    """Yield the command line and the descriptors to hand over; flags travel in an anonymous file, as secrets do."""
     filter_ = seccomp.memory_file(seccomp.program(), "filter")
     try:
-        args = argv.with_descriptors(argv.options(start.layout), Descriptors(filter_, status, alive))
+        values = tuple(sorted(secrets.files.items()))
+        args = argv.with_descriptors(argv.options(start.layout), Descriptors(filter_, status, alive, values))
         flags = seccomp.memory_file(argv.file_of((*args, *more)), "arguments")
         try:
             command = [str(start.bwrap), "--args", str(flags), "--", *start.layout.command]
-            yield command, [filter_, flags, status, *([alive] if alive else [])]
+            yield command, [filter_, flags, status, *([alive] if alive else []), *(fd for _, fd in values)]
         finally:
             os.close(flags)
     finally:

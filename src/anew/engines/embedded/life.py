@@ -4,15 +4,19 @@ bubblewrap is two processes. The outer one waits, holds `status.json`, and write
 in the end, the exit code. The inner one is process 1 of the sandbox and holds `alive`; nothing of the sandbox survives
 it. The application is a child of the inner one.
 
-========  ========  =============  =====================================================
+========  ========  =============  =================================================================================
 `alive`   `status`  exit code      then
-========  ========  =============  =====================================================
-held      any       not yet        it lives
+========  ========  =============  =================================================================================
+held      held      not yet        it lives
+held      free      not there      no program ever ran, or something killed the outer one: it counts as ended
 held      any       there          it has ended, and left processes behind
 free      held      not yet        it is just ending: wait
 free      any       there          it has ended
 free      free      not there      it never started, or something killed the outer one
-========  ========  =============  =====================================================
+========  ========  =============  =================================================================================
+
+An application whose outer process was killed runs on, but nobody would learn how it ends. So the instance is replaced
+like any that has ended, and what it left behind goes when it is removed.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anew.engines.embedded import locks, output
+from anew.engines.embedded import locks, output, proc
 from anew.model import Bytes, Seconds
 
 SETTLING: Seconds = 2.0  # from the end of the inner process to the exit code in the status; measured: < 5 ms
@@ -49,6 +53,7 @@ class Life:
     ended: str = ""
     is_present: bool = False  # processes of it are there, though the application may have ended
     is_final: bool = False  # nothing of this will ever change
+    outer: int = 0  # pid of the outer process; 0 if not known (yet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,20 @@ class Status:
     code: int | None = None
 
 
-def read(place: Path) -> Life | None:
+def read(place: Path, before: Life | None = None) -> Life | None:
     """Return the life of the instance whose files are in `place`; None if it never started.
+
+    `before` is what an earlier look found: of one that lived, and holds both its locks, nothing else need be read.
 
     Blocks  while it is just ending, at most `SETTLING`.
     """
+    if (
+        before is not None
+        and before.outer
+        and locks.is_held(f"{place}/alive")
+        and locks.is_held(f"{place}/status.json")
+    ):
+        return before
     is_inner = locks.is_held(place / "alive")
     status = read_status(place)
     if status.code is None and not is_inner:
@@ -73,7 +87,11 @@ def read(place: Path) -> Life | None:
             ended = why(place) or (UNKNOWN if status.pid else "")
             return Life(is_alive=False, pid=status.pid, ended=ended, is_final=is_settled) if ended else None
     if status.code is None:
-        return Life(is_alive=True, pid=status.pid, is_present=True)
+        if locks.is_held(place / "status.json"):
+            return Life(is_alive=True, pid=status.pid, is_present=True, outer=proc.parent(status.pid))
+        status = read_status(place)  # what it wrote just before it went
+    if status.code is None:
+        return Life(is_alive=False, pid=status.pid, ended=why(place) or UNKNOWN, is_present=True)
     return Life(
         is_alive=False,
         pid=status.pid,

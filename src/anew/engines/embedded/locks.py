@@ -17,7 +17,7 @@ from anew.model import Seconds
 TICK: Seconds = 0.001
 
 
-def is_held(path: Path) -> bool:
+def is_held(path: Path | str) -> bool:
     """Say whether somebody holds the lock on the file; False if there is no such file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

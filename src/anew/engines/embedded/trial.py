@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from anew.engines.embedded import argv, launch, life, refusals
 from anew.engines.embedded.launch import Start
+from anew.engines.embedded.revealed import Revealed
 from anew.errors import EngineError
 from anew.model import Bytes, Outcome, Seconds
 
@@ -20,16 +21,18 @@ ABSENT, FORBIDDEN = 127, 126  # exit codes of shells for a command that is not t
 CLEARING: Seconds = 10.0  # from SIGKILL until the kernel has cleared everything
 
 
-def run(start: Start, limit: Seconds, name: str) -> Outcome:
+def run(start: Start, limit: Seconds, name: str, secrets: Revealed) -> Outcome:
     """Run the command of `start`, and return how it ended and what it wrote; `name` is for errors only.
 
+    The files of `secrets` are closed as soon as the sandbox has them.
     Blocks  until nothing of it is left: at most `limit`, and what the kernel takes to clear it.
     Raises  what `anew.engines.embedded.refusals` makes of a sandbox that does not start.
     """
     status = os.memfd_create("status")
     try:
-        with launch.prepared(start, status, 0, BOUND_TO_US) as (command, handed):
+        with launch.prepared(start, status, 0, secrets, BOUND_TO_US) as (command, handed):
             outer = launch.spawn(start, command, handed, subprocess.PIPE)
+        secrets.close()
         output, is_late = _collect(outer, limit)
         said = life.parse_status(os.pread(status, MOST, 0).decode("utf-8"))
     finally:

@@ -18,6 +18,10 @@ FIRST = 700_000  # plus the port: two live instances never have the same port
 FIRST_WITHOUT_PORT = FIRST + 65_536
 FIRST_OF_TRIAL = FIRST + 200_000
 TRIALS = 1000  # throwaway instances at once, at most
+OF_SERVICES = range(
+    2_010_000_000, 2_110_000_000
+)  # of `anew.engines.embedded.volumes`; they stand on the disk for good,
+# so they lie above what useradd, ranges of subordinate uids, containers and directory services give to others
 
 
 def of_instance(port: int, taken: Callable[[], frozenset[int]]) -> int:
@@ -46,6 +50,11 @@ def of_trial(folder: Path) -> Iterator[int]:
         yield uid
     finally:
         os.close(fd)
+
+
+def is_own(uid: int, port: int) -> bool:
+    """Say whether nothing but the instance with this uid and port runs under that uid."""
+    return os.geteuid() == 0 and port != 0 and uid == FIRST + port
 
 
 def drop_to(uid: int) -> int | None:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 from anew.model import Seconds
 
-PINS_WITHIN: Seconds = 1.0
-_REQUEST = b"GET / HTTP/1.1\r\nHost: pin.invalid\r\n\r\n"
+CONNECTS_WITHIN: Seconds = 1.0
+_REQUEST = b"GET / HTTP/1.1\r\nHost: kept.invalid\r\n\r\n"
 
 
 @contextmanager
-def pinned(port: int) -> Iterator[None]:
+def kept_alive(port: int) -> Iterator[None]:
     """Hold an idle connection to the worker that listens on this loopback port now.
 
     An old worker ends with its last connection, and what it counted since the last reading would be lost: at full load
@@ -21,7 +21,7 @@ def pinned(port: int) -> Iterator[None]:
     not the next one. Where nobody answers, the counters lose that little, and nothing else: that is no reason to fail.
     """
     with socket.socket() as one:
-        one.settimeout(PINS_WITHIN)
+        one.settimeout(CONNECTS_WITHIN)
         try:
             one.connect(("127.0.0.1", port))
             one.sendall(_REQUEST)

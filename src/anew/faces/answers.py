@@ -1,0 +1,52 @@
+"""What each command answers with `--json`: the type of its one document. The reference is made from this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from anew.model import Outcome
+from anew.views import (
+    Built,
+    Check,
+    Collected,
+    Event,
+    LogLine,
+    Moved,
+    Plan,
+    ReleaseView,
+    SecretErased,
+    SecretSet,
+    SecretView,
+    Start,
+    Status,
+    Tested,
+    Verified,
+)
+
+ANSWERS: Mapping[str, object] = MappingProxyType(
+    {
+        "init": Start,
+        "plan": Plan,
+        "build": tuple[Built, ...],
+        "test": tuple[Tested, ...],
+        "up": Moved,
+        "status": Status,
+        "rollback": Moved,
+        "promote": Moved,
+        "abort": Moved,
+        "dispose": Status,
+        "releases": tuple[ReleaseView, ...],
+        "history": tuple[Event, ...],
+        "history --verify": Verified,
+        "logs": tuple[LogLine, ...],
+        "doctor": tuple[Check, ...],
+        "serve": Status,
+        "secret set": SecretSet,
+        "secret list": tuple[SecretView, ...],
+        "secret revoke": SecretErased,
+        "run": Outcome,
+        "gc": Collected,
+        "schema": dict[str, object],
+    }
+)

@@ -1,0 +1,159 @@
+"""The commands that make, move and look: what each takes, and what it is for."""
+
+from __future__ import annotations
+
+import click
+
+from anew.faces import acts
+from anew.faces.acts import Session
+from anew.faces.options import COUNT, detach, services, shared
+
+
+@click.command("plan")
+@shared
+@click.pass_obj
+def _plan(session: Session) -> int:
+    """Show every step that `up` would take, and build nothing."""
+    return acts.plan(session)
+
+
+@click.command("build")
+@services
+@click.option("--update", "is_update", is_flag=True, help="Resolve the operating-system heads again.")
+@shared
+@click.pass_obj
+def _build(session: Session, services: tuple[str, ...], *, is_update: bool) -> int:
+    """Build the images of some services, or of all."""
+    return acts.build(session, services, is_update=is_update)
+
+
+@click.command("test")
+@services
+@shared
+@click.pass_obj
+def _test(session: Session, services: tuple[str, ...]) -> int:
+    """Build, and test a fresh instance of each image."""
+    return acts.test(session, services)
+
+
+@click.command("up")
+@click.argument("release", default="", metavar="[RELEASE]")
+@click.option("--from", "source", default="", metavar="ENV", help="The release that serves in another environment.")
+@click.option("--supersede", "may_supersede", is_flag=True, help="Take a rollout with stages to go back first.")
+@click.option("--again", "is_again", is_flag=True, help="Though the same seal failed here before.")
+@detach
+@shared
+@click.pass_obj
+def _up(session: Session, release: str, source: str, *, is_again: bool, may_supersede: bool, is_detached: bool) -> int:
+    """Roll out what anew.yaml says, built and tested, or an existing release (r3) of which nothing is built."""
+    asked = acts.Wish(release, source, is_again=is_again, may_supersede=may_supersede)
+    return acts.up(session, asked, is_detached=is_detached)
+
+
+@click.command("rollback")
+@click.argument("generation", default="", metavar="[GENERATION]")
+@detach
+@shared
+@click.pass_obj
+def _rollback(session: Session, generation: str, *, is_detached: bool) -> int:
+    """Go back to what served before, or to the generation named (g2)."""
+    return acts.rollback(session, generation, is_detached=is_detached)
+
+
+@click.command("promote")
+@detach
+@shared
+@click.pass_obj
+def _promote(session: Session, *, is_detached: bool) -> int:
+    """Give all traffic to the new generation, without the stages that remain."""
+    return acts.promote(session, is_detached=is_detached)
+
+
+@click.command("abort")
+@detach
+@shared
+@click.pass_obj
+def _abort(session: Session, *, is_detached: bool) -> int:
+    """Take the rollout that is under way back."""
+    return acts.abort(session, is_detached=is_detached)
+
+
+@click.command("dispose")
+@shared
+@click.pass_obj
+def _dispose(session: Session) -> int:
+    """End all that runs; releases, history and logs stay."""
+    return acts.dispose(session)
+
+
+@click.command("status")
+@shared
+@click.pass_obj
+def _status(session: Session) -> int:
+    """Show what serves, what is warm, and what goes on."""
+    return acts.status(session)
+
+
+@click.command("releases")
+@shared
+@click.pass_obj
+def _releases(session: Session) -> int:
+    """Show all releases of the project, newest first."""
+    return acts.releases(session)
+
+
+@click.command("history")
+@click.option("-n", "limit", type=COUNT, default=30, show_default=True, help="How many events.")
+@click.option("--verify", "is_verifying", is_flag=True, help="Walk the whole chain of hashes instead.")
+@shared
+@click.pass_obj
+def _history(session: Session, limit: int, *, is_verifying: bool) -> int:
+    """Show the newest events of the ledger, oldest first."""
+    return acts.verify(session) if is_verifying else acts.history(session, limit)
+
+
+@click.command("logs")
+@click.argument("target", default="", metavar="[SERVICE|GROUP|INSTANCE]")
+@click.option("-n", "lines", type=COUNT, default=100, show_default=True, help="How many lines.")
+@shared
+@click.pass_obj
+def _logs(session: Session, target: str, lines: int) -> int:
+    """Show the last lines that instances wrote, disposed ones too."""
+    return acts.logs(session, target, lines)
+
+
+@click.command("doctor")
+@shared
+@click.pass_obj
+def _doctor(session: Session) -> int:
+    """Show what this machine has and lacks."""
+    return acts.doctor(session)
+
+
+@click.command("serve")
+@click.option(
+    "--until-idle", "is_until_idle", is_flag=True, help="End when there is nothing left to do or to wait for."
+)
+@shared
+@click.pass_obj
+def _serve(session: Session, *, is_until_idle: bool) -> int:
+    """Be the keeper of the environment, in the foreground."""
+    return acts.serve(session, is_until_idle=is_until_idle)
+
+
+COMMANDS = (
+    _plan,
+    _build,
+    _test,
+    _up,
+    _status,
+    _rollback,
+    _promote,
+    _abort,
+    _dispose,
+    _releases,
+    _history,
+    _logs,
+    _doctor,
+    _serve,
+)

@@ -1,0 +1,169 @@
+"""Collect: remove what nobody needs any more, of all projects of this state, and say why the rest is kept.
+
+Releases, generations and the ledger stay for good, volumes are never touched. What stays is decided by
+`anew.core.collection`; here it is read from journal, image store and engine, and carried out: references before
+content, so that a collection that is killed leaves nothing that lacks a part, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from anew.core import collection
+from anew.core.collection import LOGS, LONG, Choice, Holding
+from anew.core.digest import short
+from anew.errors import EngineError, NotFound
+from anew.model import Bytes, Gone, Image, Release, Stock
+from anew.ports import Clock, Images, Say
+from anew.shell.journal import Journal
+from anew.shell.parts import Archive, Room, Stockroom
+from anew.views import Collected, Kept
+
+_MANY = {  # kinds that are told by their number: of one, of several
+    "layer": ("layer", "layers"),
+    "checkpoint": ("build checkpoint", "build checkpoints"),
+    "note": ("note about what is gone", "notes about what is gone"),
+    "leftover": ("leftover of a killed process", "leftovers of killed processes"),
+    "log": ("log of an ended instance, with its record", "logs of ended instances, with their records"),
+    "part": ("oldest part of a log that has grown too long", "oldest parts of logs that have grown too long"),
+    "verdict": ("verdict about an image that is gone", "verdicts about images that are gone"),
+    "attempt": ("attempt at an effect, more than 30 days ago", "attempts at effects, more than 30 days ago"),
+}
+
+
+def collect(
+    journal: Journal, stockroom: Stockroom, archive: Archive, clock: Clock, say: Say, *, is_dry: bool
+) -> Collected:
+    """Remove all that no environment, no newest release, no living instance and nobody who builds needs.
+
+    Idempotent  a second run frees nothing.
+    Raises      Conflict, with nothing removed, if the image store is in use for too long, or damaged so that what is
+                needed can't be told.
+    """
+    now, told = clock.now(), _Told(say)
+    with stockroom.opened(is_dry=is_dry) as room:
+        holdings = _images(journal, room, archive, now, told)
+    told.gone += stockroom.leftovers(is_dry=is_dry)
+    _logs(archive, holdings, now, told, is_dry=is_dry)
+    attempts = journal.ledger.forget_attempts(now - LONG, is_dry=is_dry)
+    told.rows["attempt"] = attempts
+    return Collected(tuple(told.lines()), sum(one.size for one in told.gone), tuple(told.kept))
+
+
+def admit(images: Images, release: Release) -> None:
+    """Make the images of a release ready to be launched.
+
+    Raises  NotFound that says how to get an image that was collected; else as `Images.admit`.
+    """
+    for part in release.parts:
+        try:
+            images.admit(part.image)
+        except NotFound as error:
+            if error.facts.get("digest") != part.image.digest:
+                raise
+            raise NotFound(
+                f"the image of {part.service.name} in {release.name} is not there any more: it was collected",
+                where=f"{release.project} {release.name}",
+                hint=f"check out what {release.name} was made from and run `anew up`: the same files make it again",
+                facts=error.facts,
+            ) from error
+
+
+@dataclass(slots=True)
+class _Told:
+    """What there is to tell of a collection."""
+
+    say: Say
+    gone: list[Gone] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)  # how many went from the journal
+    kept: list[Kept] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yield what went, for people."""
+        for one in self.gone:
+            if one.kind in {"image", "head"}:
+                yield f"{one.kind} {one.name}"
+        for kind in _MANY:
+            sizes = [one.size for one in self.gone if one.kind == kind]
+            if sizes:
+                yield f"{_counted(len(sizes), kind)}: {_size(sum(sizes))}"
+            elif self.rows.get(kind):
+                yield _counted(self.rows[kind], kind)
+
+
+def _images(journal: Journal, room: Room, archive: Archive, now: float, told: _Told) -> tuple[Holding, ...]:
+    """Reduce the image store; return what the journal knows of each environment."""
+    stock, living = room.stock(), archive.living()
+    with journal.reading():
+        holdings, newest = tuple(_holdings(journal)), journal.releases.newest()
+    groups = (group for one in holdings for group in one.groups.values())
+    known = {image.digest: image for image in (*_of(newest), *(group.image for group in groups))}
+    uses = (
+        *(use for one in holdings for use in collection.held(one, now)),
+        *collection.newest(newest),
+        *collection.running(living, known),
+    )
+    choice = collection.choose(stock, uses, now)
+    told.say(f"of {len(stock.images)} images, {sum(i.digest in choice.images for i in stock.images)} are needed")
+    told.rows["verdict"] = journal.releases.forget_verdicts(choice.selection.images, is_dry=room.is_dry)
+    told.gone += room.reduce(stock, choice.selection)
+    told.kept += _kept(stock, choice)
+    return holdings
+
+
+def _logs(archive: Archive, holdings: Sequence[Holding], now: float, told: _Told, *, is_dry: bool) -> None:
+    remains = archive.remains()
+    outlived = collection.outlived(remains, holdings, now)
+    told.gone += archive.discard(outlived, is_dry=is_dry)
+    if len(remains) > len(outlived):
+        why = f"the newest {LOGS} of each group, and of each service for good"
+        told.kept.append(Kept(_counted(len(remains) - len(outlived), "log"), why))
+    for name in archive.long_logs():
+        try:
+            told.gone.append(archive.bound_log(name, is_dry=is_dry))
+        except EngineError as error:
+            told.kept.append(Kept(f"the whole log of {name}", error.what))
+
+
+def _holdings(journal: Journal) -> Iterator[Holding]:
+    for row in journal.environments():
+        groups, disposed = journal.instances.all_groups(row.scope)
+        yield Holding(
+            scope=row.scope,
+            keep=row.settings.keep,
+            serving=row.serving,
+            wish=row.wish,
+            rollout=journal.rollout(row.scope),
+            generations=journal.generations.all(row.scope),
+            groups=groups,
+            disposed=disposed,
+        )
+
+
+def _of(releases: Iterable[Release]) -> Iterator[Image]:
+    return (part.image for release in releases for part in release.parts)
+
+
+def _kept(stock: Stock, choice: Choice) -> Iterator[Kept]:
+    names = {image.digest: image.name for image in stock.images}
+    for digest, why in sorted(choice.images.items(), key=lambda one: names.get(one[0], "")):
+        is_here = digest in stock.blobs
+        yield Kept(f"image {names.get(digest) or short(digest)}", why if is_here else f"{why}; but it is not there")
+    heads = {head.layer: head.name for head in stock.heads}
+    for layer, why in choice.heads.items():
+        yield Kept(f"head {heads[layer]}", why)
+    if choice.selection.checkpoints:
+        why = "a kept image has their layers, or they were used less than a day ago"
+        yield Kept(_counted(len(choice.selection.checkpoints), "checkpoint"), why)
+
+
+def _counted(count: int, kind: str) -> str:
+    return f"{count} {_MANY[kind][count != 1]}"
+
+
+def _size(count: Bytes) -> str:
+    amount, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while amount >= 1000 and len(units) > 1:
+        amount, units = amount / 1000, units[1:]
+    return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"

@@ -1,0 +1,109 @@
+"""A project that answers every use case with made-up views: for what stands between the command line and its output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from canned import BACK, BUILT, CHECKS, HISTORY, NOON, PLAN, RELEASES, TESTED, WARM
+
+from anew.model import Outcome, Seconds
+from anew.ports import Say
+from anew.views import (
+    Built,
+    Check,
+    Collected,
+    Event,
+    Kept,
+    Plan,
+    ReleaseView,
+    SecretView,
+    Status,
+    Tested,
+    Verified,
+)
+
+NUMBER = 3
+
+
+class Canned:
+    """Implements `anew.ports.Anew`; nothing happens."""
+
+    def __init__(self) -> None:
+        self._now = WARM
+
+    def plan(self, environment: str, say: Say) -> Plan:
+        say(f"planning for {environment}")
+        return PLAN
+
+    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
+        say("building")
+        return BUILT
+
+    def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
+        return TESTED[:1]
+
+    def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
+        return NUMBER
+
+    def rollback(self, environment: str, generation: int) -> int:
+        return NUMBER
+
+    def promote(self, environment: str) -> int:
+        return NUMBER
+
+    def abort(self, environment: str) -> int:
+        self._now = BACK
+        return NUMBER
+
+    def dispose(self, environment: str, say: Say) -> None:
+        say("ending")
+
+    def serve(self, environment: str, *, until_idle: bool, say: Say) -> None:
+        say("keeping")
+
+    def put_secret(self, environment: str, name: str, value: bytes) -> int:
+        return 2
+
+    def secrets(self, environment: str) -> tuple[SecretView, ...]:
+        return SECRETS
+
+    def revoke_secret(self, environment: str, name: str, version: int) -> tuple[int, tuple[str, ...]]:
+        return 1, ("g1", "g2")
+
+    def run(self, environment: str, service: str, command: Sequence[str], limit: Seconds) -> Outcome:
+        return Outcome(0, "done\n")
+
+    def collect(self, say: Say, *, is_dry: bool) -> Collected:
+        return COLLECTED
+
+    def status(self, environment: str) -> Status:
+        return self._now
+
+    def releases(self) -> tuple[ReleaseView, ...]:
+        return RELEASES
+
+    def history(self, environment: str, limit: int) -> tuple[Event, ...]:
+        return HISTORY
+
+    def verify(self, environment: str) -> Verified:
+        return VERIFIED
+
+    def logs(self, environment: str, target: str, lines: int) -> tuple[tuple[str, str], ...]:
+        return (("shop-local-web-g1-0", "listening"), ("shop-local-web-g1-1", "listening"))
+
+    def doctor(self) -> tuple[Check, ...]:
+        return CHECKS[:2]
+
+    def schema(self) -> dict[str, object]:
+        return {"title": "anew.yaml", "type": "object"}
+
+
+SECRETS = (
+    SecretView("db_password", 1, NOON, is_revoked=True),
+    SecretView("db_password", 2, NOON + 60, is_revoked=False),
+)
+COLLECTED = Collected(
+    ("the image of web in r1",), 12_345_678, (Kept("the image of web in r2", "g2 serves shop/local"),)
+)
+VERIFIED = Verified(12, "ab" * 32)
+BROKEN = Verified(12, "ab" * 32, 7, "its text was changed")
