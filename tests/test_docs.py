@@ -36,8 +36,12 @@ def never(*_: object) -> NoReturn:
     pytest.fail("no command is run here")
 
 
+def never_start(folder: Path, kind: str = "", command: str = "", *, is_writing: bool = True) -> NoReturn:
+    pytest.fail("no spec is written here")
+
+
 def commands() -> dict[str, click.Command]:
-    return {**command_line(never, never, never).commands, "demo": demo}
+    return {**command_line(never, never, never_start).commands, "demo": demo}
 
 
 def classes(path: str) -> Iterator[ast.ClassDef]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from anew.core.traffic import declaration
 from anew.core.world import Allotment, GroupState, Seen, World
@@ -36,14 +37,14 @@ def world(
     rollout: Rollout | None = None,
     running: Mapping[str, int] | None = None,
     weights: Mapping[str, Mapping[str, int]] | None = None,
-    **more: object,
+    **more: Any,
 ) -> World:
     """Return a world with so many ready instances of each group, of which the edge knows; by default those that serve.
 
     `weights` are by default those of the generation that serves.
     """
     known = {g.number: g for g in generations}
-    groups = {}
+    groups: dict[str, GroupState] = {}
     for one in generations:
         kinds = {m.service: m.kind for m in one.members}
         for m in one.members:

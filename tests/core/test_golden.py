@@ -52,7 +52,7 @@ def read(case: dict[str, Any]) -> World:
     """
     generations = {int(n): _generation(int(n), one) for n, one in case["generations"].items()}
     groups = _groups(generations)
-    tasks = {key: TaskState(*pair[:1], outcome=pair[1]) for key, pair in case.get("tasks", {}).items()}
+    tasks = {key: TaskState(pair[0], outcome=pair[1]) for key, pair in case.get("tasks", {}).items()}
     running = {state.instance: key for key, state in tasks.items() if not state.outcome}
     allotments, seen = [], {}
     for number, (short, state) in enumerate(case["instances"].items()):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from small import CHECK, PREPARE, generation, going, member, world
 
@@ -113,7 +114,7 @@ def test_what_a_rollout_left_ends_before_the_next_one_runs_its_own() -> None:
     assert look(ones).steps == (Allot("web-g3", 9, key_before(3, "web", 0)),)
 
 
-def scheduled(last: float, state: TaskState | None = None, **more: object) -> World:
+def scheduled(last: float, state: TaskState | None = None, **more: Any) -> World:
     tasks = {key_scheduled("nightly"): state} if state else {}
     return world(JOB, running={}, due={SCHEDULE: (last, last + 60)}, tasks=tasks, **more)
 

@@ -71,10 +71,10 @@ def _lets_generations_meet(world: World, step: Step) -> str:
     if is_over or not isinstance(step, Shift | Declare | Launch | Begin | Enter):
         return ""
     after = assume(world, step)
-    worse = skewed(after) - skewed(world)
+    worse = sorted(skewed(after) - skewed(world))
     if isinstance(step, Begin | Enter):  # it moves nobody, and of who is left behind nothing is promised before
-        worse = {pair for pair in worse if is_current(after, pair[0])}
-    return "; ".join(f"{caller} reaches {callee}" for caller, callee in sorted(worse))
+        worse = [pair for pair in worse if is_current(after, pair[0])]
+    return "; ".join(f"{caller} reaches {callee}" for caller, callee in worse)
 
 
 def _leaves_callers_alone(world: World, step: Step) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from anew.core.decide import decide
-from anew.core.machine import BEFORE_FULL
+from anew.core.machine import BEFORE_FULL, ENDS
 from anew.core.retention import needed
 from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Forget, Keep, Launch, Retire, Shift, Step, Stop, Sweep
 from anew.core.verdict import ENOUGH
@@ -207,7 +207,8 @@ def meeting(platform: Platform, step: Step) -> frozenset[str]:
         pairs = ((one, other) for one in running if one in alone for other in running if other != one)
         same = ((one, other) for one, other in pairs if one.rpartition("-")[0] == other.rpartition("-")[0])
         return frozenset(f"{one} runs beside {other}" for one, other in same)
-    if isinstance(step, Begin | Enter | Declare | Shift):
+    is_over = isinstance(step, Enter) and step.phase in ENDS
+    if isinstance(step, Begin | Enter | Declare | Shift) and not is_over:
         world = platform.observe()
         pairs = (pair for pair in skewed(world) if isinstance(step, Declare | Shift) or is_current(world, pair[0]))
         return frozenset(f"{caller} reaches {callee}" for caller, callee in pairs)
