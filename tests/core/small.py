@@ -70,7 +70,7 @@ def world(
         seen={one.name: READY for one in ones},
         edge=EdgeReading(is_up=True, weights=listening if weights is None else weights),
     )
-    made = replace(plain, **more)  # type: ignore[arg-type]
+    made = replace(plain, **more)
     return replace(made, edge=replace(made.edge, declaration=declaration(made)))
 
 
