@@ -62,7 +62,7 @@ def _may_reach(world: World, caller: str, service: str, callee: str) -> bool:
     is_one_at_a_time = not (may | beside).isdisjoint(alone(world)) and bool(may - beside or len(beside) > 1)
     # What is only warm stands without its callee after that has been handed over; it has no traffic of its own.
     is_left_behind = not current and not any(world.ready(group) for group in may)
-    return callee in may or is_one_at_a_time or is_left_behind
+    return callee in may or is_one_at_a_time or is_left_behind or _is_wanted_again(world, homes)
 
 
 def _lets_generations_meet(world: World, step: Step) -> str:
@@ -75,6 +75,12 @@ def _lets_generations_meet(world: World, step: Step) -> str:
     if isinstance(step, Begin | Enter):  # it moves nobody, and of who is left behind nothing is promised before
         worse = [pair for pair in worse if is_current(after, pair[0])]
     return "; ".join(f"{caller} reaches {callee}" for caller, callee in worse)
+
+
+def _is_wanted_again(world: World, homes: list[int]) -> bool:
+    """Say whether a caller from before is to serve again: it has no traffic until it was told of its new callees."""
+    rollout = world.rollout
+    return rollout is not None and rollout.phase == "prepare" and rollout.old not in homes and len(homes) > 1
 
 
 def _leaves_callers_alone(world: World, step: Step) -> str:
