@@ -19,13 +19,13 @@ from anew.core.world import World
 from anew.model import FULL, Generation, Member, Rollout, Sample
 from anew.testing.disturbed import begun, worlds
 from anew.testing.invariants import INVARIANTS, breaches
-from anew.testing.looks import LISTENING, Invariant, fresh
+from anew.testing.looks import LISTENING, Invariant, fresh, in_turn
 from anew.testing.simulator import run_kindly
 from anew.testing.walks import Round, fixed_point, walk
 from anew.testing.worlds import OUTCOMES, histories
 
 IS_COMPLETE = os.environ.get("ANEW_REQUIRE_ALL") == "1"
-EXAMPLES = int(os.environ.get("ANEW_EXAMPLES", "500" if IS_COMPLETE else "50"))
+EXAMPLES = int(os.environ.get("ANEW_EXAMPLES", "500" if IS_COMPLETE else "30"))
 SEED = os.environ.get("ANEW_SEED")  # absent: always the same worlds
 PHASES = tuple(Phase) if os.environ.get("ANEW_SHRINK", "1") == "1" else (Phase.explicit, Phase.generate)
 ROUNDS = 6  # of a walk, that a property of single steps looks at
@@ -54,7 +54,7 @@ def of_worlds(*more: st.SearchStrategy[int], times: int = 1) -> Callable[[Callab
 # ---------------------------------------------------------------- single steps
 
 
-@of_worlds(times=3)
+@of_worlds(times=2)
 def test_no_step_breaks_an_invariant(world: World) -> None:
     """Each sentence of `INVARIANTS` holds for what is decided in a world, and for the next few rounds."""
     for number, one in enumerate(walk(world)):
@@ -225,7 +225,7 @@ def test_the_tested_instances_become_the_generation(world: World) -> None:
             tested = set()
             continue
         if rollout.phase == "preview":
-            groups = {m.group: m.size for m in fresh(one.world)}
+            groups = {m.group: m.size for m in fresh(one.world) if not in_turn(one.world, m)}
             kept = [[a.name for a in one.world.by_group.get(g, ()) if one.world.is_ready(a.name)] for g in groups]
             tested = {n for g in kept if len(g) <= min(groups.values(), default=0) for n in g}
             tested -= {a.name for a in one.world.allotments if a.draining}
@@ -321,7 +321,7 @@ def _end(world: World | None) -> object:
     return world.serving, world.wish, outcomes, running, world.edge.weights, sorted(world.groups)
 
 
-@settings(max_examples=4 * EXAMPLES, deadline=None, database=None, derandomize=True, phases=PHASES)
+@settings(max_examples=2 * EXAMPLES, deadline=None, database=None, derandomize=True, phases=PHASES)
 @given(histories(), st.data())
 def test_the_way_back_is_the_last_that_served_before(history: dict[int, Generation], data: st.DataObject) -> None:
     known = {n: replace(g, outcome=data.draw(st.sampled_from(OUTCOMES))) for n, g in history.items()}

@@ -184,4 +184,5 @@ class Generations:
 
 def _is_same(newest: Generation, release: Release, members: tuple[Member, ...], *, again: bool) -> bool:
     is_alike = newest.digest == release.digest and newest.members == members and not newest.is_retired
-    return is_alike and not (again and newest.outcome == "rolled back")
+    # What was overtaken may have left a command of `before` half done, so it is never taken up again as it is.
+    return is_alike and newest.outcome != "withdrawn" and not (again and newest.outcome == "rolled back")

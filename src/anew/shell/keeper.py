@@ -14,7 +14,7 @@ from pathlib import Path
 
 from anew.core.decide import decide
 from anew.core.machine import BEFORE_FULL
-from anew.core.steps import Decision
+from anew.core.steps import Allot, Decision, Launch, Step
 from anew.core.world import World
 from anew.errors import AnewError, Conflict
 from anew.model import Scope, Seconds
@@ -98,7 +98,7 @@ class Keeper:
                 continue
             real = [(s, e) for s, e in done.failures if not isinstance(e, Stale)]
             if real:
-                trouble = Done(tuple(real)).trouble if world.rollout and world.rollout.phase in BEFORE_FULL else ""
+                trouble = Done(tuple(f for f in real if _is_of_rollout(world, f[0]))).trouble
                 setbacks = self._endure(setbacks, real[0][1], say, is_urgent=bool(trouble))
                 continue
             setbacks = 0
@@ -160,3 +160,12 @@ def is_at_rest(world: World) -> bool:
     """Say whether all is as it shall be, so that what changes next is told: by the kernel, a health check or a wish."""
     is_settled = all(world.is_ready(a.name) and not a.draining for a in world.allotments)
     return world.rollout is None and is_settled and not world.strays
+
+
+def _is_of_rollout(world: World, step: Step) -> bool:
+    """Say whether a step serves the rollout that has stages to go: what else fails speaks not against it."""
+    if world.rollout is None or world.rollout.phase not in BEFORE_FULL:
+        return False
+    if not isinstance(step, Launch | Allot):
+        return True
+    return any(m.group == step.group for m in world.members(world.rollout.new).values())

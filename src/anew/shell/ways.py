@@ -48,3 +48,7 @@ def _require_kept(one: Generation, serving: int) -> None:
             f"{one.name} was {one.outcome}: {one.reason}",
             hint=f"`anew up {one.release} --again` rolls its release out anew, in stages",
         )
+    if one.outcome != "promoted":
+        raise GateClosed(
+            f"{one.name} never served here", hint=f"`anew up {one.release}` rolls its release out, in stages"
+        )

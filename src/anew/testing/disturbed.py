@@ -27,7 +27,8 @@ def worlds() -> st.SearchStrategy[World]:
 @st.composite
 def disturbed(draw: st.DrawFn) -> World:
     """Return a world some rounds after an arbitrary one, to which up to three things happened since."""
-    rounds = [one.world for one in walk(begun(draw(arbitrary())))]
+    first = begun(draw(arbitrary()))
+    rounds = [one.world for one in walk(_with_others_warm(first) if draw(st.integers(0, 3)) == 0 else first)]
     under_way = [one for one in rounds if one.rollout is not None]
     staged = [one for one in under_way if one.rollout is not None and one.rollout.phase == "stage"]
     choice = draw(st.integers(0, 4))
@@ -47,6 +48,18 @@ def begun(world: World) -> World:
     others = [n for n, g in world.generations.items() if n != world.serving and not g.is_retired]
     wish = rollout.new if rollout else max(others, default=world.serving)
     return replace(world, trouble="", samples={}, recent={}, rollout=rollout, groups=groups, wish=wish)
+
+
+def _with_others_warm(world: World) -> World:
+    """Let every generation that is kept be warm, for longer than a rollout takes."""
+    rollout = world.rollout
+    moving = {rollout.old, rollout.new} if rollout else {world.serving, world.wish}
+    warm = {
+        n: replace(g, outcome="promoted", warm_until=world.now + 5000.0)
+        for n, g in world.generations.items()
+        if n not in moving and not g.is_retired
+    }
+    return replace(world, generations={**world.generations, **warm})
 
 
 def _by_weight(world: World) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ Known = tuple[Member, tuple[Need, ...]]
 Outcome = Literal["", "promoted", "rolled back"]
 OUTCOMES: tuple[Outcome, ...] = ("", "promoted", "rolled back")
 SERVICES = ("api", "web", "worker", "cache", "mailer", "nightly", "search", "shop")
-COUNTS = (1, 2, 2, 2, 3, 3, 4, 8)
+COUNTS = (1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 4, 8)
 KINDS: tuple[Kind, ...] = ("http", "http", "http", "http", "tcp", "worker", "worker", "job")
 COMMANDS = (
     (),
