@@ -175,3 +175,13 @@ def test_a_pause_is_eager_after_a_change_and_grows_with_trust_only_at_rest() -> 
     busy, rest = pauses[10 * REST / TRUST]
     assert busy == CALM
     assert 0.7 * REST <= rest <= REST
+
+
+def test_a_prober_may_be_closed_at_any_moment(server: Server) -> None:
+    for number in range(100):
+        made = Prober(SystemClock(), lambda: None)
+        made.watch({"one": (server.server_port, "/healthz")})
+        if number % 2:
+            made.settle()
+        made.close()
+        made.close()

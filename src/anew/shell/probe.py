@@ -110,6 +110,8 @@ class Prober:
             self._is_closed = True
             self._asking.wake()
             self._thread.join(PATIENCE)
+            if not self._thread.is_alive():  # only then does nobody use the handles any more
+                self._asking.close()
 
     def _loop(self) -> None:
         while not self._is_closed:
@@ -122,7 +124,6 @@ class Prober:
             answers = self._asking.answers(max(pause, 0.0))
             if answers:
                 self._take(answers)
-        self._asking.close()
 
     def _begin(self) -> None:
         """Ask all that are due, and say when the next one is."""
