@@ -53,6 +53,13 @@ class Compute(Protocol):
         """
         ...
 
+    def inside(self, scope: Scope) -> str:
+        """Return the IP address of this machine on which the instances of `scope` call the edge; made if need be.
+
+        Consistency  it stays the same while anything of `scope` runs.
+        """
+        ...
+
     def launch(self, order: Order) -> None:
         """Start the instance that `order` describes.
 

@@ -44,7 +44,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def prober(server: Server) -> Iterator[Prober]:
     made = Prober(SystemClock(), lambda: None)
-    made.watch({"one": (server.server_port, "/healthz")})
+    made.watch({"one": ("127.0.0.1", server.server_port, "/healthz")})
     yield made
     made.close()
 
@@ -78,7 +78,7 @@ def test_health_that_flaps_faster_than_a_calm_check_is_seen_to_fall_again_and_ag
 def test_nobody_listening_is_said_in_words(prober: Prober) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Answers) as gone:
         free = gone.server_port
-    prober.watch({"two": (free, "/")})
+    prober.watch({"two": ("127.0.0.1", free, "/")})
     prober.settle()
     assert "refused" in prober.readings()["two"].says
 
@@ -97,7 +97,7 @@ def test_nobody_listening_is_said_in_words(prober: Prober) -> None:
 def test_whatever_is_answered_is_told_from_health(answer: bytes, says: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as one:
         made = Prober(SystemClock(), lambda: None)
-        made.watch({"one": (one.getsockname()[1], "/")})
+        made.watch({"one": ("127.0.0.1", one.getsockname()[1], "/")})
         line, _ = one.accept()
         assert b"GET / HTTP/1.1\r\n" in line.recv(4096)
         for byte in answer:
@@ -111,9 +111,9 @@ def test_whatever_is_answered_is_told_from_health(answer: bytes, says: str) -> N
 def test_who_accepts_and_never_answers_is_given_up_and_keeps_nobody_else_waiting(server: Server) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=300) as mute:
         made = Prober(SystemClock(), lambda: None)
-        ports = {f"mute{n}": (mute.getsockname()[1], "/") for n in range(20)}
+        ports = {f"mute{n}": ("127.0.0.1", mute.getsockname()[1], "/") for n in range(20)}
         began = time.monotonic()
-        made.watch({**ports, "one": (server.server_port, "/")})
+        made.watch({**ports, "one": ("127.0.0.1", server.server_port, "/")})
         until(made, lambda p: p.is_ready)
         assert time.monotonic() - began < PATIENCE
         made.settle()
@@ -131,7 +131,7 @@ def test_at_rest_those_ready_for_long_are_asked_rarely_and_in_turns(server: Serv
     server.health = health
     clock = Ahead()
     made = Prober(clock, lambda: None)
-    targets = {f"i{n}": (server.server_port, "/") for n in range(30)}
+    targets = {f"i{n}": ("127.0.0.1", server.server_port, "/") for n in range(30)}
     made.watch(targets, may_rest=True)
     made.settle()
     clock.ahead = REST / TRUST + 1  # as if they had been ready for so long
@@ -164,7 +164,7 @@ def test_a_pause_is_eager_after_a_change_and_grows_with_trust_only_at_rest() -> 
     pauses = {}
     for age in (young, 2 * YOUNG, 10 * REST / TRUST):
         clock.ahead = age
-        one = Probed(1, "/", is_ready=True, since=since)
+        one = Probed("127.0.0.1", 1, "/", is_ready=True, since=since)
         made._may_rest = False
         busy = made._pause(one)
         made._may_rest = True
@@ -180,7 +180,7 @@ def test_a_pause_is_eager_after_a_change_and_grows_with_trust_only_at_rest() -> 
 def test_a_prober_may_be_closed_at_any_moment(server: Server) -> None:
     for number in range(100):
         made = Prober(SystemClock(), lambda: None)
-        made.watch({"one": (server.server_port, "/healthz")})
+        made.watch({"one": ("127.0.0.1", server.server_port, "/healthz")})
         if number % 2:
             made.settle()
         made.close()

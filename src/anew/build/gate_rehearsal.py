@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-from anew.build.gate_ready import ended, not_ready
+from anew.build.gate_ready import HOST, ended, not_ready
 from anew.core.names import address_of
 from anew.errors import Conflict
 from anew.model import Actor, Door, Order, Pin, Scope, Trial
@@ -149,4 +149,4 @@ class Rehearsal:
         for callee in actor.needs:
             service = self.trial.actors[callee].part.service
             doors.append(Door(service.name, self.orders[callee].port, service.is_tcp))
-        return tuple(flag for door in doors for flag in address_of(door))
+        return tuple(flag for door in doors for flag in address_of(door, HOST))

@@ -42,7 +42,7 @@ def listeners(world: World, known: Collection[str]) -> tuple[Listener, ...]:
             pinned = pin(world, group, door.service, has)
             if pinned is not None:
                 out.append(
-                    Listener(f"{name}>{door.service}", door.service, door.port, group=pinned, is_tcp=door.is_tcp)
+                    Listener(f"{name}>{door.service}", door.service, door.port, world.inside, pinned, door.is_tcp)
                 )
     out += _public(world)
     services = {world.groups[name].group.service for name in known}

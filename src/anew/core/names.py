@@ -63,16 +63,16 @@ def local_host(project: str, service: str) -> str:
     return f"{service}.{project}.localhost"
 
 
-def address_of(door: Door) -> tuple[tuple[str, str], ...]:
-    """Return the environment variables that tell a caller where it reaches a service.
+def address_of(door: Door, host: str) -> tuple[tuple[str, str], ...]:
+    """Return the environment variables that tell a caller where it reaches a service: on `host`, the edge's address.
 
-    >>> address_of(Door("api", 20001)), address_of(Door("the-cache", 20002, is_tcp=True))
+    >>> address_of(Door("api", 20001), "127.0.0.1"), address_of(Door("the-cache", 20002, is_tcp=True), "127.0.0.1")
     ((('API_URL', 'http://127.0.0.1:20001'),), (('THE_CACHE_HOST', '127.0.0.1'), ('THE_CACHE_PORT', '20002')))
     """
     name = door.service.upper().replace("-", "_")
     if door.is_tcp:
-        return (f"{name}_HOST", "127.0.0.1"), (f"{name}_PORT", str(door.port))
-    return ((f"{name}_URL", f"http://127.0.0.1:{door.port}"),)
+        return (f"{name}_HOST", host), (f"{name}_PORT", str(door.port))
+    return ((f"{name}_URL", f"http://{host}:{door.port}"),)
 
 
 def generation_number(text: str) -> int | None:

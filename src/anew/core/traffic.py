@@ -124,7 +124,7 @@ def _edge_group(world: World, name: str) -> EdgeGroup:
     """Describe one group to the edge; what drains goes on serving while nothing else of its group can."""
     group = world.groups[name].group
     targets = tuple(
-        Target(one.name, one.port, is_draining=bool(one.draining) and not world.is_last(one))
+        Target(one.name, one.port, bool(one.draining) and not world.is_last(one), world.seen[one.name].host)
         for one in world.by_group.get(name, ())
         if _is_alive(world, one.name) and (one.name in world.told or world.is_ready(one.name))
     )

@@ -9,6 +9,7 @@ from functools import cached_property
 from anew.model import Counts, EdgeReading, Environment, Generation, Group, Member, Rollout, Sample, Scope
 
 PASSED = "exit code 0"  # how a task ends that did what it should
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Seen:
     since: float = 0.0  # when `is_ready` last changed, or the instance was launched
     started: float = 0.0  # when its process started
     falls: int = 0  # how often it was ready and then no longer, as far as this keeper saw
+    host: str = LOOPBACK  # where its port is reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class World:
     due: Mapping[str, tuple[float, float]] = field(
         default_factory=dict
     )  # by schedule: its last time until now, its next
+    inside: str = LOOPBACK  # the address of the edge that instances call
     trouble: str = ""  # why an effect can't succeed however often it is tried, since the phase was entered
 
     @cached_property

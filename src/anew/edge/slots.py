@@ -75,4 +75,4 @@ def server_lines(group: EdgeGroup, slots: Slots) -> Iterator[str]:
         if target is None:
             yield f"  server {server_name(number)} 127.0.0.1:1 weight 1 disabled"
         else:
-            yield f"  server {server_name(number)} 127.0.0.1:{target.port} weight {0 if target.is_draining else 1}"
+            yield f"  server {server_name(number)} {target.host}:{target.port} weight {0 if target.is_draining else 1}"

@@ -41,11 +41,11 @@ def _changes(row: Row, target: Target | None) -> Iterator[str]:
             yield f"set server {where} state maint"
         return
     weight = 0 if target.is_draining else 1
-    is_other = row.address != f"{LOOPBACK}:{target.port}"
+    is_other = row.address != f"{target.host}:{target.port}"
     if is_other and row.is_open:
         yield f"set server {where} state maint"
     if is_other:
-        yield f"set server {where} addr {LOOPBACK} port {target.port}"
+        yield f"set server {where} addr {target.host} port {target.port}"
     if row.weight != weight:
         yield f"set server {where} weight {weight}"
     if is_other or not row.is_open:
@@ -62,6 +62,6 @@ def _seen(state: State, group: EdgeGroup, has: Mapping[tuple[str, str], Row]) ->
     targets = []
     for target in group.targets:
         row = has.get((group.name, server_name(state.slots[group.name].taken[target.name])))
-        if row is not None and row.address == f"{LOOPBACK}:{target.port}":
+        if row is not None and row.address == f"{target.host}:{target.port}":
             targets.append(replace(target, is_draining=row.weight == 0))
     return replace(group, targets=tuple(targets))

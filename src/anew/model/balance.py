@@ -16,6 +16,7 @@ class Target:
     name: str
     port: int
     is_draining: bool = False  # gets no new requests; those in flight go on
+    host: str = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from anew.model.units import Digest, Seconds
-from anew.model.wish import Kind, Policy, Service, Task, Test, Volume
+from anew.model.wish import Kind, Limits, Policy, Service, Task, Test, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,7 @@ class Seal:
     ready_after: Seconds = 0.0  # of a worker
     schedule: str = ""  # of a job
     within: Seconds = 0.0  # of a job's run
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def listens(self) -> bool:
@@ -159,6 +160,7 @@ class Member:
     port: int = 0  # of its public TCP listener; 0: none
     before: tuple[Task, ...] = ()
     is_alone: bool = False  # a singleton, or with a volume that is not shared: never two groups of it at once
+    max_age: Seconds = 0.0  # 0: none
 
 
 GenerationOutcome = Literal["", "promoted", "rolled back", "withdrawn"]  # "" until its rollout has ended

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anew.model.made import Image, Pin
 from anew.model.units import Scope
-from anew.model.wish import Volume
+from anew.model.wish import Limits, Volume
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Order:
     secrets: tuple[Pin, ...] = ()  # files of mode 0400 under /run/secrets; the engine asks for their values
     volumes: tuple[Volume, ...] = ()
     service: str = ""  # whose volumes they are
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Instance:
     group: str
     is_alive: bool
     is_listening: bool = False  # it accepts connections on its port, on a socket of its own
+    host: str = "127.0.0.1"  # where its port is reached from this machine; "" while it has no address
     port: int = 0
     pid: int = 0  # of the process that the engine watches; 0 when ended
     started: float = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from anew.model.units import PerMille, Seconds
+from anew.model.units import Bytes, PerMille, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,17 @@ class Task:
     within: Seconds = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one instance may use at most; 0: as much as there is."""
+
+    memory: Bytes = 0
+    cpu: float = 0.0  # processors; 0.5 is half of one
+    pids: int = 0  # processes and threads
+
+
 Kind = Literal["http", "tcp", "worker", "job"]
+Taint = Literal["ignore", "report", "replace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +149,8 @@ class Service:
     ready_after: Seconds = 1.0  # a worker that is alive so long is ready
     schedule: str = ""  # five fields of cron, in UTC
     within: Seconds = 3600.0  # a scheduled run may take so long
+    limits: Limits = field(default_factory=Limits)
+    max_age: Seconds = 0.0  # an instance is reborn before it is older; 0: it may grow as old as it likes
 
     @property
     def kind(self) -> Kind:
@@ -156,6 +168,8 @@ class Override:
     size: int | None = None
     flags: tuple[tuple[str, str], ...] = ()
     port: int | None = None
+    limits: Limits | None = None
+    max_age: Seconds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +182,8 @@ class Environment:
     port: int = 8080
     keep: int = 5  # generations kept as a way back
     overrides: tuple[Override, ...] = ()
+    taint: Taint = "replace"  # what is done about an instance that something touched
+    quarantine: Seconds = 3600.0  # for so long it is kept for inspection
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,10 @@ class App:
     @cached_property
     def _workshop(self) -> Workshop:
         from anew.shell.making import Workshop
+        from anew.shell.throwaways import Throwaways
 
-        return Workshop(self._root, self._journal, self._parts)
+        throwaways = Throwaways(self._home / "trials", self._journal.owner)
+        return Workshop(self._root, self._journal, self._parts, throwaways)
 
     # ------------------------------------------------------------ making
 
@@ -150,8 +152,9 @@ class App:
         scope, row = self._existing(environment)
         group = custody.serving_group(self._journal, row, service)
         name = f"{scope.project}-{scope.environment}-{service}-run-{os.urandom(3).hex()}"
-        order = replace(order_of(scope, group, name, 0), command=tuple(command), port=0)
-        return self._parts.compute(scope).run(order, limit)
+        compute = self._parts.compute(scope)
+        order = replace(order_of(scope, group, name, 0, compute.inside(scope)), command=tuple(command))
+        return compute.run(order, limit)
 
     def secrets(self, environment: str) -> tuple[SecretView, ...]:
         """Return the versions of all secrets of an environment."""
@@ -167,8 +170,11 @@ class App:
         """Remove what nothing of this state needs any more."""
         from anew.shell import collecting
 
+        projects = {row.scope.project for row in self._journal.environments()}
+        ended = self._workshop.tidy(say, projects, is_dry=is_dry)
         stockroom, archive = self._parts.stockroom(), self._parts.archive()
-        return collecting.collect(self._journal, stockroom, archive, self._clock, say, is_dry=is_dry)
+        found = collecting.collect(self._journal, stockroom, archive, self._clock, say, is_dry=is_dry)
+        return replace(found, removed=(*(f"throwaway instance {name}" for name in ended), *found.removed))
 
     def serve(self, environment: str, *, until_idle: bool, say: Say) -> None:
         """Be the keeper of the environment."""

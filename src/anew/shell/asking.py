@@ -13,7 +13,7 @@ from anew.ports import Clock
 
 PATIENCE: Seconds = 2.0  # for one answer
 AT_ONCE = 64
-HOST = "127.0.0.1"
+HOST = "127.0.0.1"  # whom they are asked as, wherever they are: a name that applications allow
 LONGEST: Bytes = 65536  # of the head of an answer
 ENDS = (b"\r\n\r\n", b"\n\n")
 OK = "200"
@@ -23,6 +23,7 @@ OK = "200"
 class Asked:
     """What came of one question: "" if it was answered with 200, else what was wrong."""
 
+    host: str
     port: int
     says: str
 
@@ -32,6 +33,7 @@ class _Question:
     """One that is under way."""
 
     name: str
+    host: str
     port: int
     health: str
     until: float  # monotonic
@@ -97,14 +99,14 @@ class Asking:
         """Say whether a question of that name is under way."""
         return name in self._names
 
-    def ask(self, name: str, port: int, health: str) -> None:
+    def ask(self, name: str, host: str, port: int, health: str) -> None:
         """Begin a question."""
         line = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        one = _Question(name, port, health, self._clock.monotonic() + PATIENCE, line)
+        one = _Question(name, host, port, health, self._clock.monotonic() + PATIENCE, line)
         self._names.add(name)
         self._open[line.fileno()] = one
         try:
-            refused = line.connect_ex((HOST, port))
+            refused = line.connect_ex((host, port))
             if refused not in {0, EINPROGRESS}:
                 self._end(one, os.strerror(refused))
                 return
@@ -164,4 +166,4 @@ class Asking:
         del self._open[one.line.fileno()]
         one.line.close()
         self._names.discard(one.name)
-        self._over[one.name] = Asked(one.port, says)
+        self._over[one.name] = Asked(one.host, one.port, says)

@@ -35,12 +35,12 @@ from anew.shell.parts import Parts
 SWEEP_GRACE = 5.0
 
 
-def order_of(scope: Scope, group: Group, name: str, port: int) -> Order:
-    """Return all that an engine needs to run one instance of `group`."""
+def order_of(scope: Scope, group: Group, name: str, port: int, inside: str) -> Order:
+    """Return all that an engine needs to run one instance of `group`, which calls the edge at the address `inside`."""
     seal = group.seal
     listen = port if seal.listens else 0
     own = (("PORT", str(listen)),) if listen else ()
-    doors = tuple(flag for door in group.doors if door.service != group.service for flag in address_of(door))
+    doors = tuple(flag for door in group.doors if door.service != group.service for flag in address_of(door, inside))
     return Order(
         name=name,
         group=group.name,
@@ -53,12 +53,13 @@ def order_of(scope: Scope, group: Group, name: str, port: int) -> Order:
         secrets=seal.secrets,
         volumes=seal.volumes,
         service=seal.service,
+        limits=seal.limits,
     )
 
 
 def task_order(world: World, one: Allotment) -> Order:
     """Return what an engine needs to run a task of a group to its end."""
-    order = order_of(world.scope, world.groups[one.group].group, one.name, 0)
+    order = order_of(world.scope, world.groups[one.group].group, one.name, 0, world.inside)
     # While a command of `before` runs, the old group still has what only one group may have.
     volumes = order.volumes if tasks.is_scheduled(one) else tuple(v for v in order.volumes if v.is_shared)
     return replace(order, command=tasks.command(world, one).run, volumes=volumes)
@@ -144,7 +145,7 @@ class Effects:
         if allotment.task:
             return task_order(world, allotment)
         group = world.groups[step.group].group
-        return order_of(world.scope, group, step.name, allotment.port)
+        return order_of(world.scope, group, step.name, allotment.port, world.inside)
 
     def _test(self, world: World, step: Test) -> None:
         rollout = world.rollout
@@ -175,7 +176,7 @@ class Effects:
             host = names.preview_host(self.scope, state.service, number)
             return self.parts.http_failure(test, world.preview_port, host)
         name = f"{self.scope.project}-{self.scope.environment}-{group}-test"
-        order = replace(order_of(self.scope, state, name, 0), command=test.run)
+        order = replace(order_of(self.scope, state, name, 0, world.inside), command=test.run)
         outcome = self.compute.run(order, test.eventually)
         if outcome.is_late:
             return f"did not end within {test.eventually:g} s"

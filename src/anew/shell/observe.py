@@ -79,6 +79,7 @@ class Observer:
             is_testing=is_testing,
             strays=tuple(sorted(instances.keys() - {a.name for a in allotments})),
             tasks=known.tasks,
+            inside=self.compute.inside(self.scope),
             due={s: due(s, now) for s in sorted({g.group.seal.schedule for g in groups.values()}) if s},
             trouble=trouble,
         )
@@ -114,7 +115,11 @@ class Observer:
         if self.prober is None:
             told = {t.name for g in (reading.declaration.groups if reading.declaration else ()) for t in g.targets}
             return {n: _glance(instances[n], is_told=n in told) for n in ours} | quiet
-        watched = {n: (ours[n].port, seals[n].health) for n in ours.keys() - quiet.keys() if instances[n].is_alive}
+        watched = {
+            n: (instances[n].host, ours[n].port, seals[n].health)
+            for n in ours.keys() - quiet.keys()
+            if instances[n].is_alive and instances[n].host
+        }
         self.prober.watch(watched, may_rest=known.rollout is None or known.rollout.phase == "warm")
         if not self.has_settled:  # a keeper that takes over must not take what it has not asked yet for lost
             self.prober.settle()
@@ -126,21 +131,21 @@ class Observer:
             is_ready = one.is_alive and one.is_listening and probe is not None and probe.is_ready
             since = probe.since if probe is not None else one.started
             falls = probe.falls if probe is not None else 0
-            out[name] = Seen(one.is_alive, is_ready, one.ended, since, one.started, falls)
+            out[name] = Seen(one.is_alive, is_ready, one.ended, since, one.started, falls, one.host)
         return out
 
 
 def _glance(one: Instance, *, is_told: bool) -> Seen:
     """Judge readiness without asking the application: it listens, and a keeper has found it ready before."""
     is_ready = one.is_alive and one.is_listening and is_told
-    return Seen(one.is_alive, is_ready, one.ended, one.started, one.started)
+    return Seen(one.is_alive, is_ready, one.ended, one.started, one.started, host=one.host)
 
 
 def _unasked(one: Instance, seal: Seal, now: float) -> Seen:
     """Judge what speaks no HTTP: a TCP server is ready when it listens, a worker when it has lived for a while."""
     ready_at = one.started if seal.kind == "tcp" else one.started + seal.ready_after
     is_ready = one.is_alive and (one.is_listening if seal.kind == "tcp" else now >= ready_at)
-    return Seen(one.is_alive, is_ready, one.ended, ready_at if is_ready else one.started, one.started)
+    return Seen(one.is_alive, is_ready, one.ended, ready_at if is_ready else one.started, one.started, host=one.host)
 
 
 def due(schedule: str, now: float) -> tuple[float, float]:

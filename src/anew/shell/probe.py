@@ -36,6 +36,7 @@ STRIKES = 3  # checks in a row that a ready instance may fail
 class Probed:
     """What is known of one instance."""
 
+    host: str
     port: int
     health: str
     is_ready: bool = False
@@ -70,8 +71,8 @@ class Prober:
         self._thread = threading.Thread(target=self._loop, name="prober", daemon=True)
         self._thread.start()
 
-    def watch(self, targets: Mapping[str, tuple[int, str]], *, may_rest: bool = False) -> None:
-        """Check exactly `targets` (name → port, health path) from now on; what is known of them stays.
+    def watch(self, targets: Mapping[str, tuple[str, int, str]], *, may_rest: bool = False) -> None:
+        """Check exactly `targets` (name → host, port, health path) from now on; what is known of them stays.
 
         With `may_rest` those that have been ready for long are left alone for longer.
         """
@@ -80,9 +81,9 @@ class Prober:
                 return
             for name in self._known.keys() - targets.keys():
                 del self._known[name]
-            for name, (port, health) in targets.items():
+            for name, (host, port, health) in targets.items():
                 if name not in self._known:
-                    self._known[name] = Probed(port, health, since=self._clock.now())
+                    self._known[name] = Probed(host, port, health, since=self._clock.now())
             if self._may_rest and not may_rest:
                 now = self._clock.monotonic()
                 for name, one in self._known.items():
@@ -137,7 +138,7 @@ class Prober:
             elif self._asking.is_asked(name):
                 continue  # its answer says when it is due again
             elif self._asking.has_room:
-                self._asking.ask(name, one.port, one.health)
+                self._asking.ask(name, one.host, one.port, one.health)
             else:
                 self._is_crowded = True
 
@@ -147,7 +148,7 @@ class Prober:
         with self._news:
             for name, asked in answers.items():
                 before = self._known.get(name)
-                if before is None or before.port != asked.port:
+                if before is None or (before.host, before.port) != (asked.host, asked.port):
                     continue
                 after = _after(before, asked.says, self._clock.now())
                 after = replace(after, due=self._clock.monotonic() + self._pause(after))

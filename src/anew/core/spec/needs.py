@@ -50,7 +50,7 @@ def _flags(tree: Tree, name: str, services: Services, environments: Services) ->
         variable: need
         for need in _needs(services, name)
         if isinstance(need, str) and need in services and kind(mapping(services[need])) in {"http", "tcp"}
-        for variable, _ in address_of(Door(need, 0, is_tcp=kind(mapping(services[need])) == "tcp"))
+        for variable, _ in address_of(Door(need, 0, is_tcp=kind(mapping(services[need])) == "tcp"), "")
     }
     owners: list[Path] = [("services", name)]
     owners += [("environments", one, "services", name) for one in environments]

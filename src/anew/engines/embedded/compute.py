@@ -23,6 +23,8 @@ from anew.errors import Conflict, NotFound
 from anew.model import Bytes, Digest, Instance, Order, Outcome, Scope, Seconds
 from anew.ports import Clock
 
+LOOPBACK = "127.0.0.1"
+
 if TYPE_CHECKING:
     from subprocess import Popen
 
@@ -77,6 +79,10 @@ class Embedded:
                 if life_ is not None:
                     found.append(self._as_instance(record, life_, sockets))
         return tuple(found)
+
+    def inside(self, scope: Scope) -> str:  # noqa: ARG002 - it is the same for all of them
+        """Return the loopback address: instances share the machine's network."""
+        return LOOPBACK
 
     def launch(self, order: Order) -> None:
         """Start the instance that `order` describes; see the port."""
