@@ -22,13 +22,6 @@ that nothing changed: it reads the project, recognises the image and the verdict
 serves already."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options of this measurement."""
-    out = argparse.ArgumentParser(description=__doc__)
-    out.add_argument("--times", type=int, default=10)
-    return out
-
-
 def measure(arguments: argparse.Namespace) -> Section:
     """Run the commands in turn."""
     idle: list[float] = []
@@ -91,4 +84,4 @@ def command_span(project: Rig, command: tuple[str, ...]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(page.run(measure, parser()))
+    sys.exit(page.run(measure, page.options(__doc__, times=10)))

@@ -29,13 +29,6 @@ instances each, and calls {CALLED} others through doors; one in ten is a worker.
 so that nothing it has worked out before is used again, and no garbage is collected meanwhile."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options of this measurement."""
-    out = argparse.ArgumentParser(description=__doc__)
-    out.add_argument("--decisions", type=int, default=7, help="of each size")
-    return out
-
-
 def measure(arguments: argparse.Namespace) -> Section:
     """Decide again and again, in environments of several sizes."""
     taken = {size: tuple(_times(size, arguments.decisions)) for size in SIZES}
@@ -117,4 +110,4 @@ def _times(services: int, number: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(page.run(measure, parser()))
+    sys.exit(page.run(measure, page.options(__doc__, decisions=7)))

@@ -36,13 +36,6 @@ the difference of launch and peer of the same turn: the record of the instance, 
 calls, and the watch until the program runs."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options of this measurement."""
-    out = argparse.ArgumentParser(description=__doc__)
-    out.add_argument("--starts", type=int, default=40)
-    return out
-
-
 def measure(arguments: argparse.Namespace) -> Section:
     """Start instances, and the same sandboxes without anew, in turn."""
     launched: list[float] = []
@@ -127,4 +120,4 @@ def start(command: list[str], into: list[float]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(page.run(measure, parser()))
+    sys.exit(page.run(measure, page.options(__doc__, starts=40)))

@@ -72,15 +72,6 @@ and of all it started. *Killed* is from SIGKILL of an application to the commit 
 and healing begins in the same breath; *hung* is from SIGSTOP until the keeper no longer counts it as ready."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options of this measurement."""
-    out = argparse.ArgumentParser(description=__doc__)
-    out.add_argument("--instances", type=int, default=200)
-    out.add_argument("--seconds", type=float, default=60.0)
-    out.add_argument("--times", type=int, default=15)
-    return out
-
-
 def measure(arguments: argparse.Namespace) -> Section:
     """Bring many instances up, leave them alone, and look."""
     require_memory(arguments.instances * EACH)
@@ -231,4 +222,4 @@ def hang(project: Rig, name: str, port: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(page.run(measure, parser()))
+    sys.exit(page.run(measure, page.options(__doc__, instances=200, seconds=60.0, times=15)))

@@ -43,14 +43,6 @@ class Pass:
     noticed: float  # from listens to ready
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options of this measurement."""
-    out = argparse.ArgumentParser(description=__doc__)
-    out.add_argument("--rollbacks", type=int, default=30)
-    out.add_argument("--within", type=float, default=1200.0, help="seconds after which no new one begins")
-    return out
-
-
 def measure(arguments: argparse.Namespace) -> Section:
     """Roll out and back again and again."""
     passes: list[Pass] = []
@@ -146,4 +138,4 @@ def rows(passes: list[Pass]) -> tuple[Figure, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(page.run(measure, parser()))
+    sys.exit(page.run(measure, page.options(__doc__, rollbacks=30, within=1200.0)))

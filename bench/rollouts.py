@@ -26,14 +26,6 @@ ends without a byte of an answer. From *wanted* to *all traffic* is between the 
 the command also builds the image and tests a throwaway instance."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options of this measurement."""
-    out = argparse.ArgumentParser(description=__doc__)
-    out.add_argument("--rollouts", type=int, default=100)
-    out.add_argument("--within", type=float, default=2400.0, help="seconds after which no new one begins")
-    return out
-
-
 def measure(arguments: argparse.Namespace) -> Section:
     """Roll out again and again, and count."""
     commands: list[float] = []
@@ -111,4 +103,4 @@ def section(asked: int, figures: Figures, commands: list[float], switches: list[
 
 
 if __name__ == "__main__":
-    sys.exit(page.run(measure, parser()))
+    sys.exit(page.run(measure, page.options(__doc__, rollouts=100, within=2400.0)))

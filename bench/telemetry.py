@@ -63,13 +63,6 @@ class Run:
     cpu: float  # seconds of this process
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the options of this measurement."""
-    out = argparse.ArgumentParser(description=__doc__)
-    out.add_argument("--seconds", type=int, default=8)
-    return out
-
-
 def measure(arguments: argparse.Namespace) -> Section:
     """Run with a reader, and with one that comes too late."""
     wrk = shutil.which("wrk")
@@ -160,4 +153,4 @@ def section(whole: Run, late: Run) -> Section:
 
 
 if __name__ == "__main__":
-    sys.exit(page.run(measure, parser()))
+    sys.exit(page.run(measure, page.options(__doc__, seconds=8)))

@@ -84,7 +84,8 @@ def attempt(project: Rig, subject: Small, one: Try, number: int) -> bool:
     was_killed = MARK in project.keeper_log()[heard:]
     project.wait(project.is_idle, limit=60, what="the killed keeper is gone")
     project.expect(*(("up",) if one.is_good else ("serve", "--until-idle")))
-    project.wait(project.is_idle, limit=60, what="the next keeper ends")
+    # `up` returns at once where the killed keeper had moved all traffic: the next one may not have its lock yet.
+    project.wait(lambda: project.is_idle() and not project.status()["warm"], limit=60, what="the next keeper ends")
     check(project, subject, before, is_good=one.is_good)
     return was_killed
 

@@ -42,9 +42,15 @@ def commands() -> str:
     ]
     for name, one in group.commands.items():
         known = demo if name == "demo" else one
-        usage = " ".join(["anew", name, *_pieces(known)])
-        lines += ["", f"## {name}", "", f"`{usage}`", "", _sentence(known.help or one.help or ""), "", *_options(known)]
+        lines += _command(f"## {name}", name, known, known.help or one.help or "")
+        for inner, below in (known.commands if isinstance(known, click.Group) else {}).items():
+            lines += _command(f"### {name} {inner}", f"{name} {inner}", below, below.help or "")
     return _page(lines)
+
+
+def _command(title: str, name: str, one: click.Command, text: str) -> list[str]:
+    usage = " ".join(["anew", name, *_pieces(one)])
+    return ["", title, "", f"`{usage}`", "", _sentence(text), "", *_options(one)]
 
 
 def _never(*_: object) -> NoReturn:

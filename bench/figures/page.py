@@ -19,12 +19,21 @@ from anew.testing.rig import show
 from figures.figure import Figure, Goal, Section
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-ORDER = ("rollouts", "rollback", "launch", "commands", "rest", "telemetry", "decide")
+ORDER = ("rollouts", "rollback", "launch", "commands", "rest", "telemetry", "decide", "market")
+HELP = {"within": "seconds after which no new one begins", "decisions": "of each size"}
+
+
+def options(description: str | None, **numbers: float) -> argparse.ArgumentParser:
+    """Return the options of a measurement: a number each, whole if its default is, and ``--write``."""
+    out = argparse.ArgumentParser(description=description)
+    for name, default in numbers.items():
+        out.add_argument(f"--{name}", type=type(default), default=default, help=HELP.get(name))
+    out.add_argument("--write", action="store_true", help=f"put the figures into docs/{PAGE.name}")
+    return out
 
 
 def run(measure: Callable[[argparse.Namespace], Section], parser: argparse.ArgumentParser) -> int:
     """Measure as the command line says, print the section, write it with ``--write``; 1 if a goal is missed."""
-    parser.add_argument("--write", action="store_true", help=f"put the figures into docs/{PAGE.name}")
     arguments = parser.parse_args()
     try:
         section = measure(arguments)

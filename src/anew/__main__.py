@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from anew.build.builder import Builder
     from anew.build.store import ImageStore
     from anew.core.steps import Step
+    from anew.engines.embedded.compute import Embedded
     from anew.model import Pin, Scope, Spec, Test, Trial
-    from anew.ports import Anew, Compute, Say
+    from anew.ports import Anew, Compute, Inspection, Say
     from anew.shell.journal import Journal
     from anew.shell.parts import Archive, Parts, Stockroom
     from anew.views import Check, Start
@@ -99,8 +100,14 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         return ImageStore(folder / "images")
 
     reveal = _reveal(journal)
+
+    def engine(_scope: Scope) -> Embedded:
+        return Embedded(folder, lambda digest: store().tree(digest), journal.owner, reveal=reveal)
+
     return Parts(
-        compute=lambda _scope: Embedded(folder, lambda digest: store().tree(digest), journal.owner, reveal=reveal),
+        compute=engine,
+        volumes=engine,
+        inspection=lambda scope: _inspection(engine(scope)),
         edge=lambda scope: HaproxyEdge(folder / "edges" / _place(scope), _sockets(folder, scope)),
         images=store,
         stockroom=lambda: _stockroom(folder, store()),
@@ -147,6 +154,12 @@ def _stockroom(folder: Path, store: ImageStore) -> Stockroom:
     return Stockroom(store, (folder / "work", folder / "work-rootless"))
 
 
+def _inspection(engine: Embedded) -> Inspection:
+    from anew.engines.embedded.inspection import EmbeddedInspection
+
+    return EmbeddedInspection(engine)
+
+
 def _archive(folder: Path, journal: Journal) -> Archive:
     from anew.engines.embedded.archive import Archive
 
@@ -154,14 +167,12 @@ def _archive(folder: Path, journal: Journal) -> Archive:
 
 
 def _try_image(
-    compute: Compute, scope: Scope, trial: Trial, port: Callable[[], int], say: Say
+    compute: Compute, scope: Scope, trial: Trial, serial: str, port: Callable[[], int], say: Say
 ) -> tuple[tuple[str, str], ...]:
-    import secrets
-
     from anew.build.gate import check
     from anew.build.gate_rehearsal import Place
 
-    return check(compute, trial, Place(scope, secrets.token_hex(4), port), say)
+    return check(compute, trial, Place(scope, serial, port), say)
 
 
 def _http_failure(test: Test, port: int, host: str) -> str:

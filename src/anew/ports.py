@@ -21,9 +21,24 @@ from anew.model import (
     Outcome,
     Scope,
     Seconds,
+    Touched,
     Weights,
 )
-from anew.views import Built, Check, Collected, Event, Plan, ReleaseView, SecretView, Start, Status, Tested, Verified
+from anew.views import (
+    Built,
+    Check,
+    Collected,
+    Event,
+    Plan,
+    ReleaseView,
+    SecretView,
+    Start,
+    Status,
+    Tested,
+    Verified,
+    VolumeRemoved,
+    VolumeView,
+)
 
 Say = Callable[[str], None]  # takes one line of progress for people
 
@@ -98,6 +113,29 @@ class Compute(Protocol):
 
     def drift(self, name: str) -> tuple[str, ...]:
         """Return what differs between a running instance and its image, a line each; () if nothing does."""
+        ...
+
+
+class Inspection(Protocol):
+    """What an engine tells of an instance beyond whether it lives."""
+
+    def touched(self, scope: Scope, since: float) -> Touched:
+        """Return who touched the living instances of `scope` from outside, in words.
+
+        What a process that is inside does to it shows as long as it lasts; what came and went since `since` (UTC
+        seconds, of an earlier answer's `until`; 0: whatever is still known) where the engine keeps a record of it.
+        """
+        ...
+
+    def peak_memory(self, name: str) -> Bytes:
+        """Return the most memory that an instance, living or just ended, ever had; 0 if that is not known."""
+        ...
+
+    def entry(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
+        """Return the command line that runs `command` inside a living instance, as its user, on this terminal.
+
+        Raises  NotFound if no instance of that name lives; Unsupported with what is missing.
+        """
         ...
 
 
@@ -230,7 +268,7 @@ class Mover(Protocol):
 
 
 class Custodian(Protocol):
-    """The use cases around secrets. A value goes in, and never comes out again but into an instance."""
+    """The use cases that keep house. A secret's value goes in, and never comes out again but into an instance."""
 
     def put_secret(self, environment: str, name: str, value: bytes) -> int:
         """Keep `value` as the newest version of a secret; return its number. What runs is not touched.
@@ -259,6 +297,19 @@ class Custodian(Protocol):
 
         Returns  its number, and the generations that hold it and so are no way back any more.
         Raises   Conflict if what serves or is wanted holds it; NotFound if there is no such version.
+        """
+        ...
+
+    def volumes(self, environment: str) -> tuple[VolumeView, ...]:
+        """Return the volumes of an environment, sorted. Raises Unsupported where the engine has none."""
+        ...
+
+    def remove_volume(self, environment: str, service: str, name: str, *, is_forced: bool) -> VolumeRemoved:
+        """Remove a volume, with all that is in it, for good.
+
+        Blocks   until all of it is gone.
+        Raises   Conflict if an instance has it, or, unless `is_forced`, a generation that is kept needs it; NotFound
+                 if there is none.
         """
         ...
 

@@ -55,6 +55,7 @@ class GroupView:
     size: int
     in_flight: int
     role: Literal["live", "new", "warm", "leaving"]
+    marked: Mapping[str, str] = field(default_factory=dict)  # instances that are tainted or have to leave, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,25 @@ class SecretView:
     version: int
     at: float  # when it was set
     is_revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeView:
+    """One volume of an environment: a folder that outlives every instance of its service."""
+
+    service: str
+    name: str
+    size: Bytes  # on the disk
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeRemoved:
+    """A volume that is gone with all that was in it, and the generations that would find it empty."""
+
+    service: str
+    name: str
+    size: Bytes
+    lost: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ def test_the_reference_is_a_spec() -> None:
     assert found.tests[2] == model.Test(get="/healthz", at="preview")
     assert (api.is_exposed, api.size, api.http) == (False, 1, model.Http("/"))
     assert [one.kind for one in spec.services] == ["http", "http", "tcp", "worker", "job"]
+    assert (found.limits, found.max_age) == (model.Limits(256 << 20, 0.5, 100), 7 * 86400.0)
+    assert (api.limits, api.max_age) == (model.Limits(), 0.0)
     assert (found.needs, found.secrets) == (("api", "cache"), ("db_password",))
     assert found.volumes == (model.Volume("uploads", "/srv/uploads", is_shared=True),)
     assert found.before[1] == model.Task(("/srv/app/prepare", "--verify"), within=120.0)
@@ -89,7 +91,7 @@ def test_the_reference_is_a_spec() -> None:
     local, production = spec.environments
     assert local == model.Environment("local")
     assert production.overrides == (
-        model.Override("web", 4, (("GREETING", "welcome"),)),
+        model.Override("web", 4, (("GREETING", "welcome"),), limits=model.Limits(1 << 30, 2.0, 400), max_age=86400.0),
         model.Override("cache", port=6380),
     )
     assert (production.host, production.port, production.keep) == ("0.0.0.0", 80, 10)
@@ -134,6 +136,19 @@ def test_stages_are_per_mille_and_all_traffic_is_not_one_of_them() -> None:
 def test_durations_are_seconds() -> None:
     policy = web("rollout: {each: 500ms, warm: 1.5h, undecided: roll back, drain: 0s}").policy
     assert (policy.each, policy.warm, policy.undecided, policy.drain) == (0.5, 5400.0, "roll back", 0.0)
+
+
+def test_sizes_are_powers_of_1024_and_bare_numbers_bytes() -> None:
+    said = {"4M": 4 << 20, "1.5G": 3 << 29, "8192K": 8 << 20, "4194304": 4 << 20}
+    assert {size: web(f"memory: {size}").limits.memory for size in said} == said
+
+
+def test_an_environment_overrides_each_limit_alone_and_says_what_touching_does() -> None:
+    (spec,) = small(
+        end="environments: {local: {taint: report, quarantine: 0s, services: {web: {cpu: 2, max_age: 90s}}}}"
+    ).environments
+    assert (spec.taint, spec.quarantine) == ("report", 0.0)
+    assert spec.overrides == (model.Override("web", limits=model.Limits(cpu=2.0), max_age=90.0),)
 
 
 def test_what_a_service_does_not_say_is_as_the_model_has_it() -> None:

@@ -18,6 +18,7 @@ from anew.core.spec.shapes import (
     ExposeShape,
     HeadShape,
     HttpShape,
+    OverrideShape,
     ProjectShape,
     RolloutShape,
     ServiceShape,
@@ -34,7 +35,7 @@ WORDS = [
     *(key for shape in (ProjectShape, ServiceShape, HeadShape, HttpShape, RolloutShape) for key in shape.model_fields),
     *(
         key
-        for shape in (BuildShape, EnvironmentShape, TestShape, ExposeShape, TaskShape, VolumeShape)
+        for shape in (BuildShape, EnvironmentShape, OverrideShape, TestShape, ExposeShape, TaskShape, VolumeShape)
         for key in shape.model_fields
     ),
     *("data", "logs", "image", "local", "web", "base", "copy", "<<", "on", "no", "~", "''", "'"),
@@ -52,6 +53,7 @@ WORDS = [
         "/srv/uploads",
     ),
     *("0 3 * * *", "'*/5 * * * mon-fri'", "'@daily'", "{run: [a]}", "{path: /srv/x}", "[api]", "<text>", "<mapping>"),
+    *("256M", "4096K", "0.5", "500m", "7d", "replace", "{memory: 1G, cpu: 2}"),
     *("1%", "99%", "0", "-1", "1.10", "1e999", ".nan", "0x10", "9" * 30, "true", "10s", "1h", "/", "/srv/../x", "a b"),
     *("*", "&a", "*a", "!!str", "!x", "%", "@", "`", "|", ">", "? ", "- ", ": ", ", ", "{", "}", "[", "]", "#", '"'),
     *(

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from anew.edge.find import Haproxy, find
-from anew.errors import Unsupported
+from anew.engines.docker.client import Client
+from anew.errors import EngineError, Unsupported
 from anew.testing.conformance_edge_bench import Bench
 
+import docker_bench  # isort: skip
 from edge_bench import haproxy_bench  # isort: skip
 
 
@@ -24,6 +26,18 @@ def haproxy() -> Haproxy:
         if os.environ.get("ANEW_REQUIRE_ALL") == "1":
             raise
         pytest.skip(error.what)
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """The container engine of this machine, with the edge's image; without one, the test is skipped."""
+    if os.geteuid() != 0:
+        pytest.skip("the engine docker needs root")
+    try:
+        Client().info()
+    except (Unsupported, EngineError) as error:
+        pytest.skip(f"no container engine answers: {error.what}")
+    docker_bench.image()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from anew.engines.embedded import cgroup_places
 from anew.engines.embedded.compute import Embedded
 from anew.engines.embedded.doctor import PORTS, checks
 from anew.engines.embedded.ports import is_free
@@ -27,6 +28,7 @@ from anew.testing.conformance_secrets import VALUES
 PYTHON = "/usr/bin/python3"
 NEEDED = ("bubblewrap", "user namespaces", "overlays")
 OWNER, STRANGER = "state-of-ours", "state-of-others"
+LIMITS = frozenset(one for one, place in cgroup_places.places().items() if isinstance(place, cgroup_places.Place))
 UNUSED = ("test", "idlelib", "lib2to3", "ensurepip", "distutils", "__pycache__", "config-*", "tkinter", "site-packages")
 
 
@@ -87,6 +89,7 @@ class World:
             mark=mark,
             secrets=VALUES,
             volumes=self.engine,
+            limits=LIMITS,
         )
 
 

@@ -16,7 +16,7 @@ def test_everything_is_looked_at_and_what_is_not_well_has_a_hint(tmp_path: Path)
     names = [one.name for one in found]
     assert names == [
         *("state folder", "bubblewrap", "user namespaces", "overlays"),
-        *("uids", "haproxy", "mmdebstrap", "*.localhost", "ports"),
+        *("uids", "limits", "haproxy", "mmdebstrap", "*.localhost", "ports"),
     ]
     assert all(one.detail for one in found)
     assert all(one.hint for one in found if one.state == "missing")

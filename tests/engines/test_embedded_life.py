@@ -238,7 +238,11 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("version", "wanted"),
-    [(1, replace(record(), uid=700_007, service="", secrets=(), volumes=())), (2, replace(record(), uid=700_007))],
+    [
+        (1, replace(record(), uid=700_007, service="", secrets=(), volumes=())),
+        (2, replace(record(), uid=700_007)),
+        (3, replace(record(), uid=700_007, memory=64 << 20, cgroups=("/sys/fs/cgroup/anew/a.0123456789ab",))),
+    ],
 )
 def test_records_of_every_version_can_be_read(version: int, wanted: Record) -> None:
     text = (Path(__file__).with_name(f"embedded_record_v{version}.json")).read_text("utf-8")

@@ -20,6 +20,8 @@ from anew.views import (
     Status,
     Tested,
     Verified,
+    VolumeRemoved,
+    VolumeView,
 )
 
 NUMBER = 3
@@ -70,6 +72,12 @@ class Canned:
     def revoke_secret(self, environment: str, name: str, version: int) -> tuple[int, tuple[str, ...]]:
         return 1, ("g1", "g2")
 
+    def volumes(self, environment: str) -> tuple[VolumeView, ...]:
+        return VOLUMES if environment == "local" else ()
+
+    def remove_volume(self, environment: str, service: str, name: str, *, is_forced: bool) -> VolumeRemoved:
+        return VolumeRemoved(service, name, 123_456, (f"g1 of {environment}",) if is_forced else ())
+
     def run(self, environment: str, service: str, command: Sequence[str], limit: Seconds) -> Outcome:
         return Outcome(0, "done\n")
 
@@ -102,6 +110,7 @@ SECRETS = (
     SecretView("db_password", 1, NOON, is_revoked=True),
     SecretView("db_password", 2, NOON + 60, is_revoked=False),
 )
+VOLUMES = (VolumeView("api", "uploads", 12_345_678), VolumeView("web", "cache", 4096))
 COLLECTED = Collected(
     ("the image of web in r1",), 12_345_678, (Kept("the image of web in r2", "g2 serves shop/local"),)
 )

@@ -28,6 +28,7 @@ GOLDEN = Path(__file__).parent / "golden"
 ARGUMENTS = {
     "secret set": ["db_password"],
     "secret revoke": ["db_password"],
+    "volumes remove": ["web", "data", "--force"],
     "run": ["web", "--", "true"],
 }
 
@@ -49,8 +50,9 @@ def typed(text: bytes) -> Iterator[None]:
 
 def answer(name: str, capsys: pytest.CaptureFixture[str]) -> str:
     words = name.split()
-    command = words[:2] if words[0] == "secret" else words[:1]
-    options = [*words[len(command) :], "--json"]
+    options = [word for word in words if word.startswith("--")]
+    command = [word for word in words if word not in options]
+    options.append("--json")
     with typed(b"hunter2\n"):
         assert main([*command, *options, *ARGUMENTS.get(name, [])], lambda _: Canned(), lambda _: 0, start) == 0
     shown = capsys.readouterr()
@@ -83,7 +85,7 @@ def test_every_command_that_takes_json_has_a_shape() -> None:
         for name, one in group.commands.items():
             if isinstance(one, click.Group):
                 out |= below(one, f"{path}{name} ")
-            elif any("--json" in parameter.opts for parameter in one.params):
+            if any("--json" in parameter.opts for parameter in one.params):
                 out.add(path + name)
         return out
 
@@ -97,3 +99,22 @@ def test_each_shell_gets_its_completion(shell: str, word: str, capsys: pytest.Ca
     shown = capsys.readouterr().out
     assert word in shown
     assert "_ANEW_COMPLETE" in shown
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment"),
+    [
+        (["volumes", "remove", "web", "data", "--force"], "local"),
+        (["volumes", "remove", "web", "data", "--force", "-e", "staging"], "staging"),
+        (["volumes", "-e", "staging", "remove", "web", "data", "--force"], "staging"),
+        (["volumes", "-e", "staging", "remove", "web", "data", "--force", "-e", "local"], "local"),
+    ],
+)
+def test_an_environment_named_before_a_subcommand_is_not_forgotten(
+    argv: list[str], environment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv, lambda _: Canned(), lambda _: 0, start) == 0
+    shown = ["the volume data of web is gone: 123.5 kB", f"would find it empty: g1 of {environment}"]
+    assert capsys.readouterr().out.splitlines() == shown
+    assert main(["volumes", "-e", "staging"], lambda _: Canned(), lambda _: 0, start) == 0
+    assert capsys.readouterr().out == "there is no volume\n"

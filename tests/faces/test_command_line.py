@@ -20,7 +20,7 @@ from anew.views import Start
 
 COMMANDS = [
     *("demo", "init", "plan", "build", "test", "up", "status", "rollback", "promote", "abort", "dispose"),
-    *("releases", "history", "logs", "doctor", "serve", "secret", "run", "gc", "schema", "completion"),
+    *("releases", "history", "logs", "doctor", "serve", "secret", "volumes", "run", "gc", "schema", "completion"),
 ]
 WITH_MORE = {"demo", "init", "secret", "run", "completion"}  # they need arguments, or no project
 

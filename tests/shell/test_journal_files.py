@@ -83,7 +83,7 @@ def test_the_oldest_version_becomes_what_this_one_writes(tmp_path: Path) -> None
             {name: sql.split() for name, sql in one.execute("select name, sql from sqlite_master where sql <> ''")}
             for one in (old, new)
         ]
-    assert VERSION == 2
+    assert VERSION == 3
     assert shapes[0] == shapes[1]
 
 

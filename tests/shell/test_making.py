@@ -15,7 +15,8 @@ from anew.errors import GateClosed
 from anew.model import Release, Scope
 from anew.shell.clock import SystemClock
 from anew.shell.journal import Journal
-from anew.shell.making import GATE, Workshop
+from anew.shell.making import Workshop
+from anew.shell.throwaways import GATE, Throwaways
 
 API = """
 import http.server, os
@@ -80,7 +81,8 @@ class Bench:
         home.mkdir()
         self.journal = Journal(home / "state.db", SystemClock())
         self.parts = _parts(home, self.root, self.journal)
-        self.workshop = Workshop(self.root, self.journal, self.parts)
+        throwaways = Throwaways(home / "trials", self.journal.owner)
+        self.workshop = Workshop(self.root, self.journal, self.parts, throwaways)
         self.lines: list[str] = []
 
     def write(self, *, asks: str = "/v1", offers: dict[str, int] | None = None) -> None:

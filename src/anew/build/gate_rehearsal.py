@@ -142,6 +142,7 @@ class Rehearsal:
             port=port,
             secrets=tuple(Pin(name, 0, MAC) for name in service.secrets),
             service=service.name,
+            limits=service.limits,
         )
 
     def _addresses(self, actor: Actor) -> tuple[tuple[str, str], ...]:

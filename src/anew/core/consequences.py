@@ -52,6 +52,8 @@ def consequences(world: World, rollout: Rollout) -> Consequences:
             failed = Change(rollout.new, "rolled back", rollout.reason, warm_until=0.0)
             if world.wish != rollout.new:
                 failed = _withdrawn(world, rollout)
+            elif rollout.asked == "abort" and _has_served(world, rollout):
+                failed = Change(rollout.new, warm_until=0.0)  # an operator's change of mind is no failure of it
             # What an operator has wished meanwhile stays.
             wish = rollout.old if world.wish == rollout.new else None
             return Consequences(wish=wish, generations=(failed,))
@@ -64,10 +66,14 @@ def consequences(world: World, rollout: Rollout) -> Consequences:
 
 def _withdrawn(world: World, rollout: Rollout) -> Change:
     """What served before stays a way back, though somebody changed his mind while it was on its way."""
-    generation = world.generations.get(rollout.new)
-    if generation is not None and generation.outcome == "promoted":
+    if _has_served(world, rollout):
         return Change(rollout.new, warm_until=0.0)
     return Change(rollout.new, "withdrawn", rollout.reason, warm_until=0.0)
+
+
+def _has_served(world: World, rollout: Rollout) -> bool:
+    generation = world.generations.get(rollout.new)
+    return generation is not None and generation.outcome == "promoted"
 
 
 def _served(world: World, rollout: Rollout) -> Consequences:

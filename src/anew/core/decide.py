@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anew.core import doors, machine, placement, retention, staffing, tasks, traffic
+from anew.core import aside, doors, machine, placement, retention, staffing, tasks, traffic
 from anew.core.progress import Happening, is_at_hand, look
 from anew.core.steps import Allot, Begin, Decision, Declare, Enter, Forget, Keep, Shift, Step, Sweep, Test
 from anew.core.world import World
@@ -96,8 +96,9 @@ def _tend(world: World, happening: Happening) -> Decision:
     steps += work.steps
     waits += work.waits
     ended = _forget(world) if not (told or shifted or steps) else ()
+    tainted = aside.touched(world)
     swept = tuple(Sweep(name) for name in world.strays)
-    every = (*told, *shifted, *tests, *steps, *ended, *swept)
+    every = (*tainted, *told, *shifted, *tests, *steps, *ended, *swept)
     if happening.until is not None:
         waits.append(happening.until)
     later = [at for at in waits if at > world.now]

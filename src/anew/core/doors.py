@@ -78,10 +78,10 @@ def called(world: World) -> frozenset[str]:
     """Return the groups that a caller which has instances reaches whatever the weights are: callers go first."""
     declared = world.edge.declaration.listeners if world.edge.declaration else ()
     pairs = [(one.name.partition(">")[0], one.group) for one in declared if one.group]
-    for name in world.peopled & world.groups.keys():
+    for name in world.active & world.groups.keys():
         group = world.groups[name].group
         pairs += [(name, pin(world, group, d.service, world.groups) or "") for d in group.doors]
-    return frozenset(callee for caller, callee in pairs if caller in world.peopled and caller != callee)
+    return frozenset(callee for caller, callee in pairs if caller in world.active and caller != callee)
 
 
 def _is_handed_over(world: World, member: Member) -> bool:

@@ -26,13 +26,14 @@ Event = Literal[
     "over",  # the warm window is over, or another wish ended it
     "failed",  # a test, the verdict or the breaker is against the new generation
     "late",  # a bound is over
+    "tainted",  # something touched an instance of a new group
     "died",  # instances of the new groups die again and again
     "lost",  # a new group has no ready instance left
     "abort",  # an operator takes it back
     "back",  # the edge confirms that no traffic is left on the new groups
 ]
 
-BACK: tuple[Event, ...] = ("failed", "late", "died", "lost", "abort")
+BACK: tuple[Event, ...] = ("failed", "late", "tainted", "died", "lost", "abort")
 
 _FORWARD: Mapping[tuple[Phase, Event], Phase] = {
     ("prepare", "ready"): "preview",

@@ -6,14 +6,17 @@ Rules
 2. Of too many instances the ready ones stay.
 3. A group whose instances keep dying is replaced ever more slowly; a rollout gives up long before that.
 4. What may exist once waits for its predecessor's end, also within its group.
-5. An instance is stopped only when the edge no longer sends it anything, and nothing is in flight or the bound is over.
+5. Who has to go though it lives (see `aside`) waits for its successor.
+6. An instance is stopped only when the edge no longer sends it anything, and nothing is in flight or the bound is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from anew.core import aside
+from anew.core.aside import Leaving
 from anew.core.steps import Allot, Drain, Launch, Retire, Step, Stop
 from anew.core.world import Allotment, World
 from anew.model import Policy, Seconds
@@ -38,7 +41,11 @@ def place(world: World, group: str, size: int, policy: Policy) -> Placement:
     _part(world, leaving, policy, steps, waits)
     hung = _hung(world, living, policy, waits)
     steps += [Drain(one.name) for one in hung]
-    staying = [one for one in living if one not in hung]
+    sound = [one for one in living if one not in hung]
+    going = aside.leaving(world, group, sound)
+    waits += going.waits
+    staying = [one for one in sound if one not in going.urgent and one != going.next]
+    steps += [Drain(one.name) for one in _parting(world, group, size, going, staying)]
     ranked = sorted(staying, key=lambda a: (not world.is_ready(a.name), a.ordinal))
     steps += [Drain(one.name) for one in ranked[size:]]
     kept = ranked[:size]
@@ -69,6 +76,18 @@ def clear(world: World, group: str, policy: Policy) -> Placement:
     return Placement(tuple(steps), tuple(waits))
 
 
+def _parting(world: World, group: str, size: int, going: Leaving, staying: Iterable[Allotment]) -> Iterator[Allotment]:
+    """Yield those who have to go and may: who listens and is ready waits for those who take its place."""
+    ready = sum(1 for one in staying if world.is_ready(one.name))
+    is_alone = group in world.alone
+    for one in going.urgent:
+        if ready or is_alone or not world.is_ready(one.name):
+            yield one
+    one_more = going.next
+    if one_more is not None and (ready >= size or is_alone or not world.is_ready(one_more.name)):
+        yield one_more
+
+
 def next_launch(world: World, group: str) -> float:
     """Return the earliest time of the next launch: at once after one death, later and later after more."""
     recent = [at for at in world.groups[group].deaths if world.now - FORGIVEN < at <= world.now]
@@ -94,7 +113,8 @@ def _retire(world: World, dead: Iterable[Allotment]) -> Iterable[Retire]:
     for one in dead:
         ended = world.seen[one.name].ended or "unknown"
         if one.draining:
-            yield Retire(one.name, f"stopped, {ended}", is_death=False)
+            why = f"tainted ({one.tainted}), " if one.tainted else ""
+            yield Retire(one.name, f"{why}stopped, {ended}", is_death=False)
         else:
             yield Retire(one.name, f"died, {ended}", is_death=True)
 
@@ -106,7 +126,11 @@ def _part(world: World, leaving: Iterable[Allotment], policy: Policy, steps: lis
         elif not _is_out_of_traffic(world, one.name) or world.is_last(one):
             continue  # the edge is told first, or a successor must be ready first
         elif not world.edge.in_flight.get(one.name, 0) or world.now >= one.draining + policy.drain:
-            steps.append(Stop(one.name, policy.grace))
+            until = aside.kept_until(world, one)
+            if until > world.now:
+                waits.append(until)
+            else:
+                steps.append(Stop(one.name, policy.grace))
         else:
             waits.append(one.draining + policy.drain)
 

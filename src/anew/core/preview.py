@@ -23,6 +23,7 @@ from anew.core.steps import (
     Step,
     Stop,
     Sweep,
+    Taint,
     Test,
 )
 from anew.core.verdict import ENOUGH
@@ -40,7 +41,7 @@ def preview(world: World, *, until_warm: bool = True) -> list[Step]:
     Raises  Bug if no fixed point is reached.
     """
     steps: list[Step] = []
-    world = replace(world, due={})  # what the clock brings goes on for ever
+    world = replace(ageless(world), due={})  # what the clock brings goes on for ever
     for _ in range(ROUNDS):
         if until_warm and world.rollout is not None and world.rollout.phase == "warm":
             return steps
@@ -56,14 +57,26 @@ def preview(world: World, *, until_warm: bool = True) -> list[Step]:
 
 
 def wait(world: World, until: float) -> World:
-    """Return the world at `until`, if by then everything that runs became ready and good traffic came."""
+    """Return the world at `until`, if by then everything that runs became ready and good traffic came.
+
+    Who is too old by now is reborn; but that others grow old goes on for ever, and is left out.
+    """
     seen = {n: replace(s, is_ready=True, since=world.now) if s.is_alive and not s.is_ready else s
             for n, s in world.seen.items()}  # fmt: skip
     for one in world.running.values():
         if one.name in seen:
             seen[one.name] = Seen(is_alive=False, is_ready=False, ended=PASSED)
     samples = {name: (Sample(ENOUGH, 0),) for name in world.groups}
-    return replace(world, now=max(world.now, until), seen=seen, samples=samples, recent={})
+    return replace(ageless(world), now=max(world.now, until), seen=seen, samples=samples, recent={})
+
+
+def ageless(world: World) -> World:
+    """Return `world` if instances may grow as old as they like."""
+    generations = {
+        number: replace(one, members=tuple(replace(m, max_age=0.0) for m in one.members))
+        for number, one in world.generations.items()
+    }
+    return replace(world, generations=generations)
 
 
 def assume(world: World, step: Step) -> World:  # noqa: PLR0911 - one arm for each step
@@ -81,7 +94,7 @@ def assume(world: World, step: Step) -> World:  # noqa: PLR0911 - one arm for ea
             return replace(world, edge=replace(world.edge, is_up=True, declaration=declaration))
         case Shift(weights):
             return replace(world, edge=replace(world.edge, weights=weights))
-        case Drain() | Stop():
+        case Taint() | Drain() | Stop():
             return _assume_leaving(world, step)
         case Retire(name, outcome, is_death):
             return _assume_retired(world, name, outcome, is_death=is_death)
@@ -113,7 +126,12 @@ def _assume_launched(world: World, name: str) -> World:
     return replace(world, seen={name: seen, **world.seen})
 
 
-def _assume_leaving(world: World, step: Drain | Stop) -> World:
+def _assume_leaving(world: World, step: Taint | Drain | Stop) -> World:
+    if isinstance(step, Taint):
+        tainted = tuple(replace(a, tainted=step.evidence) if a.name == step.name else a for a in world.allotments)
+        group = next((a.group for a in world.allotments if a.name == step.name), "")
+        groups = {n: _died(world, s, f"tainted: {step.evidence}") if n == group else s for n, s in world.groups.items()}
+        return replace(world, allotments=tainted, groups=groups)
     if isinstance(step, Drain):
         marked = tuple(replace(a, draining=world.now) if a.name == step.name else a for a in world.allotments)
         return replace(world, allotments=marked)
@@ -126,8 +144,7 @@ def _assume_retired(world: World, name: str, outcome: str, *, is_death: bool) ->
     gone = next((a for a in world.allotments if a.name == name), None)
     groups = dict(world.groups)
     if gone is not None and is_death and gone.group in groups:
-        state: GroupState = groups[gone.group]
-        groups[gone.group] = replace(state, deaths=(*state.deaths, world.now)[-10:], outcome=outcome)
+        groups[gone.group] = _died(world, groups[gone.group], outcome)
     tasks = dict(world.tasks)
     if gone is not None and gone.task:
         tasks[gone.task] = replace(tasks[gone.task], outcome=outcome)
@@ -138,6 +155,10 @@ def _assume_retired(world: World, name: str, outcome: str, *, is_death: bool) ->
         allotments=tuple(a for a in world.allotments if a.name != name),
         seen={n: s for n, s in world.seen.items() if n != name},
     )
+
+
+def _died(world: World, state: GroupState, outcome: str) -> GroupState:
+    return replace(state, deaths=(*state.deaths, world.now)[-10:], outcome=outcome)
 
 
 def _assume_phase(world: World, step: Begin | Enter | Test) -> World:

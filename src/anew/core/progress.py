@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from anew.core import staffing, tasks, traffic, verdict
+from anew.core import aside, staffing, tasks, traffic, verdict
 from anew.core.machine import Event
 from anew.core.world import World
 from anew.model import Member, Rollout, Seconds, Verdict
@@ -243,6 +243,11 @@ def _against(view: _View) -> Iterator[Happening]:
     if world.trouble:
         yield Happening("failed", world.trouble)
     for member in view.fresh:
+        for one in world.by_group.get(member.group, ()):
+            if aside.must_go(world, one) and rollout.kind == "rollout" and rollout.phase != "warm":
+                yield Happening(
+                    "tainted", f"{one.name} is tainted, and what was touched is never promoted: {one.tainted}"
+                )
         state = world.groups.get(member.group)
         deaths = [at for at in state.deaths if at >= rollout.begun] if state else []
         if state and len(deaths) >= DEATHS:

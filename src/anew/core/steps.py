@@ -1,7 +1,7 @@
 """Every step that `decide` can emit: frozen data that says what it is, and cannot run itself.
 
-`Begin`, `Enter`, `Allot`, `Drain`, `Retire` and `Forget` are commits: they write the journal. The others are effects
-on an engine or an edge; each is named and idempotent, so one that is in doubt is simply decided again.
+`Begin`, `Enter`, `Allot`, `Taint`, `Drain`, `Retire` and `Forget` are commits: they write the journal. The others are
+effects on an engine or an edge; each is named and idempotent, so one that is in doubt is simply decided again.
 """
 
 from __future__ import annotations
@@ -111,6 +111,18 @@ def _share(service: str, weights: Mapping[str, int]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Taint:
+    """Commit that something touched an instance, and what: it is replaced, never repaired."""
+
+    name: str
+    evidence: str
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        return f"{self.name} is tainted: {self.evidence}"
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Commit that an instance gets no new requests from now on; its bound starts here."""
 
@@ -179,7 +191,7 @@ class Sweep:
         return f"sweep away {self.name}, which nothing knows of"
 
 
-Step = Begin | Enter | Allot | Launch | Test | Declare | Shift | Drain | Stop | Retire | Forget | Keep | Sweep
+Step = Begin | Enter | Allot | Launch | Test | Declare | Shift | Taint | Drain | Stop | Retire | Forget | Keep | Sweep
 
 
 @dataclass(frozen=True, slots=True)

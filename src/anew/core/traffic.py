@@ -111,7 +111,7 @@ def _nonzero(weights: Mapping[str, Mapping[str, PerMille]]) -> dict[str, dict[st
 def declaration(world: World) -> Declaration:
     """Return all that the edge shall know: the groups that run or get traffic, their targets, and the routes."""
     keep = {m.group for n in needed(world) for m in world.members(n).values()}
-    keep |= world.weighted | set(world.by_group)
+    keep |= world.weighted | world.active
     listening = [n for n in sorted(keep) if n in world.groups and world.groups[n].group.seal.listens]
     groups = tuple(_edge_group(world, name) for name in listening)
     known = {g.service for g in groups}

@@ -22,6 +22,9 @@ class Allotment:
     port: int
     draining: float = 0.0  # when `Drain` was committed; 0: not draining
     task: str = ""  # the key of the task that it runs to its end; "": it is a member of its group
+    tainted: str = ""  # what touched it; "": nothing did
+    aside: str = ""  # why somebody asked for it to leave; "": nobody did
+    hold: float = 0.0  # until when it is kept then, after it has left
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Seen:
     started: float = 0.0  # when its process started
     falls: int = 0  # how often it was ready and then no longer, as far as this keeper saw
     host: str = LOOPBACK  # where its port is reached
+    touched: str = ""  # what has touched it from outside; "": nothing has
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,21 @@ class World:
     def peopled(self) -> frozenset[str]:
         """The groups that have instances of any kind."""
         return frozenset(a.group for a in self.allotments)
+
+    @cached_property
+    def apart(self) -> frozenset[str]:
+        """The instances that are out of traffic and drained, and may be kept though."""
+        flying = self.edge.in_flight
+        return frozenset(
+            a.name
+            for a in self.allotments
+            if a.draining and (a.tainted or a.aside) and self.told.get(a.name, True) and not flying.get(a.name, 0)
+        )
+
+    @cached_property
+    def active(self) -> frozenset[str]:
+        """The groups that have instances which are not apart."""
+        return frozenset(a.group for a in self.allotments if a.name not in self.apart)
 
     @cached_property
     def homes(self) -> Mapping[str, tuple[int, ...]]:

@@ -8,14 +8,32 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from anew.edge import listeners
+from anew.edge.targets import LOOPBACK
 from anew.errors import AnewError, Conflict, SpecError, Unsupported
+from anew.model import Declaration
 
+LISTEN_HINT = "say another address in anew.yaml: `environments: {NAME: {listen: 127.0.0.1:8081}}`"
+PREVIEW_HINT = "end what listens there, or choose another preview port"
+LISTENER_HINT = "end what listens there, or choose another port for this listener"
 LOOKS = 3  # at who holds an address: a worker may be born or end in between
 LISTENING = "0A"  # the state in /proc/net/tcp
 
 
 def _nobody() -> Iterable[int]:
     return ()
+
+
+def require_all(before: Declaration | None, wanted: Declaration, ours: Callable[[], Iterable[int]]) -> None:
+    """Return if this machine can listen on all that `wanted` has and `before` has not; raises as `require_free`."""
+    if before is None or (before.host, before.port) != (wanted.host, wanted.port):
+        require_free(wanted.host, wanted.port, LISTEN_HINT, ours)
+    if wanted.preview_port and (before is None or before.preview_port != wanted.preview_port):
+        require_free(LOOPBACK, wanted.preview_port, PREVIEW_HINT, ours)
+    has = listeners.addresses(before) if before else {}
+    for (host, port), name in listeners.addresses(wanted).items():
+        if (host, port) not in has:
+            require_free(host, port, LISTENER_HINT, ours, f"the listener {name}")
 
 
 def require_free(host: str, port: int, hint: str, ours: Callable[[], Iterable[int]] = _nobody, whose: str = "") -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from anew.edge import buckets, process, render, targets
 from anew.edge.counters import Counters
 from anew.edge.listeners import with_pins
+from anew.edge.runs import Runs
 from anew.edge.saved import Saved, State
 from anew.edge.sockets import Master, Row, Worker
 from anew.model import Counts, Declaration, EdgeReading, Seconds
@@ -20,7 +21,8 @@ READ_AGAIN = 3
 class Look:
     """Looks at one edge, and changes nothing."""
 
-    def __init__(self, master: Master, saved: Saved, counters: Counters) -> None:
+    def __init__(self, runs: Runs, master: Master, saved: Saved, counters: Counters) -> None:
+        self._runs = runs
         self._master = master
         self._saved = saved
         self._counters = counters
@@ -50,7 +52,7 @@ class Look:
                 workers = ()
             if workers and not workers[0].is_old:
                 return workers
-            if time.monotonic() > until or not process.ours(self._saved.config):
+            if time.monotonic() > until or not process.ours(self._saved.config, self._runs.current().path):
                 return ()
             time.sleep(process.LOOKS_EVERY)
 
@@ -73,7 +75,7 @@ class Look:
             weights={service: has for service, has in weights.items() if has},
             counts=counts,
             in_flight=in_flight,
-            pids=(self._master.pid, *(worker.pid for worker in workers)),
+            pids=tuple(dict.fromkeys((*(worker.master for worker in workers), *(worker.pid for worker in workers)))),
         )
 
     def rows(self, workers: tuple[Worker, ...]) -> dict[Worker, tuple[Row, ...]]:
@@ -85,7 +87,7 @@ class Look:
         self, declaration: Declaration, rows: Mapping[Worker, tuple[Row, ...]], *, must_save: bool = False
     ) -> tuple[dict[str, Counts], dict[str, int]]:
         """Return the counts of each group, and the requests in flight at each instance, over all workers."""
-        names = {g.name: {f"{targets.LOOPBACK}:{t.port}": t.name for t in g.targets} for g in declaration.groups}
+        names = {g.name: {f"{t.host}:{t.port}": t.name for t in g.targets} for g in declaration.groups}
         by_group = dict.fromkeys(names, 0)
         in_flight = {instance: 0 for ones in names.values() for instance in ones.values()}
         live: dict[str, dict[str, tuple[int, int]]] = {}

@@ -11,6 +11,9 @@ After a reload an old worker finishes what it has, and still gets one more reque
 alive. It knows neither new groups nor new weights. So it is switched over: with ``relay yes`` in its map it
 passes every request to the newest worker over a local socket, and only the newest worker decides about traffic.
 
+Another program is a new master with workers of its own. It takes over what the old one listens on, from the socket
+`Sockets.exposed`; then the old master's workers are old workers like all others, and it ends with the last of them.
+
 An old worker lives as long as something that it serves: a request, a WebSocket, a TCP connection. No time ends it, for
 a connection to an instance that stays must stay. What ends it is the end of the instance, the client, or the timeouts
 of silence; and so that old workers never fill a machine, one is ended when `MOST_OLD_WORKERS` reloads came after its.
@@ -18,6 +21,7 @@ of silence; and so that old workers never fill a machine, one is ended when `MOS
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,18 +80,25 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """Names of sockets in Linux's abstract namespace: workers reach them under any uid, and they leave no files."""
+    """Names of sockets in Linux's abstract namespace: workers reach them under any uid, and they leave no files.
+
+    Only `exposed` is a file, since what it hands out is for nobody else.
+    """
 
     relay: str
     preview_relay: str
     callers_relay: str
     telemetry: str
+    exposed: str = ""  # a path; whoever may open it is handed all that a worker listens on. "": there is none
 
     @classmethod
-    def of(cls, folder: Path) -> Sockets:
+    def of(cls, folder: Path, exposed: str = "") -> Sockets:
         """Return the sockets of the edge whose state is in `folder`."""
         mark = short(digest(str(folder)))
-        return cls(*(f"anew-{mark}-{what}" for what in ("relay", "preview", "callers", "telemetry")))
+        relay, preview, callers, telemetry = (
+            f"anew-{mark}-{one}" for one in ("relay", "preview", "callers", "telemetry")
+        )
+        return cls(relay, preview, callers, telemetry, exposed)
 
 
 def services(declaration: Declaration) -> tuple[str, ...]:
@@ -131,6 +142,8 @@ def _text(declaration: Declaration, slots: Mapping[str, Slots], sockets: Sockets
 
 
 def _global(sockets: Sockets, limits: Limits, name: str) -> str:
+    place = shlex.quote(sockets.exposed)
+    exposed = f"  stats socket {place} mode 600 level user expose-fd listeners\n" if sockets.exposed else ""
     owner = f"  uid {limits.uid}\n  gid {limits.uid}\n" if limits.uid is not None else ""
     return f"""# Written by anew; it is overwritten at every change.
 global
@@ -140,7 +153,7 @@ global
   maxconn {limits.connections}
   nbthread {limits.threads}
   mworker-max-reloads {MOST_OLD_WORKERS}
-{owner}
+{exposed}{owner}
 ring telemetry
   format raw
   maxlen 512

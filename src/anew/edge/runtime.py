@@ -10,19 +10,20 @@ Rules
 4. Only the newest worker decides about traffic. Old ones pass new requests on to it (see `render`), and a change of
    weights or pins counts once every old worker does and accepts nothing, and the newest one has been read back.
 5. One actor at a time, by a lock; reading needs none.
+6. What runs is of the program that is wanted now. Another one takes over all that the old one listens on, and the old
+   one finishes what it has begun: nobody's request or connection ends by it.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from anew.edge import buckets, listeners, process, render, targets
-from anew.edge.addresses import require_free
+from anew.edge.addresses import LISTEN_HINT, require_all, require_free
 from anew.edge.buckets import Buckets
 from anew.edge.checks import check, check_weights
 from anew.edge.counters import Counters
@@ -31,7 +32,10 @@ from anew.edge.kept import kept_alive
 from anew.edge.limits import limits
 from anew.edge.listeners import PINS
 from anew.edge.look import ANSWERS_WITHIN, Look
+from anew.edge.process import Launch
+from anew.edge.program import STARTS_WITHIN, LocalProgram, Program
 from anew.edge.render import Sockets
+from anew.edge.runs import Run, Runs, mark, named
 from anew.edge.saved import Saved, State
 from anew.edge.section import map_name
 from anew.edge.slots import all_assigned
@@ -39,35 +43,31 @@ from anew.edge.sockets import Master, Worker
 from anew.errors import Conflict, EngineError, Unsupported
 from anew.model import Declaration, EdgeReading, Seconds, Weights
 
-if TYPE_CHECKING:
-    from anew.edge.find import Haproxy
-
 LONGEST_SOCKET = 107  # bytes of a Unix socket's path
 RELOADS_WITHIN: Seconds = 15.0
 HANDS_OVER_WITHIN: Seconds = 5.0
 DIES_AFTER: Seconds = 5.0  # an edge that is silent for so long is replaced
-LISTEN_HINT = "say another address in anew.yaml: `environments: {NAME: {listen: 127.0.0.1:8081}}`"
-PREVIEW_HINT = "end what listens there, or choose another preview port"
-LISTENER_HINT = "end what listens there, or choose another port for this listener"
+MOST_OLD_RUNS = 5  # masters that have handed over, each with some old workers
 
 
 class HaproxyEdge:
     """Implements `anew.ports.Edge`. Several objects, in several processes, may stand for the same edge.
 
-    `folder` keeps its files, and `socket_folder` its admin socket, whose path must be short. Requests and connections
-    outlive `render.MOST_OLD_WORKERS` reloads.
+    `folder` keeps its files, and `socket_folder` its sockets, whose paths must be short; `program` is a HAProxy of this
+    machine if none is named. Requests and connections outlive `render.MOST_OLD_WORKERS` reloads, and `MOST_OLD_RUNS`
+    changes of the program.
     """
 
-    def __init__(self, folder: Path, socket_folder: Path) -> None:
+    def __init__(self, folder: Path, socket_folder: Path, program: Program | None = None) -> None:
         self._folder = folder.absolute()
-        self._socket_folder = socket_folder.absolute()
-        self._master_path = self._socket_folder / "haproxy.sock"
-        self._master = Master(self._master_path)
+        self._runs = Runs(socket_folder.absolute())
+        self._program = program or LocalProgram()
+        self._master = Master(self._runs.link)
         self._saved = Saved(self._folder)
         self._counters = Counters(self._folder / "counters.json")
-        self._sockets = Sockets.of(self._folder)
+        self._sockets = Sockets.of(self._folder, str(self._runs.exposed))
         self._limits = limits()
-        self._look = Look(self._master, self._saved, self._counters)
+        self._look = Look(self._runs, self._master, self._saved, self._counters)
 
     @property
     def telemetry(self) -> str:
@@ -97,25 +97,43 @@ class HaproxyEdge:
             try:
                 self._make(before, State(declaration, slots, structure))
             except OSError as cause:
-                raise _silent(cause, self._master_path) from cause
+                raise _silent(cause, self._runs.link) from cause
 
     def _make(self, before: State | None, state: State) -> None:
         running = self._running()
         if running is None:
             self._start(state)
             self._settle(state)
-        elif running == render.description(state.structure):
-            if before == state and not self._unsettled(state, self._require_current()):
+            self._saved.keep(state)
+        elif self._is_other_program():
+            with self._kept_alive(before, state):
+                self._hand_over(before, state)
+                self._bring(before, state, self._running())
+        else:
+            self._bring(before, state, running)
+
+    def _bring(self, before: State | None, state: State, running: str | None) -> None:
+        """Bring `state` into what is running, of whatever structure that is."""
+        if running == render.description(state.structure):
+            is_alone = not self._runs.others()  # if a hand-over was broken off, the old one may not know of it yet
+            if before == state and is_alone and not self._unsettled(state, self._require_current()):
                 return
             self._draft(state)
             self._saved.draft.replace(self._saved.config)
             self._saved.keep_pins(state.declaration)
             self._settle(state)
         else:
-            with kept_alive(before.declaration.preview_port if before else state.declaration.preview_port):
+            with self._kept_alive(before, state):
                 self._reload(before, state)
                 self._settle(state)
         self._saved.keep(state)
+
+    def _kept_alive(self, before: State | None, state: State) -> AbstractContextManager[None]:
+        return kept_alive((before or state).declaration.preview_port)
+
+    def _is_other_program(self) -> bool:
+        wanted = mark(self._program.identity())
+        return bool(wanted) and wanted != self._runs.current().mark
 
     def _running(self) -> str | None:
         """Return the description of what runs; None if nothing does, or it has been silent for too long."""
@@ -129,68 +147,107 @@ class HaproxyEdge:
         write(self._saved.draft, render.config(state.declaration, state.slots, self._sockets, self._limits))
 
     def _start(self, state: State) -> None:
-        program = _program()
         process.end(self._saved.config)  # a worker whose master was killed may still hold the address
-        self._require_addresses(None, state.declaration)
-        self._saved.add_maps(state.declaration)
-        self._draft(state)
-        process.check(program, self._saved.draft)
-        self._saved.drop_groups(state.declaration)
-        self._saved.draft.replace(self._saved.config)
-        self._saved.keep_pins(state.declaration)
-        process.start(program, self._saved.config, self._master_path, lambda: self._serves(state))
+        self._program.clear()
+        require_all(None, state.declaration, self._ours)
+        self._check(state)
+        self._use(state)
+        self._runs.forget()
+        run = self._runs.following(self._program.identity())
+        self._runs.lead(run)
+        process.start(self._program, Launch(run.name, self._saved.config, run.path), lambda: self._serves(state))
 
-    def _reload(self, before: State | None, state: State) -> None:
-        program = _program()
-        self._require_addresses(before.declaration if before else None, state.declaration)
+    def _check(self, state: State) -> None:
+        """Write the new configuration beside the one in use, and let HAProxy check it."""
         self._saved.add_maps(state.declaration)
         self._draft(state)
-        process.check(program, self._saved.draft)
-        self._save_counts(state)
+        process.check(self._program, self._saved.draft)
+
+    def _use(self, state: State) -> None:
+        """Put the files in place that HAProxy reads when it starts or reloads."""
         self._saved.drop_groups(state.declaration)
-        previous = self._saved.config.read_text(encoding="utf-8")
         self._saved.draft.replace(self._saved.config)
         self._saved.keep_pins(state.declaration)
-        refused = self._master.reload()
-        until = time.monotonic() + RELOADS_WITHIN
-        while not refused and not self._serves(state):
-            if time.monotonic() > until:
-                refused = f"the new worker does not serve within {RELOADS_WITHIN:g} s"
-            time.sleep(process.LOOKS_EVERY)
-        if refused:
+
+    @contextmanager
+    def _using(self, before: State | None, state: State) -> Iterator[None]:
+        """Put new files in place; those of before are put back if what is done with them fails."""
+        require_all(before.declaration if before else None, state.declaration, self._ours)
+        self._check(state)
+        self._save_counts(state)
+        previous = self._saved.config.read_text(encoding="utf-8")
+        self._use(state)
+        try:
+            yield
+        except EngineError:
+            write(self._saved.draft, self._saved.config.read_text(encoding="utf-8"))  # for a look at it
             write(self._saved.config, previous)
             if before:
                 self._saved.keep_pins(before.declaration)
-            raise EngineError(
-                "HAProxy refuses to reload; what ran goes on as it was",
-                where=str(self._saved.draft),
-                hint="look at its log",
-                facts={
-                    "command": program.pasteable("-c", "-f", str(self._saved.draft)),
-                    "output": refused[-process.LAST_LINES :],
-                },
-            )
+            raise
 
-    def _serves(self, state: State) -> bool:
-        """Say whether a worker of this structure answers."""
+    def _reload(self, before: State | None, state: State) -> None:
+        with self._using(before, state):
+            refused = self._master.reload()
+            until = time.monotonic() + RELOADS_WITHIN
+            while not refused and not self._serves(state):
+                if time.monotonic() > until:
+                    refused = f"the new worker does not serve within {RELOADS_WITHIN:g} s"
+                time.sleep(process.LOOKS_EVERY)
+            if refused:
+                raise EngineError(
+                    "HAProxy refuses to reload; what ran goes on as it was",
+                    where=str(self._saved.draft),
+                    hint="look at its log",
+                    facts={
+                        "command": self._program.pasteable(("-c", "-f", str(self._saved.draft))),
+                        "output": refused[-process.LAST_LINES :],
+                    },
+                )
+
+    # ------------------------------------------------------------ handing over to another program
+
+    def _hand_over(self, before: State | None, state: State) -> None:
+        """Let a master of the wanted program serve with what the present one listens on; that one is retired later."""
+        if not self._runs.exposed.exists():  # it was started by an anew that knew no hand-over
+            self._reload(before, state)
+        run = self._begun()
+        if run is None:
+            self._program.clear()
+            run = self._runs.following(self._program.identity())
+            launch = Launch(run.name, self._saved.config, run.path, self._runs.exposed)
+            with self._using(before, state):
+                process.start(self._program, launch, lambda: self._serves(state, run.path))
+        self._runs.lead(run)
+
+    def _begun(self) -> Run | None:
+        """Return the master that serves since a hand-over that was broken off; None if there is none."""
+        current = self._runs.current().number
+        begun = [run for run in map(named, process.masters(self._saved.config)) if run and run.number > current]
+        until = time.monotonic() + STARTS_WITHIN
+        for run in reversed(begun):
+            while process.ours(self._saved.config, run.path):
+                if self._is_up(run.path):
+                    return run
+                if time.monotonic() > until:
+                    process.end(self._saved.config, run.path)
+                time.sleep(process.LOOKS_EVERY)
+        return None
+
+    def _serves(self, state: State, master: Path | None = None) -> bool:
+        """Say whether a worker of this structure answers; of the current master if none is named."""
         try:
-            current = self._master.current()
+            current = self._master.current(master)
             return current is not None and self._master.description(current) == render.description(state.structure)
         except OSError:
             return False
 
-    def _require_addresses(self, before: Declaration | None, wanted: Declaration) -> None:
-        def ours() -> Iterable[int]:
-            return process.ours(self._saved.config)
-
-        if before is None or (before.host, before.port) != (wanted.host, wanted.port):
-            require_free(wanted.host, wanted.port, LISTEN_HINT, ours)
-        if wanted.preview_port and (before is None or before.preview_port != wanted.preview_port):
-            require_free(targets.LOOPBACK, wanted.preview_port, PREVIEW_HINT, ours)
-        has = listeners.addresses(before) if before else {}
-        for (host, port), name in listeners.addresses(wanted).items():
-            if (host, port) not in has:
-                require_free(host, port, LISTENER_HINT, ours, f"the listener {name}")
+    def _is_up(self, master: Path) -> bool:
+        try:
+            current = self._master.current(master)
+            return current is not None and bool(self._master.description(current))
+        except OSError:
+            return False
 
     def require_address(self, host: str, port: int) -> None:
         """Make sure that the edge has the public address, or may take it.
@@ -199,9 +256,12 @@ class HaproxyEdge:
         """
         state = self._saved.state()
         has_it = state is not None and (state.declaration.host, state.declaration.port) == (host, port)
-        if has_it and process.ours(self._saved.config):
+        if has_it and self._ours():
             return  # it serves there; whether its workers are in order is for `declare` to see
-        require_free(host, port, LISTEN_HINT, lambda: process.ours(self._saved.config))
+        require_free(host, port, LISTEN_HINT, self._ours)
+
+    def _ours(self) -> tuple[int, ...]:
+        return process.ours(self._saved.config)
 
     def _save_counts(self, state: State) -> None:
         self._look.counted(state.declaration, self._look.rows(self._master.workers()), must_save=True)
@@ -227,12 +287,19 @@ class HaproxyEdge:
         if (told or not is_pinned) and (left := self._unsettled(state, current)):
             raise EngineError(f"the edge does not take {'; '.join(left)}: {answer.strip()}")
         self._switch_over()
+        for run in self._runs.others()[:-MOST_OLD_RUNS]:
+            process.end(self._saved.config, run.path)
+        self._master.forget_ended()
         self._save_counts(state)
 
     def _switch_over(self) -> None:
         until = time.monotonic() + HANDS_OVER_WITHIN
         for worker in self._master.workers():
+            is_told = not worker.is_retired
             while worker.is_old and not self._master.switch_over(worker):
+                if not is_told:
+                    process.retire(self._saved.config, worker.master)
+                    is_told = True
                 if time.monotonic() > until:
                     raise EngineError(f"an old worker of the edge, process {worker.pid}, does not hand over")
                 time.sleep(process.LOOKS_EVERY)
@@ -240,7 +307,7 @@ class HaproxyEdge:
     def _require_current(self) -> Worker:
         current = self._master.current()
         if current is None:
-            raise EngineError("the edge has no worker", where=str(self._master_path), hint="declare it again")
+            raise EngineError("the edge has no worker", where=str(self._runs.link), hint="declare it again")
         return current
 
     # ------------------------------------------------------------ shifting
@@ -262,7 +329,7 @@ class HaproxyEdge:
             try:
                 self._push(wanted)
             except OSError as cause:
-                raise _silent(cause, self._master_path) from cause
+                raise _silent(cause, self._runs.link) from cause
 
     def _push(self, wanted: Mapping[str, Buckets]) -> None:
         current = self._require_current()
@@ -288,40 +355,35 @@ class HaproxyEdge:
             process.end(self._saved.config)
             self._saved.forget()
             self._counters.forget()
-            self._master_path.unlink(missing_ok=True)
+            self._runs.forget()
+            self._program.clear()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Let one process at a time act on the edge; make its folders first."""
-        if len(os.fsencode(self._master_path)) > LONGEST_SOCKET - len(".12345.tmp"):
+        if len(os.fsencode(self._runs.link)) > LONGEST_SOCKET - len(".12345.tmp"):
             raise Unsupported(
                 f"the path of the edge's socket is longer than a Unix socket's may be ({LONGEST_SOCKET} bytes)",
-                where=str(self._master_path),
+                where=str(self._runs.link),
                 hint="name a state folder with a shorter path in $ANEW_HOME",
             )
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._socket_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._runs.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as cause:
             raise Unsupported(
                 f"the edge's folder can't be made: {cause.strerror}",
                 where=str(cause.filename),
                 hint="make it writable, or name another state folder in $ANEW_HOME",
             ) from cause
-        if self._socket_folder.stat().st_uid != os.geteuid():
+        if self._runs.folder.stat().st_uid != os.geteuid():
             raise Conflict(
                 "the folder of the edge's socket belongs to another user",
-                where=str(self._socket_folder),
+                where=str(self._runs.folder),
                 hint="remove it, or name a state folder with a shorter path in $ANEW_HOME",
             )
         with alone(self._folder / "lock"):
             yield
-
-
-def _program() -> Haproxy:
-    from anew.edge.find import find  # noqa: PLC0415 - who only looks at an edge needs no program
-
-    return find()
 
 
 def _silent(cause: OSError, where: Path) -> EngineError:

@@ -1,17 +1,19 @@
-"""Talk to HAProxy's master socket, and through it to every worker."""
+"""Talk to HAProxy's master sockets, and through them to every worker."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew.edge import buckets
 from anew.edge.buckets import Buckets
 from anew.edge.listeners import PINS
 from anew.edge.process import identity
+from anew.edge.runs import Runs
 from anew.edge.section import SWITCH, SWITCH_KEY, map_name
 from anew.errors import EngineError
 from anew.model import Bytes, Seconds
@@ -31,6 +33,13 @@ class Worker:
     pid: int
     is_old: bool
     identity: str  # see `process.identity`
+    master: int  # the process of its master
+    socket: Path  # of its master
+    is_retired: bool  # its master has handed over to another one
+
+    def has_ended(self) -> bool:
+        """Say whether the process is gone, by now or when it was listed."""
+        return not self.identity or identity(self.pid) != self.identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +57,25 @@ class Row:
 
 
 class Master:
-    """The master process of one edge. Every method raises OSError if it does not answer."""
+    """The masters of one edge: the one that serves, to which the link `path` leads, and those that have handed over.
+
+    Every method raises OSError if the one that serves does not answer.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._pid = 0
+        self._runs = Runs(path.parent)
         self._parsed: dict[tuple[str, str], tuple[str, Buckets]] = {}  # worker and map → what it said, and what that is
 
-    def ask(self, command: str, worker: Worker | None = None) -> str:
+    def ask(self, command: str, worker: Worker | None = None, socket_path: Path | None = None) -> str:
         """Send one command, or several with ";" between, and return all that is answered.
 
         If the `worker` that has to answer ends meanwhile, the master says nothing: that is a ConnectionError.
         """
+        path = worker.socket if worker else socket_path or self._runs.link
         until = time.monotonic() + ANSWER_WITHIN
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
             one.settimeout(LOOKS_EVERY)
-            one.connect(str(self._path))
+            one.connect(str(path))
             one.sendall(command.encode() + b"\n")
             one.shutdown(socket.SHUT_WR)
             parts: list[bytes] = []
@@ -71,7 +83,7 @@ class Master:
                 try:
                     parts.append(one.recv(1 << 17))
                 except TimeoutError as cause:
-                    if worker and identity(worker.pid) != worker.identity:
+                    if worker and worker.has_ended():
                         raise ConnectionError(f"worker {worker.pid} has ended") from cause
                     if time.monotonic() > until:
                         raise
@@ -79,32 +91,42 @@ class Master:
 
     def workers(self) -> tuple[Worker, ...]:
         """Return all workers, the current one first; the current one may be missing for a moment, or be dead."""
-        out, is_old = [], False
-        for line in self.ask("show proc").splitlines():
+        out = self._of(self._runs.current().path)
+        for run in self._runs.others():
+            with suppress(ConnectionRefusedError, FileNotFoundError):  # it has ended, after its workers
+                out += [replace(one, is_old=True, is_retired=True) for one in self._of(run.path)]
+        return tuple(out)
+
+    def _of(self, path: Path) -> list[Worker]:
+        out, is_old, master = [], False, 0
+        for line in self.ask("show proc", socket_path=path).splitlines():
             words = line.split()
             if line.startswith("#"):
                 is_old = "old workers" in line
-            elif words[1:2] == ["worker"] and words[0].isdecimal():
-                out.append(Worker(int(words[0]), is_old, identity(int(words[0]))))
             elif words[1:2] == ["master"] and words[0].isdecimal():
-                self._pid = int(words[0])
-        return tuple(out)
+                master = int(words[0])
+            elif words[1:2] == ["worker"] and words[0].isdecimal():
+                out.append(Worker(int(words[0]), is_old, identity(int(words[0])), master, path, is_retired=False))
+        return out
 
-    @property
-    def pid(self) -> int:
-        """The process that answered `workers` last; 0 if that never happened."""
-        return self._pid
+    def current(self, master: Path | None = None) -> Worker | None:
+        """Return the worker that takes new connections; of the master with that socket, if one is named."""
+        return next((one for one in self._of(master or self._runs.current().path) if not one.is_old), None)
 
-    def current(self) -> Worker | None:
-        """Return the worker that takes new connections."""
-        return next((worker for worker in self.workers() if not worker.is_old), None)
+    def forget_ended(self) -> None:
+        """Remove the sockets of masters that have ended."""
+        for run in self._runs.others():
+            try:
+                self.ask("show version", socket_path=run.path)
+            except ConnectionRefusedError:
+                run.path.unlink(missing_ok=True)
 
     def tell(self, worker: Worker, *commands: str) -> str:
         """Send commands to one worker and return its answers; "" if it is an old one that has ended meanwhile."""
         try:
             answer = self.ask(";".join(f"@!{worker.pid} {command}" for command in commands), worker)
-        except ConnectionError:
-            if worker.is_old and identity(worker.pid) != worker.identity:
+        except (ConnectionError, FileNotFoundError):
+            if worker.is_old and worker.has_ended():
                 return ""
             raise
         if answer.startswith(_GONE):

@@ -16,14 +16,13 @@ LOOPBACK = "127.0.0.1"
 def commands(state: State, rows: Iterable[Row]) -> tuple[str, ...]:
     """Return what to tell a worker that has `rows`, so that its slots hold the targets of `state`; () if they do.
 
-    A target is ready the moment it comes: that it answers has been proven before. Weight 0 is draining.
+    A target is ready the moment it comes: that it answers has been proven before. Weight 0 is draining. Those that come
+    are told before those that go, so a group whose targets are all replaced always has some.
     """
     wanted = _wanted(state)
-    out: list[str] = []
-    for row in rows:
-        if row.server and row.group in state.slots:
-            out += _changes(row, wanted.get((row.group, row.server)))
-    return tuple(out)
+    ours = [row for row in rows if row.server and row.group in state.slots]
+    ours.sort(key=lambda row: (row.group, row.server) not in wanted)
+    return tuple(command for row in ours for command in _changes(row, wanted.get((row.group, row.server))))
 
 
 def _wanted(state: State) -> dict[tuple[str, str], Target]:

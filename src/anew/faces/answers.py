@@ -22,6 +22,8 @@ from anew.views import (
     Status,
     Tested,
     Verified,
+    VolumeRemoved,
+    VolumeView,
 )
 
 ANSWERS: Mapping[str, object] = MappingProxyType(
@@ -45,6 +47,8 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "secret set": SecretSet,
         "secret list": tuple[SecretView, ...],
         "secret revoke": SecretErased,
+        "volumes": tuple[VolumeView, ...],
+        "volumes remove": VolumeRemoved,
         "run": Outcome,
         "gc": Collected,
         "schema": dict[str, object],

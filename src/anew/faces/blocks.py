@@ -99,6 +99,8 @@ def of_status(status: views.Status) -> tuple[Block, ...]:
     if rows:
         headings = ("service", "group", "role", "weight", "ready", "in flight", "address")
         out.append(Grid(headings, tuple(rows), frozenset({"weight", "ready", "in flight"})))
+    marked = {n: why for s in status.services for g in s.groups for n, why in g.marked.items()}
+    out.extend(line(f"{name}: {why}", "warn") for name, why in sorted(marked.items()))
     if status.warm:
         out.append(line(f"warm, so that going back takes a moment: {', '.join(status.warm)}"))
     if not status.keeper:
@@ -262,6 +264,14 @@ def of_secrets(found: Sequence[views.SecretView]) -> tuple[Block, ...]:
         for one in found
     )
     return (Grid(("secret", "version", "set", "state"), rows),)
+
+
+def of_volumes(found: Sequence[views.VolumeView]) -> tuple[Block, ...]:
+    """Show volumes and what they take."""
+    if not found:
+        return (line("there is no volume", "dim"),)
+    rows = tuple((Cell(one.service, "strong"), Cell(one.name), Cell(size(one.size))) for one in found)
+    return (Grid(("service", "volume", "size"), rows, frozenset({"size"})),)
 
 
 def of_collected(found: views.Collected, *, is_dry: bool) -> tuple[Block, ...]:

@@ -1,4 +1,4 @@
-"""The commands that keep house: secrets, one-off commands, collection, and what editors and shells want to know."""
+"""The commands that keep house: secrets, volumes, one-off commands, collection, and what editors want to know."""
 
 from __future__ import annotations
 
@@ -57,6 +57,34 @@ def _revoke(session: Session, name: str, version: int | None) -> int:
     if lost:
         said.append(blocks.line(f"no way back any more: {', '.join(lost)}", "warn"))
     session.answer(SecretErased(name, number, lost), said)
+    return 0
+
+
+@click.group("volumes", invoke_without_command=True)
+@shared
+@click.pass_context
+def _volumes(context: click.Context) -> int:
+    """Show the folders that outlive every instance, and what they take on the disk."""
+    session: Session = context.obj
+    if context.invoked_subcommand is None:
+        found = session.anew().volumes(session.environment)
+        session.answer(found, blocks.of_volumes(found))
+    return 0
+
+
+@_volumes.command("remove")
+@click.argument("service")
+@click.argument("name")
+@click.option("--force", "is_forced", is_flag=True, help="Though a generation that can be gone back to needs it.")
+@shared
+@click.pass_obj
+def _remove(session: Session, service: str, name: str, *, is_forced: bool) -> int:
+    """Remove a volume that no instance has, with all that is in it, for good."""
+    gone = session.anew().remove_volume(session.environment, service, name, is_forced=is_forced)
+    said = [blocks.line(f"the volume {name} of {service} is gone: {blocks.size(gone.size)}", "good")]
+    if gone.lost:
+        said.append(blocks.line(f"would find it empty: {', '.join(gone.lost)}", "warn"))
+    session.answer(gone, said)
     return 0
 
 
@@ -123,4 +151,4 @@ def _value(name: str) -> bytes:
     return value.removesuffix(b"\n")
 
 
-COMMANDS = (_secret, _run, _gc, _schema, _completion)
+COMMANDS = (_secret, _volumes, _run, _gc, _schema, _completion)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., int])
 
@@ -18,8 +19,10 @@ def _is_json(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # no
         ctx.obj = replace(ctx.obj, is_json=True)
 
 
-def _in_environment(ctx: click.Context, _: click.Parameter, value: str) -> None:
-    ctx.obj = replace(ctx.obj, environment=value)
+def _in_environment(ctx: click.Context, parameter: click.Parameter, value: str) -> None:
+    # What was said before the name of a subcommand stands, unless it is said again after it.
+    if ctx.get_parameter_source(parameter.name or "") is not ParameterSource.DEFAULT:
+        ctx.obj = replace(ctx.obj, environment=value)
 
 
 as_json = click.option(

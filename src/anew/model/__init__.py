@@ -22,7 +22,7 @@ from anew.model.made import (
     Seal,
     Trial,
 )
-from anew.model.running import Instance, Order, Outcome
+from anew.model.running import Instance, Order, Outcome, Touched
 from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
 from anew.model.units import FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
 from anew.model.wish import (
@@ -103,6 +103,7 @@ __all__ = [
     "Target",
     "Task",
     "Test",
+    "Touched",
     "Trial",
     "Verdict",
     "Volume",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from anew.model.made import Image, Pin
@@ -41,6 +42,15 @@ class Instance:
     started: float = 0.0
     ended: str = ""  # "exit code 1", "signal 9 (SIGKILL)", "unknown"; "" while alive
     warden: int = 0  # a second process whose end is the instance's end too; 0: there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What one look found of those who touched instances from outside."""
+
+    evidence: Mapping[str, tuple[str, ...]]  # by instance; one that nothing touched is left out
+    until: float  # up to when is told what happened, in UTC seconds of the engine
+    gap: str = ""  # why something may have happened since the look before that nobody can tell; "": nothing did
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
-from anew.errors import Conflict, GateClosed, NotFound, Unsupported
-from anew.model import Digest, Environment, Generation, Outcome, Release, Rollout, Scope, Seconds, Spec
+from anew.errors import Conflict, GateClosed, NotFound
+from anew.model import Digest, Environment, Generation, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
-from anew.shell import custody, viewing, ways
+from anew.shell import custody, refusing, viewing, ways
 from anew.shell.clock import SystemClock
 from anew.shell.effects import order_of
 from anew.shell.journal import EnvironmentRow, Journal
@@ -26,7 +26,20 @@ from anew.shell.observe import Observer
 from anew.shell.parts import Parts
 from anew.shell.says import heard
 from anew.shell.sealing import seal, secrets_of
-from anew.views import Built, Check, Collected, Event, Plan, ReleaseView, SecretView, Status, Tested, Verified
+from anew.views import (
+    Built,
+    Check,
+    Collected,
+    Event,
+    Plan,
+    ReleaseView,
+    SecretView,
+    Status,
+    Tested,
+    Verified,
+    VolumeRemoved,
+    VolumeView,
+)
 
 if TYPE_CHECKING:
     from anew.shell.keeper import Keeper
@@ -57,10 +70,9 @@ class App:
     def plan(self, environment: str, say: Say) -> Plan:
         """Say every step that `up` would take now."""
         spec = self._workshop.spec()
-        _environment(spec, environment)
+        refusing.environment_of(spec, environment)
         say(f"planning for {environment}")
         scope = self._scope(spec.project, environment)
-        self._journal.open_environment(scope.project, scope.environment, self._parts.is_free)
         return self._workshop.plan(spec, scope, self._observer(scope))
 
     def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
@@ -82,14 +94,14 @@ class App:
     def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
         """Make a release the wish of an environment."""
         spec = self._workshop.spec()
-        settings = _environment(spec, environment)
+        settings = refusing.environment_of(spec, environment)
         scope = self._scope(spec.project, environment)
         row = self._open_environment(scope, settings)
         resumed = self._resumed(scope, row.wish, say)
         if resumed and release:
             self._refuse_while_under_way(scope, supersede=supersede)
         made = self._released(spec, release, say)
-        _refuse_host(made, environment)
+        refusing.refuse_host(made, environment)
         if made.digest != self._wanted(scope, row.wish):
             self._refuse_while_under_way(scope, supersede=supersede)  # before anything is sealed
         self._try_together(scope, row.serving, made, say)
@@ -112,7 +124,7 @@ class App:
         if rollout is not None and rollout.phase in (*BEFORE_FULL, "full"):
             if generation in {0, rollout.old}:
                 return self.abort(environment)
-            raise _busy(rollout, "end it first with `anew abort`")
+            raise refusing.busy(rollout, "end it first with `anew abort`")
         target = ways.chosen(self._journal, row, generation)
         if target != row.wish:
             self._journal.wish(scope, target, "rollback", expect=row.wish)
@@ -138,12 +150,12 @@ class App:
             end_keeper(lock, pid)
         self._keeper(scope, lock).run(until_idle=True, say=say)
 
-    # ------------------------------------------------------------ secrets
+    # ------------------------------------------------------------ keeping house
 
     def put_secret(self, environment: str, name: str, value: bytes) -> int:
         """Keep a new version of a secret."""
         project = self._project()
-        _environment(self._workshop.spec(), environment)
+        refusing.environment_of(self._workshop.spec(), environment)
         row = self._journal.open_environment(project, environment, self._parts.is_free)
         return self._journal.vault.put(row.scope, name, value)
 
@@ -166,6 +178,17 @@ class App:
         scope, row = self._existing(environment)
         return custody.revoke(self._journal, row, scope, name, version)
 
+    def volumes(self, environment: str) -> tuple[VolumeView, ...]:
+        """Return the volumes of an environment."""
+        scope, _ = self._existing(environment)
+        return custody.volumes(self._parts.volumes(scope), scope)
+
+    def remove_volume(self, environment: str, service: str, name: str, *, is_forced: bool) -> VolumeRemoved:
+        """Remove a volume that no instance has."""
+        scope, _ = self._existing(environment)
+        engine = self._parts.volumes(scope)
+        return custody.remove_volume(self._journal, engine, scope, (service, name), is_forced=is_forced)
+
     def collect(self, say: Say, *, is_dry: bool) -> Collected:
         """Remove what nothing of this state needs any more."""
         from anew.shell import collecting
@@ -187,7 +210,7 @@ class App:
         """Return what there is now; of an environment that was never used, that nothing is there."""
         project = self._project()
         if self._journal.environment(project, environment) is None:
-            _environment(self._workshop.spec(), environment)
+            refusing.environment_of(self._workshop.spec(), environment)
             return Status(project, environment, "", "", "", "nothing was ever brought up", 0, "")
         scope, _ = self._existing(environment)
         keeper = self._lock(scope).holder()
@@ -233,7 +256,7 @@ class App:
         project = self._project()
         row = self._journal.environment(project, environment)
         if row is None:
-            _environment(self._workshop.spec(), environment)
+            refusing.environment_of(self._workshop.spec(), environment)
             raise NotFound(
                 f"nothing was ever brought up in the environment {environment!r} of {project}",
                 hint=f"`anew up -e {environment}` brings it up",
@@ -279,7 +302,9 @@ class App:
             hint = "to leave the generation that serves, use `anew rollback`" if what == "abort" else ""
             raise Conflict(f"no rollout is under way in {scope}, so there is nothing to {what}", hint=hint)
         if what == "abort" and rollout.kind == "rollback" and rollout.phase == "full":
-            raise _busy(rollout, "a rollback that has the traffic is not taken back; roll back again, or `anew up`")
+            raise refusing.busy(
+                rollout, "a rollback that has the traffic is not taken back; roll back again, or `anew up`"
+            )
         self._journal.ask(scope, "abort" if what == "abort" else "promote")
         self._act(scope)
         return rollout.new
@@ -328,7 +353,7 @@ class App:
         hint = "wait for its end, or `anew promote`, or `anew abort`"
         if rollout.phase in BEFORE_FULL:
             hint += ", or `anew up --supersede`"
-        raise _busy(rollout, hint)
+        raise refusing.busy(rollout, hint)
 
     def _sealed(self, scope: Scope, release: Release, settings: Environment, *, again: bool) -> Generation:
         from anew.shell.collecting import admit
@@ -346,29 +371,5 @@ class App:
         )
 
 
-def _refuse_host(release: Release, environment: str) -> None:
-    """The machine's own root is no release for anywhere else."""
-    hosts = sorted(part.service.name for part in release.parts if part.image.is_host)
-    if hosts and environment != "local":
-        raise Unsupported(
-            f"{release.name} stands on this machine's own root ({', '.join(hosts)}), and {environment} is not `local`",
-            where="anew.yaml os",
-            hint="write `debian: bookworm` for that head, and make a new release",
-        )
-
-
 def _never() -> bool:
     return False
-
-
-def _environment(spec: Spec, name: str) -> Environment:
-    for environment in spec.environments:
-        if environment.name == name:
-            return environment
-    known = ", ".join(e.name for e in spec.environments)
-    raise NotFound(f"there is no environment {name!r}", where="anew.yaml environments", hint=f"there is: {known}")
-
-
-def _busy(rollout: Rollout, hint: str) -> Conflict:
-    what = "going back from" if rollout.phase == "rolling back" else "rolling out"
-    return Conflict(f"this environment is {what} g{rollout.new} ({rollout.phase})", hint=hint)

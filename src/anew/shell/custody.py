@@ -1,12 +1,14 @@
-"""Secrets and generations: who holds which version, and what revoking one ends."""
+"""What generations hold: versions of secrets, and volumes; and what it means to them if one is taken away."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from anew.errors import Conflict, NotFound
+from anew.errors import Conflict, NotFound, Unsupported
 from anew.model import Group, Scope
+from anew.ports import Volumes
 from anew.shell.journal import EnvironmentRow, Journal
+from anew.views import VolumeRemoved, VolumeView
 
 Version = tuple[str, int]  # name and number
 
@@ -55,3 +57,50 @@ def serving_group(journal: Journal, row: EnvironmentRow, service: str) -> Group:
     if service not in found:
         raise NotFound(f"{generation.name} has no service {service!r}", hint=f"it has: {', '.join(sorted(found))}")
     return journal.instances.groups(row.scope)[found[service]].group
+
+
+def volumes(engine: Volumes | None, scope: Scope) -> tuple[VolumeView, ...]:
+    """Return the volumes of an environment, sorted. Raises Unsupported if its engine has none."""
+    return tuple(VolumeView(*one) for one in _of(engine, scope).volumes(scope))
+
+
+def remove_volume(
+    journal: Journal, engine: Volumes | None, scope: Scope, volume: tuple[str, str], *, is_forced: bool
+) -> VolumeRemoved:
+    """Remove a volume, named by its service and its name, and finish what an earlier removal left.
+
+    Raises  Conflict if an instance has it, or, unless `is_forced`, a generation that is kept needs it; NotFound if
+            there is none.
+    """
+    service, name = volume
+    groups = {
+        group
+        for group, state in journal.instances.groups(scope).items()
+        if state.group.service == service and any(one.name == name for one in state.group.seal.volumes)
+    }
+    have = [one.name for one in journal.instances.allotments(scope) if one.group in groups]
+    if have:
+        hint = f"bring up a release that does without it, or end all: `anew dispose -e {scope.environment}`"
+        raise Conflict(f"{have[0]} has the volume {name} of {service}", where=str(scope), hint=hint)
+    kept = (one for one in journal.generations.all(scope).values() if not one.is_retired)
+    lost = tuple(one.name for one in kept if any(member.group in groups for member in one.members))
+    if lost and not is_forced:
+        what = f"{', '.join(lost)} would need the volume {name} of {service} to be gone back to"
+        hint = f"`anew volumes remove {service} {name} -e {scope.environment} --force`: they would find it empty"
+        raise Conflict(what, where=str(scope), hint=hint)
+    sizes = {(one.service, one.name): one.size for one in volumes(engine, scope)}
+    if volume in sizes:
+        facts = {"service": service, "volume": name, "bytes": str(sizes[volume])}
+        journal.ledger.note(scope, "wish", f"the volume {name} of {service} is to be removed", facts)
+    _of(engine, scope).remove_volume(scope, service, name)
+    if volume not in sizes:
+        known = ", ".join(f"{name} of {service}" for service, name in sizes)
+        hint = f"there is {known}" if known else "there is none"
+        raise NotFound(f"{scope} has no volume {name} of {service}", where=str(scope), hint=hint)
+    return VolumeRemoved(service, name, sizes[volume], lost)
+
+
+def _of(engine: Volumes | None, scope: Scope) -> Volumes:
+    if engine is None:
+        raise Unsupported("its engine has no volumes", where=str(scope))
+    return engine

@@ -29,7 +29,11 @@ import msgspec
 from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound, Unsupported
 from anew.model import Scope, Seconds
 
-SCHEMAS = ("schema", "schema_2")  # the statements that lead from nothing to version 1, from 1 to 2, and so on
+SCHEMAS = (
+    "schema",
+    "schema_2",
+    "schema_3",
+)  # the statements that lead from nothing to version 1, from 1 to 2, and so on
 VERSION = len(SCHEMAS)
 MARK = 0x616E6577  # "anew" in `pragma application_id`: whose file this is
 PATIENCE: Seconds = 5.0  # how long a transaction waits for another process to commit

@@ -22,6 +22,7 @@ from anew.core.steps import (
     Step,
     Stop,
     Sweep,
+    Taint,
     Test,
 )
 from anew.core.world import Allotment, World
@@ -87,7 +88,7 @@ class Effects:
         Raises  what the port or the journal raises; `Stale` if the rollout moved meanwhile.
         """
         match step:
-            case Begin() | Enter() | Allot() | Drain() | Forget() | Keep():
+            case Begin() | Enter() | Allot() | Taint() | Drain() | Forget() | Keep():
                 self._commit(world, step)
             case Launch():
                 self.compute.launch(self._order(world, step))
@@ -109,7 +110,7 @@ class Effects:
                 self.compute.stop(name, SWEEP_GRACE)
                 self.compute.remove(name)
 
-    def _commit(self, world: World, step: Begin | Enter | Allot | Drain | Forget | Keep) -> None:
+    def _commit(self, world: World, step: Begin | Enter | Allot | Taint | Drain | Forget | Keep) -> None:
         match step:
             case Begin():
                 self.journal.begin(self.scope, step)
@@ -117,6 +118,8 @@ class Effects:
                 self._enter(world, step)
             case Allot():
                 self.journal.instances.allot(self.scope, step, self.parts.is_free)
+            case Taint(name, evidence):
+                self.journal.instances.taint(name, evidence)
             case Drain(name):
                 self.journal.instances.drain(name)
             case Forget(group):

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 
 from anew.core.names import instance_name
-from anew.core.steps import Allot, Drain, Forget, Retire
+from anew.core.steps import Allot, Drain, Forget, Retire, Taint
 from anew.core.world import Allotment, GroupState, TaskState
 from anew.errors import NotFound
 from anew.model import Generation, Group, Image, Scope
@@ -111,6 +111,39 @@ class Instances:
             if self._database.change("set_draining", name=name, at=self._clock.now()):
                 self._ledger.append(row["environment"], "decision", Drain(name).describe(), {"instance": name})
 
+    def taint(self, name: str, evidence: str) -> None:
+        """Commit that something touched an instance, and what; the first evidence counts.
+
+        To its group that is a death: where each new instance is touched again, they follow ever more slowly.
+        """
+        evidence = clean(evidence)
+        with self._database.writing():
+            row = self._instance(name)
+            if not self._database.change("set_tainted", name=name, evidence=evidence):
+                return
+            self._add_death(row, f"tainted: {evidence}")
+            text = Taint(name, evidence).describe()
+            self._ledger.append(row["environment"], "decision", text, {"instance": name, "evidence": evidence})
+
+    def set_aside(self, name: str, reason: str, hold: float) -> None:
+        """Commit that somebody asks for an instance to leave, and until when it is kept then; the last call counts.
+
+        Raises  Stale if it has ended.
+        """
+        with self._database.writing():
+            row = self._instance(name)
+            if not self._database.change("set_aside", name=name, reason=reason, hold=hold):
+                raise Stale(f"{name} has ended")
+            if row["aside"] != reason:
+                self._ledger.append(row["environment"], "wish", f"{name} is to leave: {reason}", {"instance": name})
+
+    def _add_death(self, row: sqlite3.Row, outcome: str) -> None:
+        place, group = row["environment"], self._group(row["environment"], row["group_name"])
+        deaths = [*self._database.decode(group["deaths"], list[float]), self._clock.now()][-DEATHS:]
+        self._database.change(
+            "save_deaths", environment=place, name=group["name"], deaths=encode(deaths), outcome=outcome
+        )
+
     def retire(self, name: str, outcome: str, *, is_death: bool) -> None:
         """Commit that an instance has ended and why; a death is remembered by its group. The first answer counts."""
         with self._database.writing():
@@ -120,11 +153,7 @@ class Instances:
             now, outcome = self._clock.now(), clean(outcome)
             self._database.change("end_allotment", name=name, at=now, outcome=outcome, is_death=int(is_death))
             if is_death:
-                place, group = row["environment"], self._group(row["environment"], row["group_name"])
-                deaths = [*self._database.decode(group["deaths"], list[float]), now][-DEATHS:]
-                self._database.change(
-                    "save_deaths", environment=place, name=group["name"], deaths=encode(deaths), outcome=outcome
-                )
+                self._add_death(row, outcome)
             facts = {"instance": name, "outcome": outcome, "died": "yes" if is_death else "no"}
             text = Retire(name, outcome, is_death).describe()
             self._ledger.append(row["environment"], "decision", text, facts)
@@ -166,4 +195,14 @@ class Instances:
 
 
 def _allotment(row: sqlite3.Row) -> Allotment:
-    return Allotment(row["name"], row["group_name"], row["ordinal"], row["port"], row["draining"], row["task"])
+    return Allotment(
+        row["name"],
+        row["group_name"],
+        row["ordinal"],
+        row["port"],
+        row["draining"],
+        row["task"],
+        row["tainted"],
+        row["aside"],
+        row["hold"],
+    )

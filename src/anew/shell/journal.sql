@@ -147,6 +147,13 @@ create table doors (
     foreign key (environment, group_name) references seal_groups (environment, name)
 );
 
+-- name: schema_3
+-- From version 2 to 3: what touched an instance, who asked for it to leave, and what was found when one ended.
+alter table allotments add column tainted text not null default '';
+alter table allotments add column aside text not null default '';
+alter table allotments add column hold real not null default 0;
+alter table allotments add column autopsy text not null default '';
+
 -- name: make_state
 -- The one row that says whose state this is.
 insert into state (one, owner, last_port) values (1, :owner, :last_port);
@@ -343,7 +350,7 @@ where environment = :environment and id = :id and version = :version and is_over
 
 -- name: allotment
 -- What an ordinal of a group was given.
-select name, group_name, ordinal, port, draining, task, is_ended from allotments
+select name, group_name, ordinal, port, draining, task, tainted, aside, hold, is_ended from allotments
 where environment = :environment and group_name = :group_name and ordinal = :ordinal;
 
 -- name: add_allotment
@@ -353,7 +360,7 @@ values (:environment, :group_name, :ordinal, :service, :name, :port, :at, :task,
 
 -- name: allotments
 -- Ordinals in use.
-select name, group_name, ordinal, port, draining, task, is_ended from allotments
+select name, group_name, ordinal, port, draining, task, tainted, aside, hold, is_ended from allotments
 where environment = :environment and is_ended = 0 order by id;
 
 -- name: tasks
@@ -363,7 +370,7 @@ where id in (select max(id) from allotments where environment = :environment and
 
 -- name: instance
 -- One instance by its name, with where it belongs.
-select a.environment, a.group_name, a.launched, a.draining, a.is_ended, e.project, e.name as environment_name
+select a.environment, a.group_name, a.launched, a.draining, a.aside, a.is_ended, e.project, e.name as environment_name
 from allotments a join environments e on e.id = a.environment where a.name = :name;
 
 -- name: set_launched
@@ -373,6 +380,14 @@ update allotments set launched = :at where name = :name and launched = 0;
 -- name: set_draining
 -- When an instance's drain bound started.
 update allotments set draining = :at where name = :name and draining = 0 and is_ended = 0;
+
+-- name: set_tainted
+-- What touched an instance; the first evidence counts.
+update allotments set tainted = :evidence where name = :name and tainted = '' and is_ended = 0;
+
+-- name: set_aside
+-- Why somebody asks for an instance to leave, and until when it is kept then.
+update allotments set aside = :reason, hold = :hold where name = :name and is_ended = 0;
 
 -- name: end_allotment
 -- The ordinal is used up and the port is free.

@@ -30,6 +30,8 @@ from anew.shell.parts import Parts
 from anew.shell.probe import Prober
 from anew.shell.runner import Done, Runner
 from anew.shell.says import Says, write
+from anew.shell.tidying import Tidying
+from anew.shell.touches import Touches, record
 
 BUSY: Seconds = 0.05  # between two looks while a rollout has stages to go
 CALM: Seconds = 0.5  # while something is warm or heals, or could end without anybody being told
@@ -55,9 +57,14 @@ class Keeper:
         compute, edge = parts.compute(scope), parts.edge(scope)
         self._prober = Prober(self._clock, lock.wake)
         self._deaths = Deaths()
-        self._observer = Observer(scope, journal, compute, edge, self._clock, self._prober, Evidence(), self._deaths)
+        mark = says.with_name(says.name.removesuffix(".says.json") + ".watched")
+        self._touches = Touches(parts.inspection(scope), scope, mark, lock.wake)
+        self._observer = Observer(
+            scope, journal, compute, edge, self._clock, self._prober, Evidence(), self._deaths, self._touches
+        )
         self._effects = Effects(scope, journal, compute, edge, parts)
         self._runner = Runner(scope, journal, self._effects, parts)
+        self._tidying = Tidying(parts.archive(), clock)
 
     def run(self, *, until_idle: bool, say: Say) -> None:
         """Keep the environment.
@@ -70,11 +77,13 @@ class Keeper:
                 hint="it acts on what you ask for; end it first if you want to be the keeper yourself",
             )
         try:
+            self._touches.begin()
             with self._ends_on_signals():
                 self._rounds(until_idle=until_idle, say=say)
         finally:
             self._prober.close()
             self._deaths.close()
+            self._touches.close()
             self._lock.release()
 
     def _rounds(self, *, until_idle: bool, say: Say) -> None:
@@ -90,6 +99,7 @@ class Keeper:
                     continue
                 entered = at
                 decision = decide(world)
+                record(self._touches, self._note, say)
                 self._tell(world, decision, say)
                 done = self._runner.run(world, decision.steps)
             except AnewError as error:
@@ -104,6 +114,7 @@ class Keeper:
             setbacks = 0
             if decision.steps:
                 continue
+            self._tidying.look((a.name for a in world.allotments), say)
             if until_idle and decision.wait_until is None and world.rollout is None:
                 return
             if not self._observer.has_news:
@@ -117,6 +128,9 @@ class Keeper:
         if not is_urgent:
             self._lock.wait(min(LONGEST, 0.1 * 2 ** min(setbacks, 10)))
         return setbacks + 1
+
+    def _note(self, text: str) -> None:
+        self._journal.ledger.note(self._scope, "note", text)
 
     def _tell(self, world: World, decision: Decision, say: Say) -> None:
         ready = tuple(sorted(n for n in world.seen if world.is_ready(n)))
@@ -158,7 +172,7 @@ class Keeper:
 
 def is_at_rest(world: World) -> bool:
     """Say whether all is as it shall be, so that what changes next is told: by the kernel, a health check or a wish."""
-    is_settled = all(world.is_ready(a.name) and not a.draining for a in world.allotments)
+    is_settled = all(a.name in world.apart or (world.is_ready(a.name) and not a.draining) for a in world.allotments)
     return world.rollout is None and is_settled and not world.strays
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +12,15 @@ from anew.core import digest, preview, trials
 from anew.core.trials import Skew
 from anew.core.world import GroupState, World
 from anew.errors import GateClosed, NotFound
-from anew.model import Generation, Group, Identity, Image, Part, Release, Scope, Service, Spec, Trial
+from anew.model import Environment, Generation, Group, Identity, Image, Part, Release, Scope, Service, Spec, Trial
 from anew.ports import Say
 from anew.shell.journal import Journal
 from anew.shell.observe import Observer
 from anew.shell.parts import Making, Parts
 from anew.shell.sealing import Sealed, seal, secrets_of
+from anew.shell.throwaways import GATE, Throwaways
 from anew.views import Built, Plan, Tested
 
-GATE = "gate"  # the environment of throwaway instances
 TESTS_AT_ONCE = 4
 
 
@@ -31,6 +31,7 @@ class Workshop:
     root: Path
     journal: Journal
     parts: Parts
+    throwaways: Throwaways
 
     def spec(self) -> Spec:
         """Return what the project's file says now."""
@@ -53,6 +54,7 @@ class Workshop:
 
         What is needed and not among `parts` is built.
         """
+        self.tidy(say)
         known = {part.service.name: part for part in parts}
         needs = {service.name: service.needs for service in spec.services}
         missing = [name for name in trials.needed(tuple(known), needs) if name not in known]
@@ -65,6 +67,7 @@ class Workshop:
 
         Verdicts that stand are reused, and say so. Raises GateClosed if an old caller fails.
         """
+        self.tidy(say)
         skews = trials.skews(old, new)
         tested = self._judged(
             project,
@@ -82,6 +85,18 @@ class Workshop:
         require(self.test(spec, parts, say))
         body = {"project": spec.project, "parts": [_identity(part) for part in parts]}
         return self.journal.releases.add(Release(spec.project, "", digest.digest(body), tuple(parts)))
+
+    def tidy(self, say: Say, projects: Collection[str] = (), *, is_dry: bool = False) -> tuple[str, ...]:
+        """End what killed processes left in the gate, of `projects` and of those that have a trial nobody holds.
+
+        Returns  the names of the instances that were removed, or would be. Idempotent.
+        """
+        found = self.throwaways.sweep(self.parts.compute, projects, is_dry=is_dry)
+        if not is_dry:
+            self.journal.ports.reclaim()
+            if found:
+                say(f"ended what a killed process left in the gate: {', '.join(found)}")
+        return found
 
     def _judged(self, project: str, asked: Sequence[tuple[Trial, Say]]) -> tuple[Tested, ...]:
         scope = Scope(project, GATE, self.journal.owner)
@@ -112,13 +127,14 @@ class Workshop:
             return lent[-1]
 
         try:
-            return self.parts.try_image(self.parts.compute(scope), scope, trial, port, say)
+            with self.throwaways.trial(scope.project) as serial:
+                return self.parts.try_image(self.parts.compute(scope), scope, trial, serial, port, say)
         finally:
             for one in lent:
                 self.journal.ports.give_back(one)
 
     def plan(self, spec: Spec, scope: Scope, observer: Observer) -> Plan:
-        """Say what `up` would do. Images that are not built yet are taken as ones that will pass."""
+        """Say what `up` would do, and write nothing. Images that are not built yet are taken as ones that will pass."""
         environment = next(e for e in spec.environments if e.name == scope.environment)
         making = self.parts.making(self.root)
         parts, builds = [], []
@@ -129,7 +145,8 @@ class Workshop:
                 image = _unbuilt(making, spec, service)
             parts.append(Part(service, image))
         release = Release(spec.project, "", "", tuple(parts))
-        world = replace(observer.world(), environment=environment)
+        is_used = self.journal.environment(scope.project, scope.environment) is not None
+        world = replace(observer.world(), environment=environment) if is_used else _unused(observer, environment)
         sealed = seal(scope, release, environment, self.journal.vault.pins(scope, secrets_of(release)))
         wanted = imagined(world, sealed)
         if wanted is world:
@@ -193,6 +210,11 @@ def imagined(world: World, sealed: Sealed) -> World:
         wish=number,
         wish_kind="rollout",
     )
+
+
+def _unused(observer: Observer, environment: Environment) -> World:
+    """Return the world of an environment that was never used: nothing is there, and the journal does not know it."""
+    return World(observer.clock.now(), observer.scope, environment, 0, 0, "rollout", 0, {})
 
 
 def _unbuilt(making: Making, spec: Spec, service: Service) -> Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a command that only looks needs none of these
     from anew.shell.deaths import Deaths
     from anew.shell.evidence import Evidence
     from anew.shell.probe import Prober
+    from anew.shell.touches import Touches
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Observer:
     prober: Prober | None = None  # None: only a look, health is not asked
     evidence: Evidence | None = None
     deaths: Deaths | None = None  # None: nobody waits to be told
+    touches: Touches | None = None  # None: nobody looks who touches what
     has_settled: bool = False
     has_news: bool = False  # `deaths` asks for another look at once
     committed: Committed | None = None
@@ -72,7 +74,7 @@ class Observer:
             groups=groups,
             rollout=rollout,
             allotments=allotments,
-            seen=self._seen(known, instances, reading, now),
+            seen=self._marked(self._seen(known, instances, reading, now)),
             edge=reading,
             samples=self.evidence.samples() if self.evidence else {},
             recent=self.evidence.lately() if self.evidence else {},
@@ -104,6 +106,11 @@ class Observer:
                 )
                 return self.committed
         return Committed(stamp, self.journal.open_environment(project, environment), {}, (), None, {}, {})
+
+    def _marked(self, seen: dict[str, Seen]) -> dict[str, Seen]:
+        """Add what touched each instance."""
+        found = self.touches.found() if self.touches is not None else {}
+        return seen | {n: replace(seen[n], touched=found[n]) for n in found.keys() & seen.keys()}
 
     def _seen(
         self, known: Committed, instances: Mapping[str, Instance], reading: EdgeReading, now: float

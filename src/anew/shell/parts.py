@@ -10,7 +10,7 @@ from typing import Protocol
 
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
-from anew.ports import Compute, Edge, Images, Say
+from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
 from anew.views import Built, Check
 
 
@@ -34,9 +34,12 @@ class TryImage(Protocol):
     """The image gate."""
 
     def __call__(
-        self, compute: Compute, scope: Scope, trial: Trial, port: Callable[[], int], say: Say
+        self, compute: Compute, scope: Scope, trial: Trial, serial: str, port: Callable[[], int], say: Say
     ) -> tuple[tuple[str, str], ...]:
-        """Run the tests of a trial's last part, with fresh instances of all; return (test, "" or why it failed)."""
+        """Run the tests of a trial's last part, with fresh instances of all; return (test, "" or why it failed).
+
+        `serial`, 8 hexadecimal digits, is part of the instances' names.
+        """
         ...
 
 
@@ -98,6 +101,8 @@ class Parts:
     """Everything concrete, chosen in one place."""
 
     compute: Callable[[Scope], Compute]
+    volumes: Callable[[Scope], Volumes | None]  # of the engine that runs the environment
+    inspection: Callable[[Scope], Inspection]
     edge: Callable[[Scope], Edge]
     images: Callable[[], Images]
     stockroom: Callable[[], Stockroom]

@@ -40,13 +40,18 @@ class PortPool:
     def lend(self, free: Callable[[int], bool]) -> int:
         """Promise a port to this process until it gives it back or ends; Conflict if none is free."""
         with self._database.writing():
-            for row in self._database.rows("lent_ports"):
-                if process_start(row["pid"]) != row["started"]:
-                    self._database.change("return_port", port=row["port"])
+            self.reclaim()
             port = next_port(self._database, free)
             own = os.getpid()
             self._database.change("lend_port", port=port, pid=own, started=process_start(own))
         return port
+
+    def reclaim(self) -> None:
+        """Take back what was lent to processes that have ended. Idempotent."""
+        with self._database.writing():
+            for row in self._database.rows("lent_ports"):
+                if process_start(row["pid"]) != row["started"]:
+                    self._database.change("return_port", port=row["port"])
 
     def give_back(self, port: int) -> None:
         """Give a port back; success if it was not lent."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 
-from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Forget, Keep, Launch, Retire, Step, Stop
+from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Forget, Keep, Launch, Retire, Step, Stop, Taint
 from anew.core.world import World
 from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound, SpecError, Unsupported
 from anew.model import Scope
@@ -16,7 +16,7 @@ from anew.shell.journal import Journal
 from anew.shell.parts import Parts
 
 AT_ONCE = 8
-COMMITS = (Begin, Enter, Allot, Drain, Retire, Forget, Keep)
+COMMITS = (Begin, Enter, Allot, Taint, Drain, Retire, Forget, Keep)
 SIDE_BY_SIDE = (Launch, Stop)  # steps that don't wait for each other
 FINAL = (SpecError, Conflict, NotFound, Unsupported, Bug)  # trying again would meet the same
 

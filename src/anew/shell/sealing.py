@@ -6,7 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from anew.core import names
-from anew.model import Environment, Image, Kind, Member, Need, Override, Part, Pin, Release, Scope, Seal, Service
+from anew.model import (
+    Environment,
+    Image,
+    Kind,
+    Limits,
+    Member,
+    Need,
+    Override,
+    Part,
+    Pin,
+    Release,
+    Scope,
+    Seal,
+    Service,
+)
 
 LOOPBACK = ("127.", "localhost", "::1")
 ANY_HOST = "*"
@@ -52,7 +66,8 @@ def _override(service: Service, environment: Environment) -> Override:
 def _seal(
     service: Service, image: Image, environment: Environment, kinds: Mapping[str, Kind], pins: Sequence[Pin]
 ) -> Seal:
-    flags = dict(service.flags) | dict(_override(service, environment).flags)
+    override = _override(service, environment)
+    flags = dict(service.flags) | dict(override.flags)
     return Seal(
         service=service.name,
         image=image.digest,
@@ -67,7 +82,13 @@ def _seal(
         ready_after=service.ready_after if service.kind == "worker" else 0.0,
         schedule=service.schedule,
         within=service.within if service.kind == "job" else 0.0,
+        limits=_limits(service.limits, override.limits or Limits()),
     )
+
+
+def _limits(said: Limits, here: Limits) -> Limits:
+    """Return the limits of a service, each as its environment says, if that says it."""
+    return Limits(here.memory or said.memory, here.cpu or said.cpu, here.pids or said.pids)
 
 
 def _member(scope: Scope, part: Part, environment: Environment, parts: list[Part]) -> Member:
@@ -86,6 +107,7 @@ def _member(scope: Scope, part: Part, environment: Environment, parts: list[Part
         port=service.port if override.port is None else override.port,
         before=service.before,
         is_alone=service.is_singleton or any(not v.is_shared for v in service.volumes),
+        max_age=service.max_age if override.max_age is None else override.max_age,
     )
 
 

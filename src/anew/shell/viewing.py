@@ -79,7 +79,9 @@ def _group(world: World, name: str, ready: frozenset[str] | None) -> GroupView:
     mapped = [n for n, g in sorted(world.generations.items()) if any(m.group == name for m in g.members)]
     size = next((m.size for n in reversed(mapped) for m in world.generations[n].members if m.group == name), 0)
     ones = world.by_group.get(name, ())
-    answering = sum(1 for a in ones if (a.name in ready if ready is not None else world.is_ready(a.name)))
+    staying = [a for a in ones if not a.draining]
+    answering = sum(1 for a in staying if (a.name in ready if ready is not None else world.is_ready(a.name)))
+    marked = {a.name: f"tainted: {a.tainted}" if a.tainted else a.aside for a in ones if a.tainted or a.aside}
     return GroupView(
         name,
         f"g{mapped[-1]}" if mapped else "",
@@ -88,6 +90,7 @@ def _group(world: World, name: str, ready: frozenset[str] | None) -> GroupView:
         size,
         world.counts(name).in_flight,
         _role(world, name),
+        marked,
     )
 
 

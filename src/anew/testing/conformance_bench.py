@@ -16,12 +16,13 @@ from anew.ports import Compute, Volumes
 from anew.testing.conformance_claims import expect
 
 PATIENCE: Seconds = 10.0
+MOMENTS = tuple(ms / 1000 for ms in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 18, 20, 23, 26, 30, 40))
 
 SERVER = """
 import os, socket, time
 one = socket.socket()
 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-one.bind(("127.0.0.1", int(os.environ["PORT"])))
+one.bind((os.environ.get("LISTEN", "127.0.0.1"), int(os.environ["PORT"])))
 one.listen()
 print("listening", flush=True)
 while True:
@@ -125,6 +126,10 @@ class Bench:
     """What the engine is told when it asks for a secret, of any version, by name; NotFound for all others. None: the
     engine offers no secrets."""
     volumes: Callable[[], Volumes] | None = None  # a new client of the volumes of the same world; None: not offered
+    listen: str = "127.0.0.1"  # where a program listens to be reached from outside of its instance
+    shares_ports: bool = True  # False: instances have addresses of their own, and may all listen on one port
+    moments: tuple[Seconds, ...] = MOMENTS  # after the order was given, when a launcher is killed
+    limits: frozenset[str] = frozenset({"memory", "cpu", "pids"})  # those of `Limits` that the engine can hold here
 
     @property
     def scope(self) -> Scope:
@@ -146,7 +151,7 @@ class Bench:
         **more: Any,
     ) -> Order:
         """Return an order that runs a Python program; `more` are further fields of the order."""
-        environment: Mapping[str, str] = {"PORT": str(port)} if port else {}
+        environment: Mapping[str, str] = {"LISTEN": self.listen, "PORT": str(port)} if port else {}
         fields: dict[str, Any] = {
             "name": f"{self.mark}-{name}",
             "group": "web-g1",

@@ -17,6 +17,7 @@ from anew.testing.conformance_claims import NotOffered, expect, expect_error
 PLACE = "/var/lib/of-the-service/data"  # in no image
 DATA = Volume("data", PLACE)
 SHARED = Volume("data", PLACE, is_shared=True)
+OF_ENGINES = {"hostname", "hosts", "resolv.conf"}  # which one may put into /etc, whatever is there
 WRITE = f"""
 import json, os
 os.chdir("{PLACE}")
@@ -139,9 +140,11 @@ def check_a_volume_is_of_one_service_in_one_environment(bench: Bench) -> None:
 def check_a_volume_covers_what_the_image_has_there(bench: Bench) -> None:
     """A folder of the image is hidden below a volume, and is as it was where there is none."""
     mine = _fields(bench, Volume("data", "/etc"))
-    expect("it is empty", actual=bench.output("a", NAMES, "/etc", **mine), expected=[[]])
+    (names,) = bench.output("a", NAMES, "/etc", **mine)
+    expect("it is empty", actual=set(names) - OF_ENGINES, expected=set())
     expect("it can be written to", actual=bench.output("b", TRIES, "/etc/x", "/x", **mine), expected=["/etc/x"])
-    expect("nothing else is in it", actual=bench.output("c", NAMES, "/etc", **mine), expected=[["x"]])
+    (names,) = bench.output("c", NAMES, "/etc", **mine)
+    expect("nothing else is in it", actual=set(names) - OF_ENGINES, expected={"x"})
     (names,) = bench.output("d", NAMES, "/etc")
     expect("the image is as it was", actual=("passwd" in names, "x" in names), expected=(True, False))
 

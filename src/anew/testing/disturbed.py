@@ -157,6 +157,40 @@ def _keeps_dying(world: World, group: str) -> World:
     return replace(world, groups={**world.groups, group: state})
 
 
+def _is_touched(world: World, group: str) -> World:
+    names = [a.name for a in world.by_group.get(group, ()) if a.name in world.seen][:1]
+    return _see(world, {n: replace(world.seen[n], touched="sh (pid 4711) has entered from outside") for n in names})
+
+
+def _is_tainted(world: World, group: str) -> World:
+    ones = world.by_group.get(group, ())
+    return _marked(world, {a.name: replace(a, tainted="sh (pid 4711) has entered from outside") for a in ones})
+
+
+def _is_set_aside(world: World, group: str) -> World:
+    ones = world.by_group.get(group, ())
+    return _marked(world, {a.name: replace(a, aside="rebirth") for a in ones})
+
+
+def _is_held(world: World, group: str) -> World:
+    """Have its first instance held by somebody who looks into it, and drained."""
+    ones = world.by_group.get(group, ())[:1]
+    return _marked(world, {a.name: replace(a, aside="debug", hold=world.now + 60, draining=world.now) for a in ones})
+
+
+def _ages(world: World, group: str) -> World:
+    """Let what a group runs be older than it may be."""
+    generations = {
+        n: replace(g, members=tuple(replace(m, max_age=3.0) if m.group == group else m for m in g.members))
+        for n, g in world.generations.items()
+    }
+    return replace(world, generations=generations)
+
+
+def _marked(world: World, changed: Mapping[str, Allotment]) -> World:
+    return replace(world, allotments=tuple(changed.get(a.name, a) for a in world.allotments))
+
+
 def _edge_dies(world: World, _group: str) -> World:
     return replace(world, edge=EdgeReading(is_up=False))
 
@@ -205,6 +239,13 @@ HAPPENINGS: tuple[Happen, ...] = (  # twice, where it takes a rare world besides
     _fails,
     _fails,
     _keeps_dying,
+    _is_touched,
+    _is_tainted,
+    _is_tainted,
+    _is_set_aside,
+    _is_set_aside,
+    _is_held,
+    _ages,
     _edge_dies,
     _edge_forgets,
     _is_aborted,

@@ -8,13 +8,15 @@ that need each other add stand in `passages`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+from anew.core import aside
 from anew.core.machine import TABLE
 from anew.core.preview import assume
 from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Launch, Retire, Shift, Step, Stop
 from anew.core.world import World
 from anew.model import FULL, Member
-from anew.testing import passages
+from anew.testing import asides, passages
 from anew.testing.looks import (
     AFTER_FULL,
     Breach,
@@ -23,6 +25,7 @@ from anew.testing.looks import (
     fresh,
     in_turn,
     is_handed_over,
+    is_leaving,
     policy,
     served,
     serving,
@@ -58,7 +61,9 @@ def _takes_the_last_ready(world: World, step: Step) -> str:
             one = allotment(world, name)
             if one is None or one.group not in weighted(world) or not world.is_ready(name):
                 return ""
-            if is_handed_over(world, one.group) or (one.draining and one.group in world.alone):
+            if is_handed_over(world, one.group) or (
+                (one.draining or is_leaving(world, one)) and one.group in world.alone
+            ):
                 return ""  # its successor can only start when it has ended
             others = [n for n in serving(world, one.group) if n != name]
             if not others and world.ready(one.group) <= (not one.draining):
@@ -93,6 +98,8 @@ def _relaunches_what_was_tested(world: World, step: Step) -> str:
             continue  # its size is the weight of the stage
         if passages.undone(world, member):
             continue  # nothing of it may run yet, so nothing of it was tested
+        if one and (aside.must_go(world, one) or (rollout.phase == "warm" and is_leaving(world, one))):
+            continue  # it is not fit to be promoted, or was
         if one and one.group == member.group and world.is_ready(step.name) and world.ready(one.group) <= member.size:
             return f"{step.name} is ready, and one of the {member.size} that {one.group} needs"
     return ""
@@ -171,8 +178,11 @@ def _goes_back_to_what_failed(world: World, step: Step) -> str:
         if old is not None and old.outcome == "rolled back":
             return f"{old.name} failed"
         after = assume(world, step)
-        failed = after.generations.get(world.rollout.new)
-        if failed is not None and world.wish == failed.number and failed.outcome != "rolled back":
+        before, failed = world.generations.get(world.rollout.new), after.generations.get(world.rollout.new)
+        if world.rollout.asked == "abort" and before is not None and before.outcome == "promoted":
+            if failed != replace(before, warm_until=0.0):
+                return f"{before.name} was only taken back by hand, and is remembered as {failed}"
+        elif failed is not None and world.wish == failed.number and failed.outcome != "rolled back":
             return f"{failed.name} fails, and is remembered as {failed.outcome!r}"
         if after.wish == world.rollout.new:
             return f"g{after.wish} fails, and is still wanted"
@@ -272,5 +282,7 @@ INVARIANTS: tuple[Invariant, ...] = (
     CONTROL,
     MACHINE,
     *passages.INVARIANTS,
+    *asides.INVARIANTS,
 )
 SKEW, CALLERS, EARLY, WORKING, ALONE, BEFORE, SCHEDULE, SUPERSEDED = passages.INVARIANTS
+TOUCHED, GAP, HELD = asides.INVARIANTS

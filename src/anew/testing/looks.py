@@ -110,6 +110,15 @@ def policy(generations: Mapping[int, Generation], group: str) -> Policy:
     return found[-1] if found else Policy()
 
 
+def is_leaving(world: World, one: Allotment) -> bool:
+    """Say whether an instance that lives has to go: it was touched, somebody asked for it, or it is too old."""
+    members = world.members(world.serving).values()
+    most = max((m.max_age for m in members if m.group == one.group), default=0.0)
+    seen = world.seen.get(one.name)
+    is_old = most > 0 and seen is not None and seen.started + most * 0.9 <= world.now
+    return bool(one.aside) or is_old or (bool(one.tainted) and world.environment.taint == "replace")
+
+
 def allotment(world: World, name: str) -> Allotment | None:
     """Return the allotment of an instance; None if it is not in use."""
     return next((a for a in world.allotments if a.name == name), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anew.core import aside
 from anew.core.preview import assume
 from anew.core.retention import needed
 from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Launch, Shift, Step, Stop
@@ -92,7 +93,7 @@ def _leaves_callers_alone(world: World, step: Step) -> str:
     if is_handed_over(world, one.group):
         return ""
     for (caller, _), callees in reached(world).items():
-        if callees == {one.group} and caller != one.group and living(world, caller):
+        if callees == {one.group} and caller != one.group and not world.apart.issuperset(living(world, caller)):
             return f"{caller} still runs, and reaches only {one.group}"
     return ""
 
@@ -119,6 +120,8 @@ def _takes_the_last_worker(world: World, step: Step) -> str:
     workers = {m.group for m in world.members(rollout.old).values() if m.kind == "worker" and m.size}
     if one is None or one.task or one.group not in workers or not world.is_ready(step.name):
         return ""
+    if one.group in alone(world) and aside.must_go(world, one):
+        return ""  # its successor can only start when it has ended
     others = [a for a in world.by_group[one.group] if not a.draining and a.name != step.name]
     return "" if others else f"{step.name} is the last of {one.group} before `full`"
 

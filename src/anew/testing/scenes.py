@@ -47,12 +47,21 @@ class Faults:
     death: float = 0.0  # an instance dies by itself
     hang: float = 0.0  # an instance does not answer for a while
     edge_death: float = 0.0
+    touch: float = 0.0  # something touches an instance
     stuck: float = 0.0  # a request in flight does not end by itself
 
 
 NONE = Faults()
 ROUGH = Faults(
-    lost_reply=0.03, failed=0.03, late=0.05, crash=0.03, death=0.004, hang=0.004, edge_death=0.002, stuck=0.05
+    lost_reply=0.03,
+    failed=0.03,
+    late=0.05,
+    crash=0.03,
+    death=0.004,
+    hang=0.004,
+    edge_death=0.002,
+    touch=0.003,
+    stuck=0.05,
 )
 
 
@@ -72,13 +81,20 @@ class Scene:
     bad: set[int] = field(default_factory=set)  # generations with a group that is no good
     violations: list[str] = field(default_factory=list)
     superseded: int = 0  # rollouts that were overtaken by another wish
+    touches: int = 0
     accidents: int = 0  # instances that died or hung, edges that died
 
     @classmethod
     def begin(cls, random: Random, faults: Faults, rollouts: int, *, may_act: bool) -> Scene:
         """Return a scene in which a first, good generation is wanted."""
         services = {s: random.choice(KINDS) for s in SERVICES[: random.randint(1, MOST)]}
-        platform = Platform(SCOPE, Environment("local", keep=random.randint(1, 4)), START)
+        environment = Environment(
+            "local",
+            keep=random.randint(1, 4),
+            taint=random.choice(("replace", "replace", "report", "ignore")),
+            quarantine=random.choice((0.0, 5.0, 30.0)),
+        )
+        platform = Platform(SCOPE, environment, START)
         scene = cls(random, faults, rollouts, may_act, platform, services, random.uniform(40.0, 120.0))
         scene.is_judged = faults == NONE and not may_act
         scene.up(is_good=True)
@@ -96,6 +112,9 @@ class Scene:
         self.platform.engine.natures.clear()
         for one in self.platform.engine.processes.values():
             one.hangs_until, one.in_flight = 0.0, 0
+        for number, generation in self.platform.journal.generations.items():
+            ageless = tuple(replace(m, max_age=0.0) for m in generation.members)
+            self.platform.journal.generations[number] = replace(generation, members=ageless)
 
     def go_on(self, until: float) -> None:
         """Let time pass, at least a little, and everything happen that happens meanwhile."""
@@ -174,6 +193,7 @@ class Scene:
             port=self.random.choice((0, public, public + 1)) if kind == "tcp" else 0,
             before=SPELLS[: self.random.randint(1, 2)] if self.random.random() < 0.2 else (),
             is_alone=is_alone,
+            max_age=self.random.choice((0.0, 0.0, 0.0, 15.0, 60.0)) if self.may_act else 0.0,
         )
 
     def _spoil(self, member: Member) -> bool:
@@ -196,6 +216,8 @@ class Scene:
     def _operate(self, span: Seconds) -> None:
         rollout, journal = self.platform.journal.rollout, self.platform.journal
         chance = self.random.random() / max(span, 0.02)
+        if self.may_act and self.random.random() < 0.01 * min(1.0, span):
+            self._set_aside()
         if rollout is None or rollout.phase == "warm":
             may_begin = rollout is None or (self.may_act and chance < 0.05)
             if journal.wish not in {journal.serving, rollout.new if rollout else journal.serving}:
@@ -209,6 +231,19 @@ class Scene:
         elif self.may_act and self._may_supersede() and chance < 0.05:
             self.superseded += 1
             self.up(is_good=self.random.random() < 0.7)
+
+    def _set_aside(self) -> None:
+        """Look into one instance, or ask for all of what serves to be reborn."""
+        journal = self.platform.journal
+        serving = journal.generations.get(journal.serving)
+        groups = {m.group for m in serving.members} if serving else set()
+        living = [a for a in journal.allotments.values() if a.group in groups and not a.task]
+        if living and self.random.random() < 0.5:
+            hold = self.platform.now + self.random.uniform(0.0, 20.0)
+            journal.set_aside(self.random.choice(living).name, "debug", hold)
+        else:
+            for one in living:
+                journal.set_aside(one.name, "rebirth", 0.0)
 
     def _may_supersede(self) -> bool:
         journal, rollout = self.platform.journal, self.platform.journal.rollout
@@ -254,6 +289,9 @@ class Scene:
             elif self._chance(self.faults.hang, span):
                 self.accidents += 1
                 one.hangs_until = self.platform.now + self.random.uniform(0.5, 12.0)
+            if self._chance(self.faults.touch, span) and not one.touched:
+                self.touches += 1
+                one.touched = "sh (pid 4711) has entered from outside"
         if self._chance(self.faults.edge_death, span):
             self.accidents += 1
             self.platform.edge.fail()

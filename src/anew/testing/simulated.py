@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from anew.core import names
 from anew.core.consequences import consequences
 from anew.core.machine import ENDS
-from anew.core.steps import Allot, Begin, Drain, Enter, Forget, Keep, Retire
+from anew.core.preview import ageless
+from anew.core.steps import Allot, Begin, Drain, Enter, Forget, Keep, Retire, Taint
 from anew.core.world import PASSED, Allotment, GroupState, Seen, TaskState, World
 from anew.errors import Bug, Conflict, EngineError
 from anew.model import EdgeReading, Environment, Generation, Group, Rollout, Scope, Seconds
@@ -59,7 +60,7 @@ class Journal:
         for group in groups:
             self.groups.setdefault(group.name, GroupState(group))
 
-    def commit(self, world: World, step: Begin | Enter | Allot | Drain | Forget | Keep, now: float) -> None:
+    def commit(self, world: World, step: Begin | Enter | Allot | Taint | Drain | Forget | Keep, now: float) -> None:
         """Commit a decision.
 
         Raises  Conflict if what it was decided on has changed meanwhile; Bug if an ordinal is used twice.
@@ -74,6 +75,8 @@ class Journal:
                 self._enter(world, step, now)
             case Allot():
                 self._allot(world, step)
+            case Taint(name, evidence):
+                self._taint(name, evidence, now)
             case Drain(name):
                 if name in self.allotments and not self.allotments[name].draining:
                     self.allotments[name] = replace(self.allotments[name], draining=now)
@@ -92,14 +95,27 @@ class Journal:
             self.tasks[one.task] = replace(self.tasks[one.task], outcome=step.outcome)
         if one is None or not step.is_death:
             return
-        state = self.groups[one.group]
-        deaths = (*state.deaths, now)[-DEATHS_KEPT:]
-        self.groups[one.group] = replace(state, deaths=deaths, outcome=step.outcome)
+        self._add_death(one.group, step.outcome, now)
 
     def ask(self, **changes: str) -> None:
         """Commit an operator's intention, or a test's result, in the rollout under way."""
         if self.rollout is not None:
             self.rollout = replace(self.rollout, version=self.rollout.version + 1, **changes)  # type: ignore[arg-type]
+
+    def _taint(self, name: str, evidence: str, now: float) -> None:
+        one = self.allotments.get(name)
+        if one is not None and not one.tainted:
+            self.allotments[name] = replace(one, tainted=evidence)
+            self._add_death(one.group, f"tainted: {evidence}", now)
+
+    def _add_death(self, group: str, outcome: str, now: float) -> None:
+        state = self.groups[group]
+        self.groups[group] = replace(state, deaths=(*state.deaths, now)[-DEATHS_KEPT:], outcome=outcome)
+
+    def set_aside(self, name: str, reason: str, hold: float) -> None:
+        """Commit that somebody asks for an instance to leave."""
+        if name in self.allotments:
+            self.allotments[name] = replace(self.allotments[name], aside=reason, hold=hold)
 
     def _allot(self, world: World, step: Allot) -> None:
         group, ordinal = step.group, step.ordinal
@@ -151,6 +167,7 @@ class Process:
     in_flight: int = 0
     task: str = ""  # it runs this to its end, and is never ready
     falls: int = 0
+    touched: str = ""
 
 
 @dataclass(slots=True)
@@ -252,7 +269,7 @@ class Platform:
             world.wish,
             world.wish_kind,
             world.serving,
-            dict(world.generations),
+            dict(ageless(world).generations),
             dict(world.groups),
             world.rollout,
             allotments,
@@ -262,7 +279,9 @@ class Platform:
         )
         groups = {a.name: a.group for a in world.allotments}
         processes = {
-            n: Process(groups[n], s.started, s.is_alive, s.is_ready, s.since, ended=s.ended, falls=s.falls)
+            n: Process(
+                groups[n], s.started, s.is_alive, s.is_ready, s.since, ended=s.ended, falls=s.falls, touched=s.touched
+            )
             for n, s in world.seen.items()
         }
         for one in world.running.values():
@@ -291,7 +310,7 @@ class Platform:
         flying = {n: p.in_flight for n, p in self.engine.processes.items() if p.in_flight}
         reading = EdgeReading(edge.is_up, edge.declaration, {s: dict(w) for s, w in edge.weights.items()}, {}, flying)
         seen = {
-            n: Seen(p.is_alive, p.is_ready, p.ended, p.since, p.started, p.falls)
+            n: Seen(p.is_alive, p.is_ready, p.ended, p.since, p.started, p.falls, touched=p.touched)
             for n in journal.allotments
             if (p := self.engine.processes.get(n)) is not None
         }

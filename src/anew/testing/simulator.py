@@ -15,7 +15,22 @@ from random import Random
 from anew.core.decide import decide
 from anew.core.machine import BEFORE_FULL, ENDS
 from anew.core.retention import needed
-from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Forget, Keep, Launch, Retire, Shift, Step, Stop, Sweep
+from anew.core.steps import (
+    Allot,
+    Begin,
+    Declare,
+    Drain,
+    Enter,
+    Forget,
+    Keep,
+    Launch,
+    Retire,
+    Shift,
+    Step,
+    Stop,
+    Sweep,
+    Taint,
+)
 from anew.core.verdict import ENOUGH
 from anew.core.world import World
 from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound
@@ -143,7 +158,7 @@ class Keeper:
         """Do what `step` says, in two parts where the real one has two."""
         platform = self.platform
         match step:
-            case Begin() | Enter() | Allot() | Drain() | Forget() | Keep():
+            case Begin() | Enter() | Allot() | Taint() | Drain() | Forget() | Keep():
                 platform.journal.commit(world, step, platform.now)
             case Launch(name, group):
                 one = platform.journal.allotments.get(name)

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from anew.core.spec import shapes
-from anew.core.spec.fields import NAME, NOT_YET
+from anew.core.spec.fields import NAME
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, mapping, shortened
+from anew.core.spec.wrong import NOT_YET
 from anew.errors import Complaint
 
 _WANTED: Mapping[str, str] = MappingProxyType(
@@ -54,6 +55,11 @@ _ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "depends_on": "write `needs: [NAME]`; start order does not exist: a program waits for what it calls",
         "links": "write `needs: [NAME]`",
         "cron": "write `schedule: '0 3 * * *'`",
+        "limits": "write `memory: 256M`, `cpu: 0.5` or `pids: 100` in the service itself",
+        "resources": "write `memory: 256M`, `cpu: 0.5` or `pids: 100` in the service itself",
+        "mem_limit": "write `memory: 256M`",
+        "cpus": "write `cpu: 0.5`",
+        "pids_limit": "write `pids: 100`",
         "mounts": "write `volumes: {NAME: /srv/uploads}`",
         "worker": "remove it: a service without `http`, `tcp` and `schedule` is a worker",
     }

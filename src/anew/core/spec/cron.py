@@ -15,8 +15,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, WithJsonSchema
 
-from anew.core.spec.fields import wrong
 from anew.core.spec.tree import shortened
+from anew.core.spec.wrong import wrong
 
 _TERM = re.compile(r"(?:(\*)|([0-9]{1,9}|[A-Za-z]{3})(?:-([0-9]{1,9}|[A-Za-z]{3}))?)(?:/([0-9]{1,9}))?\Z")
 _NICKNAMES: Mapping[str, str] = MappingProxyType(

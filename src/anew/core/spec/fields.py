@@ -11,12 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from anew.core.names import is_label
+from anew.core.spec.amounts import is_number
+from anew.core.spec.wrong import NOT_YET, wrong
 
-LONGEST = 7 * 86400.0  # seconds: no wait in a rollout is longer than a week
-
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h)\Z")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]))?%\Z")
 _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
@@ -27,14 +24,8 @@ _REPLACED = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - names what
 
 _NAMING = "a name is lower-case letters, digits and hyphens, begins with a letter, has at most 63"
 
-NOT_YET = "not_yet"  # type of a complaint about what is designed and not there
 NAME = "name"  # type of a complaint about a name that must leave room for two others
 T = TypeVar("T")
-
-
-def wrong(what: str, hint: str = "", kind: str = "wrong") -> PydanticCustomError:
-    """Make a complaint of a field: a sentence about the value, and what to write."""
-    return PydanticCustomError(kind, "{what}", {"what": what, "hint": hint})
 
 
 def _label(text: str) -> str:
@@ -69,49 +60,6 @@ def _environment_name(text: str) -> str:
     if text == "gate":
         raise wrong("this name belongs to the throwaway instances that tests run in", "write `staging`")
     return _part_name(text)
-
-
-def seconds(value: object) -> float:
-    """Return the seconds of a duration as it is written.
-
-    >>> seconds("30m"), seconds("500ms"), seconds("1.5h")
-    (1800.0, 0.5, 5400.0)
-    """
-    match = _DURATION.match(value) if isinstance(value, str) else None
-    if not match:
-        hint = f"write `{value}s` or `{value}m`" if _is_number(value) else "write `500ms`, `10s`, `30m` or `1h`"
-        raise wrong("a duration is a number and a unit", hint)
-    found = round(float(match[1]) * _UNITS[match[2]], 6)
-    if found > LONGEST:
-        raise wrong("no wait may be longer than a week", "write `168h` or less")
-    return found
-
-
-def _some_seconds(value: object) -> float:
-    found = seconds(value)
-    if found <= 0:
-        raise wrong("this must be more than nothing", "write `10s`")
-    return found
-
-
-def per_mille(value: object) -> int:
-    """Return the weight of a share as it is written.
-
-    >>> per_mille("1%"), per_mille("0.5%"), per_mille("100%")
-    (10, 5, 1000)
-    """
-    match = _SHARE.match(value) if isinstance(value, str) else None
-    if not match:
-        hint = f"write `{value}%`" if _is_number(value) else "write `1%`, `0.5%` or `100%`"
-        raise wrong("a share is a percentage in steps of 0.1", hint)
-    found = int(match[1]) * 10 + int(match[2] or 0)
-    if not 0 < found <= 1000:
-        raise wrong("a stage has more than 0% and at most 100%", "write `0.1%` to `100%`")
-    return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _flag_name(text: str) -> str:
@@ -177,7 +125,7 @@ def _volume_path(text: str) -> str:
 def _tcp(value: object) -> object:
     if isinstance(value, dict):
         return value
-    public = f", and `expose: {{port: {value}}}` if it is reached from outside" if _is_number(value) else ""
+    public = f", and `expose: {{port: {value}}}` if it is reached from outside" if is_number(value) else ""
     raise wrong("raw TCP has no settings", f"write `tcp: {{}}`{public}")
 
 
@@ -198,7 +146,7 @@ def _host(text: str) -> str:
 
 
 def _listen(value: object) -> object:
-    if _is_number(value):
+    if is_number(value):
         raise wrong("this is an IP address, a colon and a port", f"write `127.0.0.1:{value}`")
     if isinstance(value, str):
         address(value)
@@ -278,9 +226,6 @@ def _yes(value: object) -> object:
 
 
 _LABEL_SCHEMA = WithJsonSchema({"type": "string", "pattern": "^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"})
-_DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"})
-_SHARE_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9])?%$"})
-
 Maybe = Annotated[T | None, BeforeValidator(_said)]  # may be left out, but not be written with nothing behind it
 Label = Annotated[str, AfterValidator(_label), _LABEL_SCHEMA]
 PartName = Annotated[str, AfterValidator(_part_name), _LABEL_SCHEMA]
@@ -288,9 +233,6 @@ EnvironmentName = Annotated[str, AfterValidator(_environment_name), _LABEL_SCHEM
 ServiceName = Annotated[str, AfterValidator(_service_name), _LABEL_SCHEMA]
 Command = Annotated[list[str], BeforeValidator(_command_list), AfterValidator(_command_of)]
 Text = Annotated[str, AfterValidator(_some_text)]
-Duration = Annotated[float, BeforeValidator(seconds), _DURATION_SCHEMA]
-Wait = Annotated[float, BeforeValidator(_some_seconds), _DURATION_SCHEMA]
-Share = Annotated[int, BeforeValidator(per_mille), _SHARE_SCHEMA]
 FlagName = Annotated[str, AfterValidator(_flag_name)]
 FlagValue = Annotated[str, BeforeValidator(_flag_value), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Flags = dict[FlagName, FlagValue]

@@ -1,4 +1,4 @@
-"""The folders of one service that can be written to: no two of them overlap where one is a volume."""
+"""The folders of one service: no two that can be written to overlap where one is a volume, and none covers secrets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from anew.core.spec.tree import Path, Tree, items, mapping, shortened
 from anew.errors import Complaint
+
+RUN_TOO, SECRETS_TOO = "/var/run", "/var/run/secrets"  # in most systems; of /run itself the shapes complain
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,30 @@ def check(tree: Tree, path: Path, service: Mapping[str, object]) -> Iterator[Com
             what = f"`{shortened(folder.path)}` lies inside {outer}"
             yield tree.complaint(folder.where, what, _advice(folder, outer))
         around.append(folder)
+
+
+def beside_secrets(tree: Tree, path: Path, service: Mapping[str, object]) -> Iterator[Complaint]:
+    """Yield a complaint for whatever would lie where the secrets of the service do, by way of the other name of /run.
+
+    What is writable may lie around them; a volume may not, for the mount point would be made in it, on the disk.
+    """
+    if not items(service.get("secrets")):
+        return
+    for source, target in mapping(service.get("copy")).items():
+        if isinstance(target, str) and _is_in(target, SECRETS_TOO):
+            yield _covered(tree, (*path, "copy", source), target)
+    for folder in _folders(path, service):
+        if _is_in(folder.path, SECRETS_TOO) or (folder.volume and folder.path == RUN_TOO):
+            yield _covered(tree, folder.where, folder.path)
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
+
+
+def _covered(tree: Tree, where: Path, path: str) -> Complaint:
+    what = f"`{shortened(path)}` is where the secrets of this service are: {RUN_TOO} is another name of /run"
+    return tree.complaint(where, what, "choose another folder, such as `/srv/keys`")
 
 
 def _advice(folder: _Folder, other: _Folder) -> str:

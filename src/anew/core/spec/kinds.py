@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from pydantic_core import PydanticCustomError
 
-from anew.core.spec.fields import seconds
+from anew.core.spec.amounts import seconds
 from anew.core.spec.shapes import ServiceShape
 from anew.core.spec.tree import Path, Tree, items, mapping, shortened
 from anew.errors import Complaint
@@ -71,6 +71,7 @@ def check(tree: Tree, path: Path, service: Mapping[str, object]) -> Iterator[Com
                 f"`{key}` is for {'workers' if owner == 'worker' else 'a schedule'}, and this service {_NOUNS[found]}"
             )
             yield tree.complaint((*path, key), what, hints[found])
+    yield from _age(tree, path, service, found)
     yield from _size(tree, path, service, found)
     yield from _expose(tree, (*path, "expose"), service, found)
     yield from _tests(tree, (*path, "tests"), service, found)
@@ -86,6 +87,7 @@ def overrides(
         return
     if found == "job" and "size" in override:
         yield _no_size(tree, path)
+    yield from _age(tree, path, override, found)
     size = override.get("size")
     if found == "worker" and service.get("singleton") is True and isinstance(size, int) and size > 1:
         yield tree.complaint((*path, "size"), f"it is a singleton, and has the size {size} here", "remove `size`")
@@ -96,6 +98,12 @@ def overrides(
         what = "the service has no public port that could differ here"
         hint = f"write `expose: {{port: {shortened(str(override['port']))}}}` in the service, or remove it"
         yield tree.complaint((*path, "port"), what, hint)
+
+
+def _age(tree: Tree, path: Path, said: Mapping[str, object], found: Kind) -> Iterator[Complaint]:
+    if found == "job" and "max_age" in said:
+        what = "a service with a schedule has no instance that grows old: a run ends"
+        yield tree.complaint((*path, "max_age"), what, "remove it; how long a run may take is `within: 1h`")
 
 
 def _size(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -> Iterator[Complaint]:

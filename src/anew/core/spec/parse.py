@@ -90,7 +90,15 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         ready_after=default.ready_after if service.ready_after is None else service.ready_after,
         schedule=service.schedule or default.schedule,
         within=default.within if service.within is None else service.within,
+        limits=_limits(service) or default.limits,
+        max_age=service.max_age or default.max_age,
     )
+
+
+def _limits(said: shapes.ServiceShape | shapes.OverrideShape) -> model.Limits | None:
+    """Return what is said of limits; None if nothing is."""
+    found = model.Limits(said.memory or 0, said.cpu or 0.0, said.pids or 0)
+    return None if found == model.Limits() else found
 
 
 def _volume(name: str, volume: str | shapes.VolumeShape) -> model.Volume:
@@ -135,14 +143,19 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
 
 def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Environment:
     host, port = address(environment.listen)
+    quarantine = environment.quarantine
     return model.Environment(
         name=name,
         engine=environment.engine,
         host=host,
         port=port,
         keep=environment.keep,
-        overrides=tuple(
-            model.Override(service, one.size, tuple(sorted(one.flags.items())), one.port)
-            for service, one in environment.services.items()
-        ),
+        overrides=tuple(_override(service, one) for service, one in environment.services.items()),
+        taint=environment.taint,
+        quarantine=model.Environment("").quarantine if quarantine is None else quarantine,
     )
+
+
+def _override(service: str, said: shapes.OverrideShape) -> model.Override:
+    flags = tuple(sorted(said.flags.items()))
+    return model.Override(service, said.size, flags, said.port, _limits(said), said.max_age)

@@ -48,6 +48,7 @@ def _service(tree: Tree, path: Path, service: dict[str, object], heads: Iterable
     yield from _flags(tree, (*path, "flags"), service)
     yield from kinds.check(tree, path, service)
     yield from folders.check(tree, path, service)
+    yield from folders.beside_secrets(tree, path, service)
 
 
 def _secrets(tree: Tree, path: Path, service: dict[str, object]) -> Found:

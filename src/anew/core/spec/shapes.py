@@ -11,8 +11,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from anew.core.spec import amounts as a
 from anew.core.spec import fields as f
 from anew.core.spec.cron import Schedule
+from anew.core.spec.wrong import wrong
 from anew.model import FULL, Policy
 
 MOST_STAGED = FULL - Policy().control
@@ -43,9 +45,9 @@ class HeadShape(Shape):
         kinds = [k for k in ("debian", "tar", "host") if getattr(self, k) is not None]
         if len(kinds) != 1:
             what = f"a head is of one kind, and this has {' and '.join(kinds) or 'none'}"
-            raise f.wrong(what, "write one of `debian: bookworm`, `tar: rootfs.tar`, `host: true`")
+            raise wrong(what, "write one of `debian: bookworm`, `tar: rootfs.tar`, `host: true`")
         if self.packages is not None and kinds != ["debian"]:
-            raise f.wrong("`packages` belong to a `debian` head", "remove `packages`, or write `debian: bookworm`")
+            raise wrong("`packages` belong to a `debian` head", "remove `packages`, or write `debian: bookworm`")
         return self
 
 
@@ -102,7 +104,7 @@ class TaskShape(Shape):
 
     run: f.Command
     """What is run in a fresh instance: a program and its arguments; exit code 0 is success."""
-    within: f.Maybe[f.Wait] = None
+    within: f.Maybe[a.Wait] = None
     """The bound within which it must end; `10m` if left out."""
 
 
@@ -128,35 +130,35 @@ class TestShape(Shape):
     """A command in a fresh instance; it passes with exit code 0."""
     at: Literal["image", "preview"] = "image"
     """When: of the packed image alone (`image`), or of the sealed generation before its first stage (`preview`)."""
-    eventually: f.Maybe[f.Wait] = None
+    eventually: f.Maybe[a.Wait] = None
     """The bound within which it must pass; `10s` if left out."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
         if (self.http is None) == (self.run is None):
             what = "a test is either `http` or `run`, and this has " + ("both" if self.http else "neither")
-            raise f.wrong(what, "write `- http: {get: /}` or `- run: [program, argument]`")
+            raise wrong(what, "write `- http: {get: /}` or `- run: [program, argument]`")
         return self
 
 
 class RolloutShape(Shape):
     """How a new generation comes into traffic."""
 
-    stages: f.Maybe[list[f.Share]] = None
+    stages: f.Maybe[list[a.Share]] = None
     """Shares of the traffic, ascending; all of it follows anyway, so `100%` at the end may be left out."""
-    each: f.Maybe[f.Duration] = None
+    each: f.Maybe[a.Duration] = None
     """A stage lasts at least this long; `10s` if left out."""
-    within: f.Maybe[f.Wait] = None
+    within: f.Maybe[a.Wait] = None
     """A stage waits at most this long for evidence; `60s` if left out."""
     undecided: Literal["advance", "roll back"] = "advance"
     """What happens when `within` is over and the evidence is not enough."""
-    ready: f.Maybe[f.Wait] = None
+    ready: f.Maybe[a.Wait] = None
     """New instances become ready within this, or the rollout goes back; `60s` if left out."""
-    warm: f.Maybe[f.Duration] = None
+    warm: f.Maybe[a.Duration] = None
     """The old instances keep running this long after the switch; `30m` if left out."""
-    drain: f.Maybe[f.Duration] = None
+    drain: f.Maybe[a.Duration] = None
     """Requests in flight may take this long before an instance is stopped; `30s` if left out."""
-    grace: f.Maybe[f.Duration] = None
+    grace: f.Maybe[a.Duration] = None
     """From SIGTERM to SIGKILL; `10s` if left out."""
 
     @model_validator(mode="after")
@@ -164,17 +166,17 @@ class RolloutShape(Shape):
         stages = self.stages or []
         for before, after in pairwise(stages):
             if after <= before:
-                raise f.wrong(f"stages ascend, and {after / 10:g}% follows {before / 10:g}%", "write them in order")
+                raise wrong(f"stages ascend, and {after / 10:g}% follows {before / 10:g}%", "write them in order")
         for share in stages:
             if MOST_STAGED < share < FULL:
                 what = f"a stage of {share / 10:g}% leaves the old group less than {(FULL - MOST_STAGED) / 10:g}%"
-                raise f.wrong(f"{what}, too little to compare with", f"write `{MOST_STAGED / 10:g}%`, or `100%`")
+                raise wrong(f"{what}, too little to compare with", f"write `{MOST_STAGED / 10:g}%`, or `100%`")
         default = Policy()
         each = default.each if self.each is None else self.each
         within = default.within if self.within is None else self.within
         if within < each:
             what = f"a stage would wait {within:g} s for evidence and last {each:g} s at least"
-            raise f.wrong(what, f"write `within: {each:g}s` or more")
+            raise wrong(what, f"write `within: {each:g}s` or more")
         return self
 
 
@@ -201,12 +203,20 @@ class ServiceShape(Shape):
     """How many instances run."""
     singleton: f.Maybe[bool] = None
     """Two of this worker never run at once: the old one is ended, then the new one starts."""
-    ready_after: f.Maybe[f.Duration] = None
+    ready_after: f.Maybe[a.Duration] = None
     """A worker that is alive this long is ready; `1s` if left out."""
     schedule: f.Maybe[Schedule] = None
     """When it runs, to its end: the five fields of cron, in UTC."""
-    within: f.Maybe[f.Wait] = None
+    within: f.Maybe[a.Wait] = None
     """A scheduled run may take this long; `1h` if left out."""
+    memory: f.Maybe[a.Memory] = None
+    """What an instance may use at most, with what it writes to `/tmp` and `writable`; above it is killed."""
+    cpu: f.Maybe[a.Processors] = None
+    """How many processors an instance may use at most; `0.5` is half of one."""
+    pids: f.Maybe[a.Pids] = None
+    """How many processes and threads an instance may have at most."""
+    max_age: f.Maybe[a.Age] = None
+    """An instance is replaced before it is older; if left out, it may grow as old as it likes."""
     flags: f.Flags = {}
     """Environment variables of every instance; an environment can override them."""
     writable: list[f.WritablePath] = []
@@ -230,6 +240,14 @@ class OverrideShape(Shape):
     """How many instances run here."""
     port: f.Maybe[f.Port] = None
     """The public port of a TCP service here."""
+    memory: f.Maybe[a.Memory] = None
+    """What an instance may use at most here."""
+    cpu: f.Maybe[a.Processors] = None
+    """How many processors an instance may use at most here."""
+    pids: f.Maybe[a.Pids] = None
+    """How many processes and threads an instance may have at most here."""
+    max_age: f.Maybe[a.Age] = None
+    """An instance is replaced here before it is older."""
     flags: f.Flags = {}
     """Flags that are added here, or have another value here."""
 
@@ -243,6 +261,10 @@ class EnvironmentShape(Shape):
     """IP address and port of the public listener."""
     keep: Annotated[int, Field(ge=1, le=100)] = 5
     """How many generations are kept as a way back."""
+    taint: Literal["ignore", "report", "replace"] = "replace"
+    """What is done about an instance that something touched: nothing, a word about it, or another in its place."""
+    quarantine: f.Maybe[a.Duration] = None
+    """A tainted instance that was replaced is kept this long for inspection; `1h` if left out."""
     services: dict[str, OverrideShape] = {}
     """What is different here, by service."""
 

@@ -10,11 +10,12 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anew.engines.embedded import drift, ending, life, output, ports, refusals, revealed, uids
+from anew.engines.embedded import cgroups, drift, ending, life, output, ports, proc, refusals, revealed, uids
 from anew.engines.embedded.clock import WallClock
 from anew.engines.embedded.life import Life
 from anew.engines.embedded.records import Record, Store
@@ -64,6 +65,7 @@ class Embedded:
         self._listening: dict[
             str, tuple[int, frozenset[str]]
         ] = {}  # by name: pid and sockets that were found to be its
+        self._peaks: dict[str, Bytes] = {}  # by name: what `peak_memory` found last
 
     def instances(self, scope: Scope) -> tuple[Instance, ...]:
         """Return every instance of `scope` that was launched and not removed; see the port."""
@@ -85,7 +87,7 @@ class Embedded:
         return LOOPBACK
 
     def launch(self, order: Order) -> None:
-        """Start the instance that `order` describes; see the port."""
+        """Start the instance that `order` describes; see the port. A limit that can't be had here is none."""
         from anew.engines.embedded import launch
         from anew.engines.embedded.layout import lay_out
 
@@ -94,18 +96,23 @@ class Embedded:
             return
         layout = lay_out(order, self._home, self._tree)
         bwrap = self._bwrap()  # before anything is written down
+        cgroup = cgroups.planned(order.name, self._owner, order.limits)
         with revealed.of(order, self._reveal) as secrets:
             with self._store.lock():
                 if self._is_there(order.name):
                     return
                 self._check_port(order)
                 uid = self._uid(order)
-                files = self._store.write(Record.of(order, self._owner, uid, self._clock.now()))
-            start = launch.Start(bwrap, layout, uids.drop_to(uid))
+                record = Record.of(order, self._owner, uid, self._clock.now(), cgroup.folders)
+                files = self._store.write(record)
+            start = launch.Start(bwrap, layout, uids.drop_to(uid), cgroup)
             place = self._store.place(order.name)
             try:
-                with launch.prepared(start, files.status, files.alive, secrets) as (command, handed):
-                    outer = launch.spawn(start, command, handed, files.log)
+                with (
+                    cgroup.made(start.uid) as entry,
+                    launch.prepared(start, files.status, files.alive, secrets) as (command, handed),
+                ):
+                    outer = launch.spawn(start, command, handed, files.log, entry)
             except BaseException:
                 self._store.discard(order.name)
                 raise
@@ -134,10 +141,12 @@ class Embedded:
             raise Conflict(f"{name} is alive", hint="stop it first", facts={"pid": str(now.pid)})
         ending.clear(place)
         self._reap()
+        cgroups.remove(record.cgroups)
         self._store.archive(name)
         self._over.pop(name, None)
         self._alive.pop(name, None)
         self._listening.pop(name, None)
+        self._peaks.pop(name, None)
 
     def run(self, order: Order, limit: Seconds) -> Outcome:
         """Run `order` to its end in a throwaway instance; see the port."""
@@ -148,8 +157,12 @@ class Embedded:
         layout = lay_out(order, self._home, self._tree)
         bwrap = self._bwrap()
         self._check_port(order)
-        with revealed.of(order, self._reveal) as secrets, self._lent_uid(order) as uid:
-            return trial.run(Start(bwrap, layout, uids.drop_to(uid)), limit, order.name, secrets)
+        with (
+            revealed.of(order, self._reveal) as secrets,
+            self._lent_uid(order) as uid,
+            cgroups.throwaway(order.name, self._owner, order.limits) as cgroup,
+        ):
+            return trial.run(Start(bwrap, layout, uids.drop_to(uid), cgroup), limit, order.name, secrets)
 
     def logs(self, name: str, lines: int) -> tuple[str, ...]:
         """Return the last `lines` lines that an instance wrote; see the port."""
@@ -160,9 +173,28 @@ class Embedded:
 
     def drift(self, name: str) -> tuple[str, ...]:
         """Return what differs between a running instance and its image; see the port."""
+        pid = self.pid(name)
+        return drift.of(pid) if pid else ()
+
+    def pid(self, name: str) -> int:
+        """Return the pid of the first process inside a living instance; 0 if none of that name lives."""
         record = self._owned(name)
         now = self._life(record) if record is not None else None
-        return drift.of(now.pid) if now is not None and now.is_alive and now.pid else ()
+        return now.pid if now is not None and now.is_alive else 0
+
+    def peak_memory(self, name: str) -> Bytes:
+        """Return the most memory that an instance ever had, living or ended and not yet removed; 0: not known.
+
+        With a limit of memory the kernel has counted all that the limit is about. Without, it is the sum of what each
+        process that is alive has ever had resident; of an ended one, what that was when it was last asked here.
+        """
+        record = self._owned(name)
+        if record is None:
+            return 0
+        now = self._life(record)
+        if now is not None and now.is_alive and now.pid:
+            self._peaks[name] = sum(proc.peak(one) for one in proc.descendants(now.pid)[1:])
+        return cgroups.peak(record.cgroups) or self._peaks.get(name, 0)
 
     def volumes(self, scope: Scope) -> tuple[tuple[str, str, Bytes], ...]:
         """Return the volumes of `scope`; see the port."""
@@ -216,6 +248,9 @@ class Embedded:
         now = life.read(
             self._store.place(record.name), before[1] if before is not None and before[0] is record else None
         )
+        if now is not None and now.ended and record.cgroups:
+            is_ours = (self._store.place(record.name) / ending.OURS).exists()
+            now = replace(now, ended=cgroups.explained(now, record.cgroups, record.memory, is_ours=is_ours))
         if now is not None and now.is_final:
             self._over[record.name] = (record, now)
         if now is not None and now.is_alive:
@@ -342,6 +377,9 @@ class Embedded:
             return
         ending.clear(place)
         said = life.message(output.last_text(place / "output.log", life.TAIL))
+        if cgroups.killed(start.cgroup.folders):
+            said = f"{cgroups.OUT_OF_MEMORY} (limit {cgroups.size(start.cgroup.limits.memory)})"
+        cgroups.remove(start.cgroup.folders)
         self._store.discard(place.name)
         line = argv.pasteable(start.bwrap, start.layout, start.uid)
         if not is_settled:

@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from anew.engines.embedded import refusals, uids
+from anew.engines.embedded import cgroup_places, refusals, uids
+from anew.engines.embedded.cgroup_places import Lack, Place
 from anew.errors import AnewError
 from anew.model import Bytes
 from anew.sandbox import find
@@ -26,7 +27,7 @@ _HAPROXY = re.compile(r"HAProxy version (\S+)")
 
 
 def checks(home: Path) -> tuple[Check, ...]:
-    """Return a finding for each thing that anew needs on this machine; changes nothing but the state folder."""
+    """Return a finding for each thing that anew needs on this machine; nothing but the state folder stays changed."""
     state = _state(home)
     try:
         found = find.find(home / "bin")
@@ -44,7 +45,7 @@ def checks(home: Path) -> tuple[Check, ...]:
 
 
 def _rest() -> tuple[Check, ...]:
-    return (_uids(), _haproxy(), _mmdebstrap(), _names(), _port_range())
+    return (_uids(), limits(cgroup_places.tried_out()), _haproxy(), _mmdebstrap(), _names(), _port_range())
 
 
 def _bubblewrap_missing(cause: AnewError | OSError) -> Check:
@@ -130,6 +131,19 @@ def _uids() -> Check:
         f"instances run under your uid {os.geteuid()}: they are shielded from your files, but not from each other",
         "run anew as root to give each instance a uid of its own",
     )
+
+
+def limits(found: Mapping[str, Place | Lack]) -> Check:
+    """Return what is said of limits, from where the control groups for each of them can be made."""
+    places = [f"{one} in {place.folder.parent}" for one, place in found.items() if isinstance(place, Place)]
+    lacks: dict[Lack, list[str]] = {}
+    for one, lack in found.items():
+        if isinstance(lack, Lack):
+            lacks.setdefault(lack, []).append(one)
+    said = [f"can limit {', '.join(places)}"] if places else []
+    said += [f"can't limit {' and '.join(ones)}: {lack.why}" for lack, ones in lacks.items()]
+    hint = "; ".join(dict.fromkeys(lack.hint for lack in lacks))
+    return Check("limits", "limited" if lacks else "ok", "; ".join(said), hint)
 
 
 def _haproxy() -> Check:

@@ -13,6 +13,7 @@ from anew.engines.embedded import life, locks, proc
 from anew.errors import EngineError
 from anew.model import Seconds
 
+OURS = "killed"  # the file that tells of an instance that it was alive when it was killed here
 SANDBOX = "bwrap"  # the short name of its processes
 TICK: Seconds = 0.005
 APPEARING: Seconds = 2.0  # until bubblewrap has written the pid of its inner process; measured: < 5 ms
@@ -43,7 +44,10 @@ def clear(place: Path) -> None:
     alive, status = place / "alive", place / "status.json"
     with _pinned(place) as (pid, handle):
         if pid:
-            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            if life.read_status(place).code is None:
+                (place / OURS).touch()
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
             wait_for(handle, LIMIT)
     if locks.is_held(alive):  # killed between its start and the first word in the status
         _kill(proc.holders(alive))

@@ -12,6 +12,7 @@ from typing import IO
 
 from anew.engines.embedded import argv, life, locks, proc
 from anew.engines.embedded.argv import Descriptors, Layout
+from anew.engines.embedded.cgroups import Cgroup, Entry
 from anew.engines.embedded.revealed import Revealed
 from anew.errors import EngineError
 from anew.model import Seconds
@@ -27,6 +28,7 @@ class Start:
     bwrap: Path
     layout: Layout
     uid: int | None  # of the host, to drop to; None: stay who we are
+    cgroup: Cgroup
 
 
 @contextmanager
@@ -49,18 +51,20 @@ def prepared(
 
 
 def spawn(
-    start: Start, command: Sequence[str], handed: Sequence[int], output: int | IO[bytes]
+    start: Start, command: Sequence[str], handed: Sequence[int], output: int | IO[bytes], entry: Entry
 ) -> subprocess.Popen[bytes]:
     """Start the outer process: no environment (process 1 inside would show it), no descriptors but those handed over.
+
+    It goes through `entry` into its control group, if it has one.
 
     Raises  EngineError if bubblewrap itself can't be executed.
     """
     try:
         return subprocess.Popen(
-            command,
+            entry.command(command),
             env={},
             cwd="/",
-            stdin=subprocess.DEVNULL,
+            stdin=entry.file if entry.file >= 0 else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=handed,

@@ -39,7 +39,7 @@ UNKNOWN = "unknown"
 REFUSED = "the sandbox did not start"
 
 _NOT_EXECUTED = re.compile(r"bwrap: execvp (?P<program>.*): (?P<why>[^:\n]+)\n?\Z")
-_MESSAGE = re.compile(r"bwrap: (?P<message>[^\n]+)\n?\Z")
+_MESSAGE = re.compile(r"(?:bwrap|anew): (?P<message>[^\n]+)\n?\Z")
 NOT_FOUND, NOT_ALLOWED = "command not found", "command can't be executed"
 
 
@@ -154,7 +154,7 @@ def not_executed(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """Return bubblewrap's own complaint at the end of `text`; "" if there is none."""
+    """Return bubblewrap's own complaint at the end of `text`, or that before it began; "" if there is none."""
     match = _MESSAGE.search(text)
     return match["message"] if match else ""
 

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from anew.model import Bytes
+
 PROC = Path("/proc")
 NEVER_EXECUTED = 0x40  # PF_FORKNOEXEC in linux/sched.h: a copy of its parent that has not become a program yet
 VANISHED = (FileNotFoundError, ProcessLookupError, PermissionError)  # PermissionError: it is somebody else's
@@ -96,6 +98,21 @@ def namespace(pid: int, kind: str) -> str:
         return ""
 
 
+def namespace_of_this(kind: str) -> str:
+    """Return the identity of a namespace of this process."""
+    return os.readlink(f"/proc/self/ns/{kind}")  # noqa: PTH115 - the text, not a path
+
+
+def ids(pid: int) -> tuple[int, int] | None:
+    """Return the effective uid and gid of a process; None if there is no such process."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("utf-8", errors="replace")
+    except VANISHED:
+        return None
+    found = {line.split()[0]: int(line.split()[2]) for line in status.splitlines() if line.startswith(("Uid:", "Gid:"))}
+    return found["Uid:"], found["Gid:"]
+
+
 def name(pid: int) -> str:
     """Return the short name of the program that runs as `pid`, or ""."""
     try:
@@ -111,3 +128,12 @@ def tracer(pid: int) -> int:
     except VANISHED:
         return 0
     return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("TracerPid:")), 0)
+
+
+def peak(pid: int) -> Bytes:
+    """Return the most memory that the program of a process ever had resident; 0 if we may not look."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text("utf-8", errors="replace")
+    except VANISHED:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), 0)

@@ -23,9 +23,9 @@ from typing import Any
 
 from anew.engines.embedded import locks
 from anew.errors import Bug
-from anew.model import Digest, Order, Scope
+from anew.model import Bytes, Digest, Order, Scope
 
-VERSION = 2  # 1 had no service, secrets and volumes
+VERSION = 3  # 1 had no service, secrets and volumes; 2 no limit of memory and no control groups
 ENDED = ".ended"  # records and logs of instances that were removed
 OPENING = ".opening"  # names under which files are opened
 LOCK = ".lock"
@@ -48,10 +48,12 @@ class Record:
     service: str = ""
     secrets: tuple[tuple[str, int], ...] = ()  # name and version; never a value, nor what could tell one
     volumes: tuple[str, ...] = ()  # their names
+    memory: Bytes = 0  # its limit
+    cgroups: tuple[str, ...] = ()  # folders of its control group, which hold that limit
     version: int = VERSION
 
     @classmethod
-    def of(cls, order: Order, owner: str, uid: int, started: float) -> Record:
+    def of(cls, order: Order, owner: str, uid: int, started: float, cgroups: tuple[str, ...] = ()) -> Record:
         """Make the record of an order."""
         return cls(
             name=order.name,
@@ -67,6 +69,8 @@ class Record:
             service=order.service,
             secrets=tuple((pin.name, pin.version) for pin in order.secrets),
             volumes=tuple(one.name for one in order.volumes),
+            memory=order.limits.memory,
+            cgroups=cgroups,
         )
 
     def as_json(self) -> str:
@@ -91,6 +95,7 @@ class Record:
                 "writable": tuple(data["writable"]),
                 "secrets": tuple((name, version) for name, version in data.get("secrets", ())),
                 "volumes": tuple(data.get("volumes", ())),
+                "cgroups": tuple(data.get("cgroups", ())),
                 "version": VERSION,
             }
         )

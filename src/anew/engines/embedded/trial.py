@@ -9,7 +9,7 @@ import subprocess
 import time
 from contextlib import suppress
 
-from anew.engines.embedded import argv, launch, life, refusals
+from anew.engines.embedded import argv, cgroups, launch, life, refusals
 from anew.engines.embedded.launch import Start
 from anew.engines.embedded.revealed import Revealed
 from anew.errors import EngineError
@@ -30,10 +30,11 @@ def run(start: Start, limit: Seconds, name: str, secrets: Revealed) -> Outcome:
     """
     status = os.memfd_create("status")
     try:
-        with launch.prepared(start, status, 0, secrets, BOUND_TO_US) as (command, handed):
-            outer = launch.spawn(start, command, handed, subprocess.PIPE)
-        secrets.close()
-        output, is_late = _collect(outer, limit)
+        with start.cgroup.made(start.uid) as entry:
+            with launch.prepared(start, status, 0, secrets, BOUND_TO_US) as (command, handed):
+                outer = launch.spawn(start, command, handed, subprocess.PIPE, entry)
+            secrets.close()
+            output, is_late = _collect(outer, limit)
         said = life.parse_status(os.pread(status, MOST, 0).decode("utf-8"))
     finally:
         os.close(status)
@@ -42,13 +43,21 @@ def run(start: Start, limit: Seconds, name: str, secrets: Revealed) -> Outcome:
         return Outcome(-signal.SIGKILL, text, is_late=True)
     if said.code is not None:
         number = life.signal_of(said.code)
-        return Outcome(-number if number else said.code, text)
+        return Outcome(-number if number else said.code, text + _of_memory(start, said.code))
     refused = life.not_executed(text)
     if refused:
         return Outcome(ABSENT if refused.startswith(life.NOT_FOUND) else FORBIDDEN, f"{refused}\n")
     if outer.returncode < 0:  # something killed the outer process, and the rest with it
-        return Outcome(outer.returncode, text)
+        return Outcome(outer.returncode, text + _of_memory(start, outer.returncode))
     raise refusals.as_error(life.message(text), argv.pasteable(start.bwrap, start.layout, start.uid), name)
+
+
+def _of_memory(start: Start, code: int) -> str:
+    """Return a line about what was killed because its memory was not enough; "" if nothing failed by that."""
+    cgroup = start.cgroup
+    if code == 0 or not cgroups.killed(cgroup.folders):
+        return ""
+    return f"{cgroups.OUT_OF_MEMORY} (limit {cgroups.size(cgroup.limits.memory)})\n"
 
 
 def _collect(outer: subprocess.Popen[bytes], limit: Seconds) -> tuple[bytes, bool]:

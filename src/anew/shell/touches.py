@@ -1,0 +1,115 @@
+"""Who touched the instances of an environment: looked at again and again, out of the way of the keeper's loop.
+
+Rules
+
+1. A look at all of them takes its time, so it is made in a thread of its own, and no more often than `EVERY`.
+2. Up to when was looked is written down, so that the next keeper asks for what happened since; where nobody can tell,
+   the ledger says for how long nobody watched.
+3. A look that fails is said once, and the next one asks for the same time again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from anew.errors import AnewError
+from anew.model import Scope, Seconds
+from anew.ports import Inspection, Say
+
+EVERY: Seconds = 6.0  # with one look's own time, what was touched is found well within 10 s
+SHOWN = 3  # lines of evidence; whoever touched it once may have done so often
+
+
+class Touches:
+    """Looks until it is closed; `changed` is called when something new was found."""
+
+    def __init__(self, inspection: Inspection, scope: Scope, mark: Path, changed: Callable[[], None]) -> None:
+        self._inspection = inspection
+        self._scope = scope
+        self._mark = mark
+        self._changed = changed
+        self._guard = threading.Lock()
+        self._found: dict[str, str] = {}
+        self._gaps: list[str] = []
+        self._failure = ""
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Begin to look."""
+        self._thread = threading.Thread(target=self._loop, name="touches", daemon=True)
+        self._thread.start()
+
+    def found(self) -> Mapping[str, str]:
+        """Return what touched each instance that was touched."""
+        with self._guard:
+            return dict(self._found)
+
+    def gaps(self) -> tuple[str, ...]:
+        """Return for how long nobody watched, in words; each is told once."""
+        with self._guard:
+            out = tuple(self._gaps)
+            self._gaps.clear()
+            return out
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(EVERY)
+
+    def _loop(self) -> None:
+        since = watched_until(self._mark)
+        while not self._closing.is_set():
+            since = self.look(since)
+            self._closing.wait(EVERY)
+
+    def look(self, since: float) -> float:
+        """Look once at what happened since then; return up to when was looked."""
+        try:
+            seen = self._inspection.touched(self._scope, since)
+            self._mark.write_text(f"{seen.until:.3f}\n", encoding="ascii")
+        except (AnewError, OSError) as error:
+            self._fail(str(error))
+            return since
+        found = {name: "; ".join(lines[:SHOWN]) for name, lines in seen.evidence.items() if lines}
+        with self._guard:
+            self._failure = ""
+            is_news = bool(found.keys() - self._found.keys())
+            # What came and went is not seen again by the next look, and has happened all the same.
+            self._found |= {name: says for name, says in found.items() if name not in self._found}
+            if seen.gap and since:
+                self._gaps.append(f"unwatched from {_written(since)} to {_written(seen.until)}: {seen.gap}")
+                is_news = True
+        if is_news:
+            self._changed()
+        return seen.until
+
+    def _fail(self, says: str) -> None:
+        with self._guard:
+            if says != self._failure:
+                self._failure = says
+                self._gaps.append(f"nobody can tell now who touches the instances: {says}")
+        self._changed()
+
+
+def watched_until(mark: Path) -> float:
+    """Return up to when a keeper before has looked; 0 if none has."""
+    try:
+        return float(mark.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def record(touches: Touches, note: Callable[[str], None], say: Say) -> None:
+    """Write down for how long nobody watched."""
+    for gap in touches.gaps():
+        note(gap)
+        say(gap)
+
+
+def _written(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

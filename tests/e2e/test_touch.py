@@ -1,0 +1,105 @@
+"""What somebody touches is found, leaves traffic, is replaced, and is kept for inspection."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anew.testing.rig import Rig
+
+FOUND_WITHIN = 30.0  # ten seconds are promised; a machine that runs other tests beside this one is slower
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may enter the sandbox of another user")
+
+
+@contextmanager
+def kept(project: Rig) -> Iterator[None]:
+    """A keeper that stays."""
+    environment = {**os.environ, "ANEW_HOME": str(project.home)}
+    log = (project.folder / "serve.log").open("w")
+    command = [sys.executable, "-m", "anew", "-C", str(project.root), "serve"]
+    keeper = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        project.wait(lambda: project.status()["keeper"] == keeper.pid, limit=20, what="the keeper has its lock")
+        yield
+    finally:
+        keeper.terminate()
+        keeper.wait(20)
+        log.close()
+
+
+@contextmanager
+def intruder(pid: int) -> Iterator[int]:
+    """A process inside the sandbox of another one."""
+    one = subprocess.Popen(["nsenter", f"--target={pid}", "--mount", "--pid", "--root", "sleep", "60"])
+    try:
+        yield one.pid
+    finally:
+        one.kill()
+        one.wait(10)
+
+
+def inner(project: Rig) -> dict[int, str]:
+    """Return the application's processes: those inside, by their host pid."""
+    return {pid: line for pid, line in project.processes().items() if "bwrap" in line}
+
+
+def group(project: Rig) -> dict[str, Any]:
+    (service,) = project.status()["services"]
+    (found,) = service["groups"]
+    return dict(found)
+
+
+def application(project: Rig) -> int:
+    """Return one process of an application."""
+    for entry in sorted(pid for pid in inner(project)):
+        children = Path(f"/proc/{entry}/task/{entry}/children")
+        found = children.read_text().split()
+        for pid in found:
+            if Path(f"/proc/{pid}/cmdline").read_text().startswith("python3\0/srv/app/server.py"):
+                return int(pid)
+    raise AssertionError(project.processes())
+
+
+def events(project: Rig) -> list[str]:
+    return [e["text"] for e in json.loads(project.expect("history", "--json", "-n", "200"))]
+
+
+@pytest.fixture
+def serving(project: Rig) -> Rig:
+    project.write("r1")
+    project.expect("up")
+    project.wait(project.is_idle, limit=60, what="the first keeper ends")
+    return project
+
+
+def test_who_enters_an_instance_taints_it_and_it_is_replaced(serving: Rig) -> None:
+    with kept(serving):
+        with intruder(application(serving)):
+            serving.wait(
+                lambda: any("is tainted" in e for e in events(serving)), limit=FOUND_WITHIN, what="it is found"
+            )
+        serving.wait(lambda: group(serving)["ready"] == 2, limit=FOUND_WITHIN, what="it is replaced")
+        told = [e for e in events(serving) if "is tainted" in e]
+        assert len(told) == 1
+        assert "sleep (pid" in told[0]
+        assert "has entered from outside" in told[0]
+        serving.wait(lambda: len(inner(serving)) == 6, limit=FOUND_WITHIN, what="two serve and one is kept")
+
+
+def test_an_environment_may_only_report_it(serving: Rig) -> None:
+    spec = serving.root / "anew.yaml"
+    spec.write_text(spec.read_text().replace("local: {", "local: {taint: report, "))
+    serving.expect("up")
+    serving.wait(serving.is_idle, limit=60, what="the keeper ends")
+    before = inner(serving)
+    with kept(serving), intruder(application(serving)):
+        serving.wait(lambda: any("is tainted" in e for e in events(serving)), limit=FOUND_WITHIN, what="it is found")
+    assert inner(serving) == before

@@ -1,0 +1,45 @@
+"""What an environment says differently of a service, in its seal and in the member of a generation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from anew.model import Environment, Http, Identity, Image, Limits, Member, Override, Part, Release, Scope, Seal, Service
+from anew.shell.sealing import seal
+
+NOTHING = "sha256:" + "0" * 64
+SERVICE = Service("web", "base", ("a",), http=Http(), limits=Limits(256 << 20, 0.5, 100), max_age=3600.0)
+
+
+def sealed(service: Service, *overrides: Override) -> tuple[Seal, Member]:
+    image = Image(Identity(NOTHING, NOTHING, (), NOTHING, NOTHING), ())
+    release = Release("shop", "r1", NOTHING, (Part(service, image),))
+    made = seal(Scope("shop", "local"), release, Environment("local", overrides=overrides))
+    return made.seals[0], made.members[0]
+
+
+@pytest.mark.parametrize(
+    ("here", "wanted"),
+    [
+        (None, Limits(256 << 20, 0.5, 100)),
+        (Limits(memory=1 << 30), Limits(1 << 30, 0.5, 100)),
+        (Limits(cpu=2.0), Limits(256 << 20, 2.0, 100)),
+        (Limits(1 << 30, 2.0, 400), Limits(1 << 30, 2.0, 400)),
+    ],
+)
+def test_an_environment_says_each_limit_by_itself(here: Limits | None, wanted: Limits) -> None:
+    assert sealed(SERVICE, Override("web", limits=here))[0].limits == wanted
+    assert sealed(SERVICE, Override("other", limits=here))[0].limits == SERVICE.limits
+
+
+def test_a_service_without_limits_has_those_of_its_environment() -> None:
+    assert sealed(replace(SERVICE, limits=Limits()), Override("web", limits=Limits(pids=7)))[0].limits == Limits(pids=7)
+
+
+def test_the_age_belongs_to_the_member_and_not_to_the_seal() -> None:
+    first, member = sealed(SERVICE)
+    second, other = sealed(SERVICE, Override("web", max_age=60.0))
+    assert first == second
+    assert (member.max_age, other.max_age) == (3600.0, 60.0)
