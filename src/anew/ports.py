@@ -314,6 +314,38 @@ class Custodian(Protocol):
         ...
 
 
+class Mender(Protocol):
+    """The use cases that fix without touching what serves."""
+
+    def rebirth(self, environment: str, service: str) -> tuple[str, ...]:
+        """Ask for every instance of what serves ("": of all services) to be replaced, one at a time of each service.
+
+        Returns  the instances that will go; they do when no rollout has stages to go. Raises NotFound if nothing
+                 serves, or not that service.
+        """
+        ...
+
+    def take_aside(self, environment: str, service: str, say: Say) -> str:
+        """Take one instance out of traffic, hold it for a minute, and return its name.
+
+        Blocks   until another one has taken its place, and nothing is in flight in it.
+        Raises   Conflict while a rollout has stages to go, or if there may be only one; NotFound if it does not
+                 serve; EngineError if nothing takes its place in time: then it stays in traffic.
+        """
+        ...
+
+    def hold(self, environment: str, name: str, span: Seconds) -> None:
+        """Hold an instance that was taken aside for so long from now on; with 0 it is disposed of.
+
+        Raises  NotFound if it has ended.
+        """
+        ...
+
+    def entry(self, environment: str, name: str, command: Sequence[str]) -> tuple[str, ...]:
+        """Return the command line that runs `command` inside an instance, as its user, on this terminal."""
+        ...
+
+
 class Viewer(Protocol):
     """The use cases that only look."""
 
@@ -358,5 +390,5 @@ class Starter(Protocol):
         ...
 
 
-class Anew(Builder, Mover, Custodian, Viewer, Protocol):
+class Anew(Builder, Mover, Custodian, Mender, Viewer, Protocol):
     """Everything that a face can ask for."""

@@ -211,6 +211,21 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Debugged:
+    """How a look into an instance ended."""
+
+    instance: str
+    code: int  # the exit code of the shell or command; -N for signal N
+
+
+@dataclass(frozen=True, slots=True)
+class Reborn:
+    """The instances that were replaced, or are to be."""
+
+    instances: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LogLine:
     """One line that an instance wrote."""
 

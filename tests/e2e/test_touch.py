@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from anew.testing.load import Load
+from anew.testing.load_process import LoadProcess
 from anew.testing.rig import Rig
 
 FOUND_WITHIN = 30.0  # ten seconds are promised; a machine that runs other tests beside this one is slower
@@ -103,3 +105,39 @@ def test_an_environment_may_only_report_it(serving: Rig) -> None:
     with kept(serving), intruder(application(serving)):
         serving.wait(lambda: any("is tainted" in e for e in events(serving)), limit=FOUND_WITHIN, what="it is found")
     assert inner(serving) == before
+
+
+def instances(project: Rig) -> set[str]:
+    """Return the names of the instances that were allotted and not disposed of."""
+    told = json.loads(project.expect("history", "--json", "-n", "500"))
+    allotted = {e["facts"]["instance"] for e in told if e["text"].startswith("allot instance")}
+    return allotted - {e["facts"]["instance"] for e in told if e["text"].startswith("dispose of")}
+
+
+def test_one_looks_into_an_instance_that_has_left_traffic_and_it_is_disposed_of(serving: Rig) -> None:
+    before = instances(serving)
+    done = serving.anew("debug", "web", "--", "sh", "-c", "id -u; ls /srv/app")
+    assert done.returncode == 0, done.stderr
+    uid, *files = done.stdout.split()
+    assert int(uid) != 0
+    assert files == ["server.py"]
+    serving.wait(lambda: len(instances(serving)) == 2, limit=30, what="it is disposed of")
+    assert len(before & instances(serving)) == 1
+    assert not [e for e in events(serving) if "is tainted" in e]
+    assert [e for e in events(serving) if "is to leave: debug, by" in e]
+
+
+def test_the_exit_code_of_a_look_is_that_of_the_command(serving: Rig) -> None:
+    assert serving.anew("debug", "web", "--", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_what_serves_is_reborn_one_after_the_other(serving: Rig) -> None:
+    before = instances(serving)
+    load = Load(serving.port, rate=50.0, keep_alive=2, fresh=2, slow=0, seconds=60.0)
+    with LoadProcess(load) as traffic:
+        serving.expect("rebirth")
+        serving.wait(lambda: len(instances(serving)) == 2, limit=30, what="the old ones are gone")
+        figures = traffic.stop()
+    assert not before & instances(serving)
+    assert figures.dropped == 0
+    assert figures.sent > 0

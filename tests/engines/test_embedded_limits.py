@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from embedded_world import LIMITS, OWNER, World, image_of, require, world
 
-from anew.engines.embedded import cgroup_places, cgroups, refusals
+from anew.engines.embedded import cgroup_places, cgroups, confining, refusals
 from anew.engines.embedded.cgroup_places import Lack, Place, Tree, trees
-from anew.engines.embedded.cgroups import Entry
+from anew.engines.embedded.confining import Entry
 from anew.engines.embedded.doctor import limits as finding
 from anew.engines.embedded.life import UNKNOWN, Life, sentence
 from anew.errors import EngineError
@@ -240,22 +240,22 @@ def test_a_sandbox_that_finds_no_memory_says_so(bench: Bench) -> None:
 
 @limited
 def test_what_can_not_enter_its_group_does_not_run(bench: Bench, here: World) -> None:
-    planned = cgroups.planned(f"{bench.mark}-a", OWNER, Limits(pids=5))
+    planned = confining.planned(f"{bench.mark}-a", OWNER, Limits(pids=5))
     with planned.made(None):
         cgroups.remove(planned.folders)
         command = Entry(tuple(f"{one}/cgroup.procs" for one in planned.folders)).command(["/bin/echo", "ran"])
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, f"{cgroups.REFUSED}\n")
+    assert (done.returncode, done.stdout) == (1, f"{confining.REFUSED}\n")
 
 
 @limited
 def test_what_a_killed_process_left_of_a_throwaway_instance_is_removed_by_the_next(bench: Bench) -> None:
     """The group of a process that is gone goes; that of one which runs stays."""
     limits = Limits(pids=9)
-    with cgroups.throwaway(f"{bench.mark}-own", OWNER, limits) as own, own.made(None):
+    with confining.throwaway(f"{bench.mark}-own", OWNER, limits) as own, own.made(None):
         leaver = (
-            "import os; from anew.engines.embedded import cgroups; from anew.model import Limits\n"
-            f"with cgroups.throwaway('{bench.mark}-r', '{OWNER}', Limits(pids=9)) as one, one.made(None):\n"
+            "import os; from anew.engines.embedded import confining; from anew.model import Limits\n"
+            f"with confining.throwaway('{bench.mark}-r', '{OWNER}', Limits(pids=9)) as one, one.made(None):\n"
             "    os._exit(0)"
         )
         subprocess.run([sys.executable, "-c", leaver], check=True)
@@ -268,7 +268,7 @@ def test_what_a_killed_process_left_of_a_throwaway_instance_is_removed_by_the_ne
 @limited
 def test_what_a_killed_launcher_left_of_a_group_is_used_again_as_if_it_were_new(bench: Bench) -> None:
     order = bench.order("a", GREEDY, "300", limits=Limits(memory=MEMORY))
-    planned = cgroups.planned(order.name, OWNER, order.limits)
+    planned = confining.planned(order.name, OWNER, order.limits)
     with planned.made(None):
         pass
     fine = replace(order, command=(*order.command[:-1], "20"))

@@ -84,6 +84,19 @@ class Canned:
     def collect(self, say: Say, *, is_dry: bool) -> Collected:
         return COLLECTED
 
+    def rebirth(self, environment: str, service: str) -> tuple[str, ...]:
+        return ("shop-local-web-g1-0", "shop-local-web-g1-1")
+
+    def take_aside(self, environment: str, service: str, say: Say) -> str:
+        say("another one takes its place")
+        return "shop-local-web-g1-1"
+
+    def hold(self, environment: str, name: str, span: Seconds) -> None:
+        assert name == "shop-local-web-g1-1"
+
+    def entry(self, environment: str, name: str, command: Sequence[str]) -> tuple[str, ...]:
+        return tuple(command)
+
     def status(self, environment: str) -> Status:
         return self._now
 

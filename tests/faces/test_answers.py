@@ -30,6 +30,7 @@ ARGUMENTS = {
     "secret revoke": ["db_password"],
     "volumes remove": ["web", "data", "--force"],
     "run": ["web", "--", "true"],
+    "debug": ["web", "--", "true"],
 }
 
 

@@ -20,9 +20,23 @@ from anew.views import Start
 
 COMMANDS = [
     *("demo", "init", "plan", "build", "test", "up", "status", "rollback", "promote", "abort", "dispose"),
-    *("releases", "history", "logs", "doctor", "serve", "secret", "volumes", "run", "gc", "schema", "completion"),
+    *(
+        "releases",
+        "history",
+        "logs",
+        "doctor",
+        "serve",
+        "secret",
+        "volumes",
+        "run",
+        "gc",
+        "schema",
+        "completion",
+        "debug",
+        "rebirth",
+    ),
 ]
-WITH_MORE = {"demo", "init", "secret", "run", "completion"}  # they need arguments, or no project
+WITH_MORE = {"demo", "init", "secret", "run", "debug", "completion"}  # they need arguments, or no project
 
 
 @dataclass

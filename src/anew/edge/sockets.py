@@ -93,7 +93,7 @@ class Master:
         """Return all workers, the current one first; the current one may be missing for a moment, or be dead."""
         out = self._of(self._runs.current().path)
         for run in self._runs.others():
-            with suppress(ConnectionRefusedError, FileNotFoundError):  # it has ended, after its workers
+            with suppress(ConnectionError, FileNotFoundError):  # it has ended, after its workers, or does so just now
                 out += [replace(one, is_old=True, is_retired=True) for one in self._of(run.path)]
         return tuple(out)
 
@@ -120,6 +120,8 @@ class Master:
                 self.ask("show version", socket_path=run.path)
             except ConnectionRefusedError:
                 run.path.unlink(missing_ok=True)
+            except ConnectionError:
+                continue  # it ends just now: who looks next removes it
 
     def tell(self, worker: Worker, *commands: str) -> str:
         """Send commands to one worker and return its answers; "" if it is an old one that has ended meanwhile."""

@@ -44,6 +44,7 @@ from anew.views import (
 if TYPE_CHECKING:
     from anew.shell.keeper import Keeper
     from anew.shell.making import Workshop
+    from anew.shell.mending import Mending
 
 
 class App:
@@ -203,6 +204,29 @@ class App:
         """Be the keeper of the environment."""
         scope, _ = self._existing(environment)
         self._keeper(scope, self._lock(scope)).run(until_idle=until_idle, say=say)
+
+    def rebirth(self, environment: str, service: str) -> tuple[str, ...]:
+        """Replace what serves, one instance after the other."""
+        return self._mending(environment).rebirth(service)
+
+    def take_aside(self, environment: str, service: str, say: Say) -> str:
+        """Take one instance out of traffic."""
+        return self._mending(environment).take_aside(service, say)
+
+    def hold(self, environment: str, name: str, span: Seconds) -> None:
+        """Hold what was taken aside."""
+        self._mending(environment).hold(name, span)
+
+    def entry(self, environment: str, name: str, command: Sequence[str]) -> tuple[str, ...]:
+        """Return how one gets into an instance."""
+        scope, _ = self._existing(environment)
+        return self._parts.inspection(scope).entry(name, command)
+
+    def _mending(self, environment: str) -> Mending:
+        from anew.shell.mending import Mending
+
+        scope, _ = self._existing(environment)
+        return Mending(scope, self._journal, self._clock, self._observer(scope).world, lambda: self._act(scope))
 
     # ------------------------------------------------------------ looking
 

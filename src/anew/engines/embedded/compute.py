@@ -88,7 +88,7 @@ class Embedded:
 
     def launch(self, order: Order) -> None:
         """Start the instance that `order` describes; see the port. A limit that can't be had here is none."""
-        from anew.engines.embedded import launch
+        from anew.engines.embedded import confining, launch
         from anew.engines.embedded.layout import lay_out
 
         self._reap()
@@ -96,7 +96,7 @@ class Embedded:
             return
         layout = lay_out(order, self._home, self._tree)
         bwrap = self._bwrap()  # before anything is written down
-        cgroup = cgroups.planned(order.name, self._owner, order.limits)
+        cgroup = confining.planned(order.name, self._owner, order.limits)
         with revealed.of(order, self._reveal) as secrets:
             with self._store.lock():
                 if self._is_there(order.name):
@@ -150,7 +150,7 @@ class Embedded:
 
     def run(self, order: Order, limit: Seconds) -> Outcome:
         """Run `order` to its end in a throwaway instance; see the port."""
-        from anew.engines.embedded import trial
+        from anew.engines.embedded import confining, trial
         from anew.engines.embedded.launch import Start
         from anew.engines.embedded.layout import lay_out
 
@@ -160,7 +160,7 @@ class Embedded:
         with (
             revealed.of(order, self._reveal) as secrets,
             self._lent_uid(order) as uid,
-            cgroups.throwaway(order.name, self._owner, order.limits) as cgroup,
+            confining.throwaway(order.name, self._owner, order.limits) as cgroup,
         ):
             return trial.run(Start(bwrap, layout, uids.drop_to(uid), cgroup), limit, order.name, secrets)
 

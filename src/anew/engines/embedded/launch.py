@@ -12,7 +12,7 @@ from typing import IO
 
 from anew.engines.embedded import argv, life, locks, proc
 from anew.engines.embedded.argv import Descriptors, Layout
-from anew.engines.embedded.cgroups import Cgroup, Entry
+from anew.engines.embedded.confining import Cgroup, Entry
 from anew.engines.embedded.revealed import Revealed
 from anew.errors import EngineError
 from anew.model import Seconds
