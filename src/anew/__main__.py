@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from anew.build.builder import Builder
+    from anew.build.edge_image import EdgeImage
     from anew.build.store import ImageStore
     from anew.core.steps import Step
+    from anew.edge.runtime import HaproxyEdge
+    from anew.engines.docker.client import Client
+    from anew.engines.docker.compute import Docker
+    from anew.engines.docker.edge import ContainerProgram
     from anew.engines.embedded.compute import Embedded
-    from anew.model import Pin, Scope, Spec, Test, Trial
+    from anew.model import Image, Pin, Scope, Spec, Test, Trial
     from anew.ports import Anew, Compute, Inspection, Say
     from anew.shell.journal import Journal
     from anew.shell.parts import Archive, Parts, Stockroom
@@ -85,11 +91,97 @@ def _prepare(folder: Path) -> None:
         ) from cause
 
 
+class _Engines:
+    """Which engine each environment runs on, and its parts; the gate's throwaway instances run on `embedded`."""
+
+    def __init__(self, folder: Path, journal: Journal, store: Callable[[], ImageStore]) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._store = store
+        self._reveal = _reveal(journal)
+
+    def _is_docker(self, scope: Scope) -> bool:
+        row = self._journal.environment(scope.project, scope.environment)
+        return row is not None and row.settings.engine == "docker"
+
+    @cached_property
+    def _docker(self) -> Docker:
+        from anew.engines.docker.compute import Docker
+
+        return Docker(self._folder, self._store().blobs, self._journal.owner, self._reveal, self._client)
+
+    @cached_property
+    def _client(self) -> Client:
+        from anew.engines.docker.client import Client
+
+        return Client()
+
+    @property
+    def _embedded(self) -> Embedded:
+        from anew.engines.embedded.compute import Embedded
+
+        return Embedded(
+            self._folder, lambda digest: self._store().tree(digest), self._journal.owner, reveal=self._reveal
+        )
+
+    def compute(self, scope: Scope) -> Docker | Embedded:
+        """Return where the instances of an environment live."""
+        return self._docker if self._is_docker(scope) else self._embedded
+
+    def inspection(self, scope: Scope) -> Inspection:
+        """Return who tells of instances more than whether they live."""
+        if self._is_docker(scope):
+            from anew.engines.docker.inspection import DockerInspection
+
+            return DockerInspection(self._docker)
+        from anew.engines.embedded.inspection import EmbeddedInspection
+
+        return EmbeddedInspection(self._embedded)
+
+    def edge(self, scope: Scope) -> HaproxyEdge:
+        """Return the load balancer of an environment."""
+        from anew.edge.runtime import HaproxyEdge
+
+        program = self._edge_container(scope) if self._is_docker(scope) else None
+        return HaproxyEdge(self._folder / "edges" / _place(scope), _sockets(self._folder, scope), program)
+
+    def _edge_container(self, scope: Scope) -> ContainerProgram:
+        from anew.engines.docker.edge import ContainerProgram, Place, Supply
+
+        folders = (self._folder / "edges" / _place(scope), _sockets(self._folder, scope))
+        place = Place(scope, self._journal.owner, folders, self._folder / "bin")
+        made = self._edge_image
+        supply = Supply(lambda: made.image(_tell), made.tree)
+        return ContainerProgram(self._client, self._docker.images, supply, place, _tell)
+
+    @property
+    def _edge_image(self) -> EdgeImage:
+        from anew.build.edge_image import EdgeImage
+
+        return EdgeImage(self._folder, self._store())
+
+    def prepare(self, scope: Scope, images: Sequence[Image], say: Say) -> None:
+        """Bring to an engine what takes long, before anybody waits for a rollout."""
+        if self._is_docker(scope):
+            self._client.require_reach()
+            for image in (self._edge_image.image(say), *images):
+                if not self._docker.images.has(image.digest):
+                    say(f"the container engine gets the image {image.digest.removeprefix('sha256:')[:12]}")
+                    self._docker.images.admit(image)
+
+    def leave(self, scope: Scope) -> None:
+        """Remove what an engine has for an environment in which nothing runs any more."""
+        if self._is_docker(scope):
+            self._docker.leave(scope)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
 def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
     from functools import cache
 
-    from anew.edge.runtime import HaproxyEdge
-    from anew.engines.embedded.compute import Embedded
     from anew.engines.embedded.ports import is_free
     from anew.shell.parts import Parts
 
@@ -99,16 +191,14 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
 
         return ImageStore(folder / "images")
 
-    reveal = _reveal(journal)
-
-    def engine(_scope: Scope) -> Embedded:
-        return Embedded(folder, lambda digest: store().tree(digest), journal.owner, reveal=reveal)
-
+    engines = _Engines(folder, journal, store)
     return Parts(
-        compute=engine,
-        volumes=engine,
-        inspection=lambda scope: _inspection(engine(scope)),
-        edge=lambda scope: HaproxyEdge(folder / "edges" / _place(scope), _sockets(folder, scope)),
+        compute=engines.compute,
+        volumes=engines.compute,
+        prepare=engines.prepare,
+        leave=engines.leave,
+        inspection=engines.inspection,
+        edge=engines.edge,
         images=store,
         stockroom=lambda: _stockroom(folder, store()),
         archive=lambda: _archive(folder, journal),
@@ -116,9 +206,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         try_image=_try_image,
         http_failure=_http_failure,
         is_free=is_free,
-        require_address=lambda scope, host, port: HaproxyEdge(
-            folder / "edges" / _place(scope), _sockets(folder, scope)
-        ).require_address(host, port),
+        require_address=lambda scope, host, port: engines.edge(scope).require_address(host, port),
         doctor=lambda: _doctor(folder),
         schema=_schema,
         parse=lambda project: _parse(folder, project),
@@ -152,12 +240,6 @@ def _stockroom(folder: Path, store: ImageStore) -> Stockroom:
     from anew.build.stockroom import Stockroom
 
     return Stockroom(store, (folder / "work", folder / "work-rootless"))
-
-
-def _inspection(engine: Embedded) -> Inspection:
-    from anew.engines.embedded.inspection import EmbeddedInspection
-
-    return EmbeddedInspection(engine)
 
 
 def _archive(folder: Path, journal: Journal) -> Archive:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import pickle
 import sys
 from pathlib import Path
+from typing import cast
 
 from anew.build.store import ImageStore
 from anew.engines.docker.client import Client
 from anew.engines.docker.compute import Docker
+from anew.engines.docker.labels import Kind
 
 if __name__ == "__main__":
     home, socket, owner, order, *kind = sys.argv[1:]
@@ -24,7 +26,7 @@ if __name__ == "__main__":
     sys.stdout.flush()
     sys.stdin.readline()
     if kind:
-        engine._create(wish, wish.name, kind[0])
+        engine._create(wish, wish.name, cast("Kind", kind[0]))
     else:
         engine.launch(wish)
     sys.stdout.write("launched\n")

@@ -30,7 +30,7 @@ def test_a_state_folder_that_is_not_there_yet_is_judged_by_where_it_would_lie(tm
 
 def test_a_designed_engine_is_unsupported_and_an_unknown_one_not_found() -> None:
     assert registry.check("embedded") == "embedded"
-    with pytest.raises(Unsupported, match="docker"):
-        registry.check("docker", where="anew.yaml:3")
+    with pytest.raises(Unsupported, match="kubernetes"):
+        registry.check("kubernetes", where="anew.yaml:3")
     with pytest.raises(NotFound, match="heroku"):
         registry.check("heroku")

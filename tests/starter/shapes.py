@@ -32,7 +32,7 @@ class Shape:
 
 VENV = ("python3", "python3-venv")
 NPM = ("ca-certificates", "nodejs", "npm")
-GUNICORN = "exec /srv/venv/bin/gunicorn --bind 127.0.0.1:$PORT --threads 8 --graceful-timeout 8"
+GUNICORN = "exec /srv/venv/bin/gunicorn --bind $HOST:$PORT --threads 8 --graceful-timeout 8"
 FLASK = "from flask import Flask\n\napp = Flask(__name__)\n\n@app.route('/')\ndef hello():\n    return 'hi'\n"
 PYPROJECT = '[project]\nname = "x"\nversion = "1"\ndependencies = ["fastapi[standard]>=0.110"]\n'
 MANAGE = "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.settings')\n"
@@ -95,7 +95,7 @@ SHAPES = (
         },
         "python",
         "a FastAPI application: `app` in app/main.py",
-        "cd /srv/app && exec /srv/venv/bin/uvicorn --host 127.0.0.1 --port $PORT app.main:app",
+        "cd /srv/app && exec /srv/venv/bin/uvicorn --host $HOST --port $PORT app.main:app",
         "/health",
         VENV,
     ),
@@ -107,7 +107,7 @@ SHAPES = (
         },
         "python",
         "a FastAPI application: `api` in main.py",
-        "cd /srv/app && exec /srv/venv/bin/uvicorn --host 127.0.0.1 --port $PORT main:api",
+        "cd /srv/app && exec /srv/venv/bin/uvicorn --host $HOST --port $PORT main:api",
         "/openapi.json",
         VENV,
         build=("tomllib",),
@@ -121,7 +121,7 @@ SHAPES = (
         },
         "python",
         "a Starlette application: `app` in src/shop/web.py",
-        "cd /srv/app/src && exec /srv/venv/bin/uvicorn --host 127.0.0.1 --port $PORT shop.web:app",
+        "cd /srv/app/src && exec /srv/venv/bin/uvicorn --host $HOST --port $PORT shop.web:app",
         "/ping",
         VENV,
         ("uvicorn is not among",),
@@ -136,7 +136,7 @@ SHAPES = (
         },
         "python",
         "a FastAPI application: `app` in backend/main.py",
-        "cd /srv/app/backend && exec /srv/venv/bin/uvicorn --host 127.0.0.1 --port $PORT main:app",
+        "cd /srv/app/backend && exec /srv/venv/bin/uvicorn --host $HOST --port $PORT main:app",
         packages=VENV,
     ),
     Shape(
@@ -194,7 +194,7 @@ SHAPES = (
         "python",
         "an aiohttp application: `app` in server.py",
         "cd /srv/app && exec /srv/venv/bin/python -c 'from aiohttp import web; import os, server as m; "
-        'web.run_app(m.app, host="127.0.0.1", port=int(os.environ["PORT"]))\'',
+        'web.run_app(m.app, host=os.environ["HOST"], port=int(os.environ["PORT"]))\'',
         packages=VENV,
     ),
     Shape(
@@ -227,7 +227,7 @@ SHAPES = (
         },
         "python",
         "a server in serve.py (http.server)",
-        "cd /srv/app && exec python3 serve.py --port $PORT --bind 127.0.0.1",
+        "cd /srv/app && exec python3 serve.py --port $PORT --bind $HOST",
         packages=("python3",),
     ),
     Shape(
@@ -290,8 +290,8 @@ SHAPES = (
             "yarn.lock": "",
         },
         "node",
-        "a Node application: next start, started by `next start -H 127.0.0.1`",
-        "cd /srv/app && export PATH=/srv/app/node_modules/.bin:$PATH && exec next start -H 127.0.0.1",
+        "a Node application: next start, started by `next start -H $HOST`",
+        "cd /srv/app && export PATH=/srv/app/node_modules/.bin:$PATH && exec next start -H $HOST",
         packages=NPM,
         notes=("yarn.lock is not read", "asks for Node >=20"),
         build=("npm install --no-package-lock --cache", "npm run build"),
@@ -318,7 +318,6 @@ SHAPES = (
         "a Node application: x, started by `node server.js`",
         "cd /srv/app && export PATH=/srv/app/node_modules/.bin:$PATH && exec node server.js",
         packages=("nodejs",),
-        flags={"HOST": "127.0.0.1"},
     ),
     Shape(
         "vite",
@@ -339,7 +338,7 @@ SHAPES = (
         {"index.php": "<?php echo mb_strtoupper('x');", "style.css": ""},
         "php",
         "a PHP application: index.php",
-        "cd /srv/app && exec php -S 127.0.0.1:$PORT -t .",
+        "cd /srv/app && exec php -S $HOST:$PORT -t .",
         packages=("php-cli", "php-mbstring"),
         flags={"PHP_CLI_SERVER_WORKERS": "4"},
     ),
@@ -352,7 +351,7 @@ SHAPES = (
         },
         "php",
         "a PHP application: public/index.php",
-        "cd /srv/app && exec php -S 127.0.0.1:$PORT -t public/",
+        "cd /srv/app && exec php -S $HOST:$PORT -t public/",
         "/health",
         ("ca-certificates", "composer", "php-cli", "php-curl", "php-intl", "php-mbstring", "php-xml", "unzip"),
         build=("composer install --no-dev",),

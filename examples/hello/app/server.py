@@ -108,6 +108,6 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    server = Server(("127.0.0.1", int(os.environ["PORT"])))
+    server = Server((os.environ["HOST"], int(os.environ["PORT"])))
     print(f"{behaviour.RELEASE} listens on port {server.server_port}", flush=True)
     server.serve_until_told()

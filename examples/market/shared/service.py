@@ -110,7 +110,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False
 
     def __init__(self, routes):
-        super().__init__(("127.0.0.1", int(os.environ["PORT"])), Answers)
+        super().__init__((os.environ["HOST"], int(os.environ["PORT"])), Answers)
         self.routes = {"/healthz": lambda: {"healthy": True}, **routes}
         self.is_ending = False
         self.connections = set()

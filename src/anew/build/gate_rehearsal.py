@@ -131,13 +131,14 @@ class Rehearsal:
         service = actor.part.service
         project, serial = self.place.scope.project, self.place.serial
         own = (("PORT", str(port)),) if port else ()
+        host = (("HOST", HOST),) if port else ()
         return Order(
             name=f"{project}-gate-{service.name}-{serial}" + ("" if actor is self.trial.actors[-1] else f"-{number}"),
             group=f"{service.name}-gate",
             scope=replace(self.place.scope, environment=ENVIRONMENT),
             image=actor.part.image,
             command=service.command,
-            environment=(*service.flags, *self._addresses(actor), *own),
+            environment=(*host, *service.flags, *self._addresses(actor), *own),
             writable=tuple(dict.fromkeys((*service.writable, *(volume.path for volume in service.volumes)))),
             port=port,
             secrets=tuple(Pin(name, 0, MAC) for name in service.secrets),

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from anew.errors import NotFound, Unsupported
 
 EMBEDDED = "embedded"
-NAMES = (EMBEDDED,)
+DOCKER = "docker"
+NAMES = (EMBEDDED, DOCKER)
 LATER: Mapping[str, str] = MappingProxyType(
     {
-        "docker": "one read-only container per instance",
         "kubernetes": "a Deployment and a Service per group",
         "aws": "an auto-scaling group and a target group per group",
         "vm": "one virtual machine per instance",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
-from anew.errors import Conflict, GateClosed, NotFound
-from anew.model import Digest, Environment, Generation, Outcome, Release, Scope, Seconds, Spec
+from anew.errors import Conflict, NotFound
+from anew.model import Digest, Environment, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
 from anew.shell import custody, refusing, viewing, ways
 from anew.shell.clock import SystemClock
@@ -25,7 +25,6 @@ from anew.shell.keeperlock import KeeperLock, end_keeper
 from anew.shell.observe import Observer
 from anew.shell.parts import Parts
 from anew.shell.says import heard
-from anew.shell.sealing import seal, secrets_of
 from anew.views import (
     Built,
     Check,
@@ -94,6 +93,8 @@ class App:
 
     def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
         """Make a release the wish of an environment."""
+        from anew.shell.admitting import sealed
+
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
         scope = self._scope(spec.project, environment)
@@ -102,11 +103,12 @@ class App:
         if resumed and release:
             self._refuse_while_under_way(scope, supersede=supersede)
         made = self._released(spec, release, say)
-        refusing.refuse_host(made, environment)
+        refusing.refuse_host(made, settings)
         if made.digest != self._wanted(scope, row.wish):
             self._refuse_while_under_way(scope, supersede=supersede)  # before anything is sealed
         self._try_together(scope, row.serving, made, say)
-        generation = self._sealed(scope, made, settings, again=again)
+        self._parts.prepare(scope, [part.image for part in made.parts], say)
+        generation = sealed(self._journal, self._parts, scope, made, settings, again=again)
         if generation.number != row.wish:
             self._refuse_while_under_way(scope, supersede=supersede)
             self._journal.save_settings(scope, settings)
@@ -150,6 +152,7 @@ class App:
             say(f"ending its keeper, process {pid}")
             end_keeper(lock, pid)
         self._keeper(scope, lock).run(until_idle=True, say=say)
+        self._parts.leave(scope)
 
     # ------------------------------------------------------------ keeping house
 
@@ -292,8 +295,11 @@ class App:
 
         Raises  Conflict if another program has the public address; SpecError or Unsupported if it can't be had.
         """
-        self._parts.require_address(scope, settings.host, settings.port)
         row = self._journal.open_environment(scope.project, scope.environment, self._parts.is_free)
+        if row.settings.engine != settings.engine:
+            refusing.require_empty(scope, settings.engine, self._journal.instances.allotments(scope))
+            self._journal.save_settings(scope, settings)
+        self._parts.require_address(scope, settings.host, settings.port)
         if not self._parts.edge(scope).reading().is_up:
             self._journal.move_preview(scope, self._parts.is_free)
         return row
@@ -378,21 +384,6 @@ class App:
         if rollout.phase in BEFORE_FULL:
             hint += ", or `anew up --supersede`"
         raise refusing.busy(rollout, hint)
-
-    def _sealed(self, scope: Scope, release: Release, settings: Environment, *, again: bool) -> Generation:
-        from anew.shell.collecting import admit
-
-        admit(self._parts.images(), release)
-        sealed = seal(scope, release, settings, self._journal.vault.pins(scope, secrets_of(release)))
-        failure = "" if again else self._journal.generations.failure_of(scope, sealed.seals)
-        if failure:
-            raise GateClosed(
-                f"{release.name} failed here before: {failure}",
-                hint=f"change it, or try the very same again with `anew up {release.name} --again`",
-            )
-        return self._journal.generations.seal(
-            scope, release, sealed.members, sealed.seals, self._parts.is_free, again=again
-        )
 
 
 def _never() -> bool:

@@ -25,7 +25,7 @@ from anew.core.steps import (
     Taint,
     Test,
 )
-from anew.core.world import Allotment, World
+from anew.core.world import LOOPBACK, Allotment, World
 from anew.errors import AnewError, Bug
 from anew.model import Generation, Group, Order, Rollout, Scope
 from anew.model import Test as OneTest
@@ -34,6 +34,7 @@ from anew.shell.journal import Also, Journal
 from anew.shell.parts import Parts
 
 SWEEP_GRACE = 5.0
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a network of its own
 
 
 def order_of(scope: Scope, group: Group, name: str, port: int, inside: str) -> Order:
@@ -41,6 +42,8 @@ def order_of(scope: Scope, group: Group, name: str, port: int, inside: str) -> O
     seal = group.seal
     listen = port if seal.listens else 0
     own = (("PORT", str(listen)),) if listen else ()
+    # Where instances share the machine's network nobody else shall reach them; elsewhere the edge is another machine.
+    host = (("HOST", LOOPBACK if inside == LOOPBACK else EVERYWHERE),) if listen else ()
     doors = tuple(flag for door in group.doors if door.service != group.service for flag in address_of(door, inside))
     return Order(
         name=name,
@@ -48,7 +51,7 @@ def order_of(scope: Scope, group: Group, name: str, port: int, inside: str) -> O
         scope=scope,
         image=group.image,
         command=seal.command,
-        environment=(*seal.flags, *doors, *own),
+        environment=(*host, *seal.flags, *doors, *own),
         writable=seal.writable,
         port=listen,
         secrets=seal.secrets,

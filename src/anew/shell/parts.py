@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +102,8 @@ class Parts:
 
     compute: Callable[[Scope], Compute]
     volumes: Callable[[Scope], Volumes | None]  # of the engine that runs the environment
+    prepare: Callable[[Scope, Sequence[Image], Say], None]  # brings images, and what takes long, to the engine
+    leave: Callable[[Scope], None]  # removes what an engine has for a scope in which nothing runs any more
     inspection: Callable[[Scope], Inspection]
     edge: Callable[[Scope], Edge]
     images: Callable[[], Images]

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+from anew.core.world import Allotment
 from anew.errors import Conflict, NotFound, Unsupported
-from anew.model import Environment, Release, Rollout, Spec
+from anew.model import Environment, Release, Rollout, Scope, Spec
 
 
-def refuse_host(release: Release, environment: str) -> None:
-    """The machine's own root is no release for anywhere else."""
+def refuse_host(release: Release, environment: Environment) -> None:
+    """The machine's own root is no release for anywhere else, and no engine but the embedded one can run it."""
     hosts = sorted(part.service.name for part in release.parts if part.image.is_host)
-    if hosts and environment != "local":
+    if hosts and (environment.name != "local" or environment.engine != "embedded"):
+        is_elsewhere = environment.name != "local"
+        engine = f"the engine {environment.engine} can't run that"
+        why = f"{environment.name} is not `local`" if is_elsewhere else engine
         raise Unsupported(
-            f"{release.name} stands on this machine's own root ({', '.join(hosts)}), and {environment} is not `local`",
+            f"{release.name} stands on this machine's own root ({', '.join(hosts)}), and {why}",
             where="anew.yaml os",
             hint="write `debian: bookworm` for that head, and make a new release",
+        )
+
+
+def require_empty(scope: Scope, engine: str, left: Collection[Allotment]) -> None:
+    """Raise Conflict if an environment in which something runs is to move to another engine."""
+    if left:
+        raise Conflict(
+            f"{scope} has {len(left)} instances on another engine than {engine}",
+            where="anew.yaml environments",
+            hint=f"`anew dispose -e {scope.environment}` first; then `anew up` brings it up on {engine}",
         )
 
 

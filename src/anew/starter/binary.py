@@ -110,9 +110,9 @@ def _told(folder: Folder, program: _Program) -> tuple[str, str]:
         port, listen = ("-port" if "port" in taken else ""), next((f"-{n}" for n in taken if n != "port"), "")
     if port:
         host = listen if listen.lstrip("-") in _HOSTS else program.option(*_HOSTS)
-        return f"{port} $PORT" + (f" {host} 127.0.0.1" if host else ""), f"the program takes {port}"
+        return f"{port} $PORT" + (f" {host} $HOST" if host else ""), f"the program takes {port}"
     if listen:
-        return f"{listen} 127.0.0.1:$PORT", f"the program takes {listen}"
+        return f"{listen} $HOST:$PORT", f"the program takes {listen}"
     if "PORT" in program.strings:
         return "", "the program reads $PORT"
     return "", "nothing shows how it is told its port, so it is expected to read $PORT: else add its option here"

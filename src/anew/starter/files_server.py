@@ -56,7 +56,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 512
 
 files = functools.partial(Files, directory=ROOT)
-server = Server(("127.0.0.1", int(os.environ["PORT"])), files)
+server = Server((os.environ["HOST"], int(os.environ["PORT"])), files)
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
 server.serve_forever(poll_interval=0.05)
 """

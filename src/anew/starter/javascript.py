@@ -25,9 +25,9 @@ _HEALTH = re.compile(r"""["'](/(?:healthz|health|readyz|livez|ping))["']""")
 _PLAIN = re.compile(r"[\w@./:=-]+(?: [\w@./:=,-]+)*\Z")  # a command line that needs no shell
 # Programs of packages that serve, with what tells them where to listen; the others read $PORT.
 _TOLD = {
-    "next start": " -H 127.0.0.1",
-    "vite preview": " --host 127.0.0.1 --port $PORT",
-    "serve": " -l tcp://127.0.0.1:$PORT",
+    "next start": " -H $HOST",
+    "vite preview": " --host $HOST --port $PORT",
+    "serve": " -l tcp://$HOST:$PORT",
 }
 _BUILT = (("vite", "dist"), ("react-scripts", "build"), ("@angular/cli", "dist"), ("astro", "dist"), ("parcel", "dist"))
 
@@ -106,8 +106,6 @@ def _server(folder: Folder, package: _Package, sources: Sequence[Source], line: 
     said_paths = [path for one in sources for path in _ROUTE.findall(one.text)]
     quoted = [path for one in sources for path in _HEALTH.findall(one.text)]
     health, why = chosen(health_of([*said_paths, *quoted]), said_paths)
-    if any("process.env.HOST" in one.text for one in sources):
-        found = replace(found, flags=(("HOST", "127.0.0.1"),))
     return replace(found, health=health, health_why=why, packages=("nodejs",))
 
 

@@ -45,7 +45,7 @@ def look(folder: Folder, command: str) -> Found | None:
     return Found(
         "php",
         f"a PHP application: {place}index.php",
-        shell(command or f"php -S 127.0.0.1:$PORT -t {place or '.'}"),
+        shell(command or f"php -S $HOST:$PORT -t {place or '.'}"),
         packages=tuple(sorted(packages)),
         steps=steps,
         command_why="PHP's own server; for much traffic, name another one here",

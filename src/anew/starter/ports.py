@@ -25,7 +25,7 @@ def reads_port(sources: Iterable[Source]) -> bool:
 
 
 def arguments(text: str) -> str | None:
-    """Return the arguments that tell a script to listen on 127.0.0.1:$PORT: "" if it reads $PORT itself.
+    """Return the arguments that tell a script to listen on $HOST:$PORT: "" if it reads $PORT itself.
 
     Returns  None if nothing in its text shows how it could be told.
     """
@@ -33,7 +33,7 @@ def arguments(text: str) -> str | None:
         return ""
     if re.search(r"""["']--port["']""", text):
         host = re.search(r"""["'](--(?:host|bind|address))["']""", text)
-        return "--port $PORT" + (f" {host[1]} 127.0.0.1" if host else "")
+        return "--port $PORT" + (f" {host[1]} $HOST" if host else "")
     return "$PORT" if FIRST_ARGUMENT.search(text) else None
 
 
@@ -42,5 +42,5 @@ def refused(folder: Folder, path: str, example: str) -> SpecError:
     return SpecError(
         f"{path} listens on a port of its own choice, and every instance needs one of its own",
         where=str(folder.root / path),
-        hint=f'let it listen on 127.0.0.1 and {example}, or name a command: anew init --command "…$PORT…"',
+        hint=f'let it listen on $HOST and {example}, or name a command: anew init --command "…$PORT…"',
     )

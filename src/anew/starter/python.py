@@ -114,7 +114,7 @@ def _asgi(_: Folder, sources: Sequence[Source]) -> tuple[Found, tuple[str, ...]]
     app = apps[0]
     name = app.made_by or "ASGI"
     factory = "--factory " if app.is_factory else ""
-    line = f"{BIN}/uvicorn {factory}--host 127.0.0.1 --port $PORT {app.module}:{app.name}"
+    line = f"{BIN}/uvicorn {factory}--host $HOST --port $PORT {app.module}:{app.name}"
     said = _routes(sources, app.name)
     has_pages = name == "FastAPI" and "docs_url=None" not in app.source.text and "openapi_url" not in app.source.text
     if not health_of(said) and "/" not in said and has_pages:
@@ -139,7 +139,7 @@ def _flask(_: Folder, sources: Sequence[Source]) -> tuple[Found, tuple[str, ...]
 
 def gunicorn(application: str) -> str:
     """Return the command line of gunicorn; it ends its requests in flight within the default `grace`."""
-    return f"{BIN}/gunicorn --bind 127.0.0.1:$PORT --threads 8 --graceful-timeout 8 {application}"
+    return f"{BIN}/gunicorn --bind $HOST:$PORT --threads 8 --graceful-timeout 8 {application}"
 
 
 def _aiohttp(folder: Folder, sources: Sequence[Source]) -> tuple[Found, tuple[str, ...]] | None:
@@ -162,7 +162,7 @@ def _aiohttp(folder: Folder, sources: Sequence[Source]) -> tuple[Found, tuple[st
         raise refused(folder, app.source.path, 'int(os.environ["PORT"])')
     made = f"{app.name}()" if app.is_factory else app.name
     text = f"from aiohttp import web; import os, {app.module} as m; "
-    text += f'web.run_app(m.{made}, host="127.0.0.1", port=int(os.environ["PORT"]))'
+    text += f'web.run_app(m.{made}, host=os.environ["HOST"], port=int(os.environ["PORT"]))'
     found = Found("python", f"an aiohttp application: {app}", _in(app, f"{BIN}/python -c '{text}'"))
     return replace(found, health=health, health_why=why, notes=_also(apps)), ("aiohttp",)
 

@@ -111,7 +111,7 @@ def _service(project: str, found: Found) -> Iterator[str]:
         yield "    build:"
         for step in found.steps:
             yield from _step(step)
-    listens = "It listens on 127.0.0.1:$PORT, and ends when it gets SIGTERM"
+    listens = "It listens on $HOST:$PORT, and ends when it gets SIGTERM"
     yield from _comment(f"{listens}{f'; {found.command_why}' if found.command_why else ''}.", "    ")
     yield from _command(found.command)
     why = f"  # {found.health_why}" if found.health_why else ""

@@ -58,10 +58,10 @@ time.sleep(600)
 """
 BUSY = """
 import json, time
-begun = time.monotonic()
+begun, before = time.monotonic(), time.process_time()
 while time.monotonic() < begun + 2.0:
     pass
-print(json.dumps({"used": time.process_time(), "took": time.monotonic() - begun}), flush=True)
+print(json.dumps({"used": time.process_time() - before, "took": time.monotonic() - begun}), flush=True)
 """
 
 

@@ -211,11 +211,14 @@ def _command_of(arguments: list[str]) -> list[str]:
     return arguments
 
 
+ENGINES = ("embedded", "docker")
+
+
 def _engine(name: str) -> str:
-    if name in ("docker", "kubernetes", "aws", "vm"):
-        raise wrong("this engine is not there yet", "write `engine: embedded`", NOT_YET)
-    if name != "embedded":
-        raise wrong("there is no such engine", "write `engine: embedded`")
+    if name in ("kubernetes", "aws", "vm"):
+        raise wrong("this engine is not there yet", "write `engine: embedded` or `engine: docker`", NOT_YET)
+    if name not in ENGINES:
+        raise wrong("there is no such engine", "write `engine: embedded` or `engine: docker`")
     return name
 
 
@@ -248,7 +251,7 @@ Tcp = Annotated[T | None, BeforeValidator(_tcp)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 Host = Annotated[str, AfterValidator(_host)]
 Listen = Annotated[str, BeforeValidator(_listen)]
-Engine = Annotated[str, AfterValidator(_engine), WithJsonSchema({"enum": ["embedded"]})]
+Engine = Annotated[str, AfterValidator(_engine), WithJsonSchema({"enum": list(ENGINES)})]
 Yes = Annotated[bool, AfterValidator(_yes), WithJsonSchema({"const": True})]
 Package = Annotated[str, _matching(_PACKAGE, "this is no name of a Debian package", "write `ca-certificates`")]
 Suite = Annotated[str, _matching(_SUITE, "this is no name of a Debian suite", "write `bookworm`")]

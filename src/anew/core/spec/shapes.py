@@ -61,14 +61,14 @@ class BuildShape(Shape):
 
 
 class HttpShape(Shape):
-    """The service answers HTTP on `$PORT`."""
+    """The service answers HTTP on `$HOST:$PORT`."""
 
     health: f.UrlPath = "/"
     """The path that answers 200 when an instance is ready; `/` if left out."""
 
 
 class TcpShape(Shape):
-    """The service accepts TCP connections on `$PORT`."""
+    """The service accepts TCP connections on `$HOST:$PORT`."""
 
 
 class ExposeShape(Shape):
@@ -192,9 +192,9 @@ class ServiceShape(Shape):
     command: f.Command
     """What an instance runs: a program and its arguments."""
     http: f.Maybe[HttpShape] = None
-    """The service answers HTTP on `$PORT`. Without `http`, `tcp` and `schedule` it is a worker."""
+    """The service answers HTTP on `$HOST:$PORT`. Without `http`, `tcp` and `schedule` it is a worker."""
     tcp: f.Tcp[TcpShape] = None
-    """The service accepts TCP connections on `$PORT`; written as `{}`."""
+    """The service accepts TCP connections on `$HOST:$PORT`; written as `{}`."""
     expose: f.Maybe[ExposeShape] = None
     """The service is reached from outside; if left out, it is internal."""
     needs: list[str] = []

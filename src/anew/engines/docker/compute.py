@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from anew.engines.docker import body, drift, labels, life, touches, trial
+from anew.engines.docker import body, drift, labels, life, memory, touches, trial
 from anew.engines.docker.accounts import Accounts
 from anew.engines.docker.client import Client
 from anew.engines.docker.containers import Containers
@@ -165,6 +165,16 @@ class Docker:
         """Return what differs between a running instance and its image; see the port."""
         said = self._containers.find(name)
         return drift.of(self._client, said) if said is not None and life.of(said).is_present else ()
+
+    def pid(self, name: str) -> int:
+        """Return the pid, on this machine, of the first process of a living instance; 0 if none of that name lives."""
+        now = self._containers.life(name)
+        return now.pid if now is not None and now.is_alive else 0
+
+    def peak_memory(self, name: str) -> Bytes:
+        """Return the most memory that a living instance ever had, as its control group counts; 0: not known."""
+        pid = self.pid(name)
+        return memory.peak(pid) if pid else 0
 
     def touched(self, scope: Scope, since: float) -> Touched:
         """Return what somebody did through the engine to the instances of `scope` after `since`, in UTC seconds."""

@@ -1,0 +1,52 @@
+"""Who touched a container from outside: what differs now from what was ordered, and what the engine says was done.
+
+A command that was run in a container and has ended leaves no other trace than the engine's event, and the engine keeps
+only the last of them. So it is said when there may be more of them than it tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from anew.engines.docker.compute import Docker
+from anew.engines.embedded.inspection import entry
+from anew.errors import NotFound
+from anew.model import Bytes, Scope, Touched
+
+GAP = "the container engine was started since, or did more than it remembers"
+
+
+class DockerInspection:
+    """Implements `anew.ports.Inspection`."""
+
+    def __init__(self, compute: Docker) -> None:
+        self._compute = compute
+
+    def touched(self, scope: Scope, since: float) -> Touched:
+        """Return who touched the living instances of `scope`; see the port."""
+        alive = [one.name for one in self._compute.instances(scope) if one.is_alive]
+        # The first look of all tells what happened since the engine began to count, and misses nothing that it knows.
+        done = self._compute.touched(scope, since)
+        lines: dict[str, list[str]] = {}
+        for one in done.touches:
+            if one.name in alive:
+                at = datetime.fromtimestamp(one.at, UTC).isoformat(timespec="seconds")
+                lines.setdefault(one.name, []).append(f"{one.what}, at {at}")
+        for name in alive:
+            found = self._compute.drift(name)
+            if found:
+                lines.setdefault(name, []).extend(found)
+        evidence = {name: tuple(found) for name, found in lines.items()}
+        return Touched(evidence, done.until, GAP if done.has_gap else "")
+
+    def peak_memory(self, name: str) -> Bytes:
+        """Return the most memory that an instance ever had; see the port."""
+        return self._compute.peak_memory(name)
+
+    def entry(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
+        """Return the command line that runs `command` inside; see the port."""
+        pid = self._compute.pid(name)
+        if not pid:
+            raise NotFound(f"no instance {name} lives", hint="anew status shows those that do")
+        return entry(pid, command)
