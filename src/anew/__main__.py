@@ -160,6 +160,11 @@ class _Engines:
 
         return EdgeImage(self._folder, self._store())
 
+    def own_images(self) -> tuple[tuple[Image, str], ...]:
+        """Return the images that no release names, and why they stay."""
+        known = self._edge_image.known()
+        return ((known, "the edge runs from it"),) if known else ()
+
     def prepare(self, scope: Scope, images: Sequence[Image], say: Say) -> None:
         """Bring to an engine what takes long, before anybody waits for a rollout."""
         if self._is_docker(scope):
@@ -202,6 +207,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         images=store,
         stockroom=lambda: _stockroom(folder, store()),
         archive=lambda: _archive(folder, journal),
+        own_images=engines.own_images,
         making=lambda project: _making(folder, store(), project),
         try_image=_try_image,
         http_failure=_http_failure,

@@ -27,7 +27,7 @@ from anew.engines.embedded.archive import Archive
 from anew.engines.embedded.records import ENDED, Record
 from anew.errors import NotFound
 from anew.model import Environment, Generation, Image, Member, Part, Phase, Policy, Release, Scope, Seal, Service
-from anew.shell.collecting import admit, collect
+from anew.shell.collecting import Stores, admit, collect
 from anew.shell.journal import Also, Journal
 from anew.views import Collected
 
@@ -146,7 +146,7 @@ class State:
         """Collect with a clock that is `by` ahead."""
         works = (self.home / "work",)
         archive = Archive(self.instances, self.journal.owner)
-        return collect(self.journal, Stockroom(self.store, works), archive, Ahead(by), quiet, is_dry=is_dry)
+        return collect(self.journal, Stores(Stockroom(self.store, works), archive), Ahead(by), quiet, is_dry=is_dry)
 
     def needed(self) -> dict[str, Image]:
         """Return the images that must be there, by digest: found in another way than a collection does."""

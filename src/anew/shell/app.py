@@ -197,10 +197,11 @@ class App:
         """Remove what nothing of this state needs any more."""
         from anew.shell import collecting
 
+        parts = self._parts
+        stores = collecting.Stores(parts.stockroom(), parts.archive(), parts.own_images())
         projects = {row.scope.project for row in self._journal.environments()}
         ended = self._workshop.tidy(say, projects, is_dry=is_dry)
-        stockroom, archive = self._parts.stockroom(), self._parts.archive()
-        found = collecting.collect(self._journal, stockroom, archive, self._clock, say, is_dry=is_dry)
+        found = collecting.collect(self._journal, stores, self._clock, say, is_dry=is_dry)
         return replace(found, removed=(*(f"throwaway instance {name}" for name in ended), *found.removed))
 
     def serve(self, environment: str, *, until_idle: bool, say: Say) -> None:

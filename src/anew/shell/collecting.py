@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from anew.core import collection
-from anew.core.collection import LOGS, LONG, Choice, Holding
+from anew.core.collection import LOGS, LONG, Choice, Holding, Use
 from anew.core.digest import short
 from anew.errors import EngineError, NotFound
 from anew.model import Bytes, Gone, Image, Release, Stock
@@ -32,9 +32,16 @@ _MANY = {  # kinds that are told by their number: of one, of several
 }
 
 
-def collect(
-    journal: Journal, stockroom: Stockroom, archive: Archive, clock: Clock, say: Say, *, is_dry: bool
-) -> Collected:
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What a collection looks through; `own` are images that no release names, and why they stay."""
+
+    stockroom: Stockroom
+    archive: Archive
+    own: Sequence[tuple[Image, str]] = ()
+
+
+def collect(journal: Journal, stores: Stores, clock: Clock, say: Say, *, is_dry: bool) -> Collected:
     """Remove all that no environment, no newest release, no living instance and nobody who builds needs.
 
     Idempotent  a second run frees nothing.
@@ -42,8 +49,9 @@ def collect(
                 needed can't be told.
     """
     now, told = clock.now(), _Told(say)
+    stockroom, archive = stores.stockroom, stores.archive
     with stockroom.opened(is_dry=is_dry) as room:
-        holdings = _images(journal, room, archive, now, told)
+        holdings = _images(journal, room, stores, now, told)
     told.gone += stockroom.leftovers(is_dry=is_dry)
     _logs(archive, holdings, now, told, is_dry=is_dry)
     attempts = journal.ledger.forget_attempts(now - LONG, is_dry=is_dry)
@@ -92,9 +100,9 @@ class _Told:
                 yield _counted(self.rows[kind], kind)
 
 
-def _images(journal: Journal, room: Room, archive: Archive, now: float, told: _Told) -> tuple[Holding, ...]:
+def _images(journal: Journal, room: Room, stores: Stores, now: float, told: _Told) -> tuple[Holding, ...]:
     """Reduce the image store; return what the journal knows of each environment."""
-    stock, living = room.stock(), archive.living()
+    stock, living = room.stock(), stores.archive.living()
     with journal.reading():
         holdings, newest = tuple(_holdings(journal)), journal.releases.newest()
     groups = (group for one in holdings for group in one.groups.values())
@@ -103,6 +111,7 @@ def _images(journal: Journal, room: Room, archive: Archive, now: float, told: _T
         *(use for one in holdings for use in collection.held(one, now)),
         *collection.newest(newest),
         *collection.running(living, known),
+        *(Use(image.digest, collection.parts_of(image), why) for image, why in stores.own),
     )
     choice = collection.choose(stock, uses, now)
     told.say(f"of {len(stock.images)} images, {sum(i.digest in choice.images for i in stock.images)} are needed")

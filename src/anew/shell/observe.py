@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from anew.core.world import Allotment, GroupState, Seen, TaskState, World
+from anew.core.world import LOOPBACK, Allotment, GroupState, Seen, TaskState, World
 from anew.model import EdgeReading, Generation, Instance, Rollout, Scope, Seal
 from anew.ports import Clock, Compute, Edge
 from anew.shell.journal import EnvironmentRow, Journal
@@ -81,7 +81,7 @@ class Observer:
             is_testing=is_testing,
             strays=tuple(sorted(instances.keys() - {a.name for a in allotments})),
             tasks=known.tasks,
-            inside=self.compute.inside(self.scope),
+            inside=self.compute.inside(self.scope) if row.wish or allotments else LOOPBACK,
             due={s: due(s, now) for s in sorted({g.group.seal.schedule for g in groups.values()}) if s},
             trouble=trouble,
         )

@@ -109,6 +109,7 @@ class Parts:
     images: Callable[[], Images]
     stockroom: Callable[[], Stockroom]
     archive: Callable[[], Archive]
+    own_images: Callable[[], Sequence[tuple[Image, str]]]  # of anew itself, which no release names, and why they stay
     making: Callable[[Path], Making]  # project root → how its images are made
     try_image: TryImage
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed

@@ -23,9 +23,7 @@ def look(folder: Folder, programs: str) -> Found | None:
     settings = _module(folder, named[1])
     package = named[1].partition(".")[0]
     application = _value(settings, "WSGI_APPLICATION", f"{package}.wsgi.application").rpartition(".")
-    line = (
-        f"{programs}/gunicorn --bind $HOST:$PORT --threads 8 --graceful-timeout 8 {application[0]}:{application[2]}"
-    )
+    line = f"{programs}/gunicorn --bind $HOST:$PORT --threads 8 --graceful-timeout 8 {application[0]}:{application[2]}"
     paths = _paths(folder, _value(settings, "ROOT_URLCONF", f"{package}.urls"))
     health, why = _health(paths, is_debug=re.search(r"^DEBUG\s*=\s*True", settings, re.MULTILINE) is not None)
     steps: tuple[Step, ...] = ()
