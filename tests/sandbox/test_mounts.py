@@ -123,12 +123,39 @@ def test_the_hosts_root_is_composed_read_only(place: Path, bwrap: Path) -> None:
     assert "root:" not in said
 
 
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder in the machine's root in which another file system is mounted, as a container engine does."""
+    folder = Path(tempfile.mkdtemp(prefix="anew-mounts-", dir="/srv"))
+    (folder / "data").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", folder / "data"], check=True)
+    yield folder
+    subprocess.run(["umount", folder / "data"], check=True)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
+@pytest.mark.parametrize("is_writable", [False, True])
+def test_a_layer_goes_over_a_folder_in_which_something_is_mounted(
+    place: Path, bwrap: Path, elsewhere: Path, *, is_writable: bool
+) -> None:
+    layer, upper, work = place / "layer", place / "upper", place / "work"
+    (layer / "srv" / "app").mkdir(parents=True)
+    (layer / "srv" / "app" / "file").write_text("of the layer\n")
+    (elsewhere / "data" / "file").write_text("of the machine\n")
+    root = host.compose([layer], [place], is_writable=is_writable)
+    if is_writable:
+        host.make_uppers(root, upper, work)
+    args = mounts.writable_host(root, upper, work) if is_writable else mounts.read_only_host(root)
+    assert shell(bwrap, args, f"cat /srv/app/file {elsewhere}/data/file") == "of the layer\nof the machine\n"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="build steps need root")
 def test_changes_to_the_hosts_root_land_in_the_upper_folder(place: Path, bwrap: Path) -> None:
     layer, upper, work = place / "layer", place / "upper", place / "work"
     (layer / "srv" / "app").mkdir(parents=True)
     (layer / "srv" / "app" / "file").write_text("of the layer\n")
-    root = host.compose([layer], [place])
+    root = host.compose([layer], [place], is_writable=True)
     host.make_uppers(root, upper, work)
     script = "echo more > /srv/app/more; rm /srv/app/file; mkdir -p /opt/new; rm /etc/hostname /var/log/none -f"
     before = Path("/etc/hostname").exists()

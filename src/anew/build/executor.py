@@ -123,7 +123,7 @@ class Executor:
         trees = [self.tree(one) for one in base.layers]
         work = folder / "work"
         if base.is_host:
-            composed = host.compose(trees, [self.home.resolve()])
+            composed = host.compose(trees, [self.home.resolve()], is_writable=True)
             host.make_uppers(composed, upper, work)
             return mounts.writable_host(composed, upper, work), lambda: host.prune_uppers(composed, upper)
         # Mount points that the image lacks must be below, or the sandbox would make them in the upper folder.

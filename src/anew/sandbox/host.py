@@ -2,12 +2,14 @@
 
 anew's state lies inside the root (``/var/lib/anew``), and overlayfs refuses layers that contain each other. So every
 folder is mounted on its own; one that contains a path to be avoided is taken apart, level by level, until the parts
-don't contain it.
+don't contain it. So is one that is to be overlaid and in which something else is mounted, as a container engine does in
+``/var/lib``: in a namespace of its own the kernel refuses it as a layer, since it would uncover what lies below.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,13 +23,14 @@ HIDDEN = ("/root", "/home", "/boot", "/lost+found", "/media", "/mnt")  # empty, 
 PRIVATE = ("etc/shadow*", "etc/gshadow*", "etc/ssh/ssh_host_*")  # in folders that every uid may enter
 
 
-def compose(layers: Sequence[Path], avoid: Sequence[Path]) -> HostRoot:
+def compose(layers: Sequence[Path], avoid: Sequence[Path], *, is_writable: bool = False) -> HostRoot:
     """Read the machine's own root and the `layers` above it (lowest first), and return how to mount them.
 
     `avoid` are paths of the host that must neither be shown nor be part of an overlay's lower layer: anew's state,
-    and the upper and work folders of a build. The layers themselves are always avoided.
+    and the upper and work folders of a build. The layers themselves are always avoided. `is_writable`: each folder is
+    to be overlaid, for `mounts.writable_host`; what is mounted deeper in the root stays read-only then.
     """
-    walk = _Walk(tuple(layers), tuple(_real(one) for one in (*avoid, *layers)))
+    walk = _Walk(tuple(layers), tuple(_real(one) for one in (*avoid, *layers)), is_writable=is_writable)
     walk.folder("/")
     walk.empty += [path for path in (*OWN, *HIDDEN) if path not in walk.made]
     return HostRoot(
@@ -69,9 +72,11 @@ def prune_uppers(root: HostRoot, upper: Path) -> None:
 class _Walk:
     """Takes the root apart; the lists are what it has found so far."""
 
-    def __init__(self, layers: tuple[Path, ...], avoid: tuple[Path, ...]) -> None:
+    def __init__(self, layers: tuple[Path, ...], avoid: tuple[Path, ...], *, is_writable: bool) -> None:
         self.layers = layers
         self.avoid = avoid
+        self.is_writable = is_writable
+        self.mounted = mounted()
         self.folders: list[Folder] = []
         self.links: list[tuple[str, str]] = []
         self.files: list[tuple[Path, str]] = []
@@ -98,13 +103,30 @@ class _Walk:
         elif found.kind == "file":
             if inside.count("/") > 1 or not is_of_host:  # files directly in the host's root are no part of a system
                 self.files.append((found.top, inside))
-        elif is_of_host and any(one.is_relative_to(host) for one in self.avoid):
+        elif is_of_host and self.must_be_taken_apart(host, found):
             self.made.add(inside)
             self.empty.append(inside)
             self.folder(inside)
+        elif self.is_writable and host in self.mounted and inside.count("/") > 1:
+            self.files.append((host, inside))
         else:
             self.made.add(inside)
             self.folders.append(Folder(inside, found.places))
+
+    def must_be_taken_apart(self, host: Path, found: view.Entry) -> bool:
+        """Say whether a folder contains what is to be avoided; or, where it is to be overlaid, a mount."""
+        if any(one.is_relative_to(host) for one in self.avoid):
+            return True
+        if self.is_writable and host in self.mounted and host.parent != HOST:
+            return False  # it is shown as it is
+        is_overlaid = self.is_writable or len(found.places) > 1
+        return is_overlaid and any(one != host and one.is_relative_to(host) for one in self.mounted)
+
+
+def mounted(table: Path = Path("/proc/self/mountinfo")) -> tuple[Path, ...]:
+    """Return where something is mounted on this machine."""
+    points = (line.split(b" ")[4] for line in table.read_bytes().splitlines())
+    return tuple(Path(os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), one))) for one in points)
 
 
 def _masks(layers: Sequence[Path], folders: Sequence[Folder]) -> tuple[str, ...]:
