@@ -38,6 +38,7 @@ from anew.views import (
     Verified,
     VolumeRemoved,
     VolumeView,
+    Why,
 )
 
 Say = Callable[[str], None]  # takes one line of progress for people
@@ -363,6 +364,10 @@ class Viewer(Protocol):
 
     def logs(self, environment: str, target: str, lines: int) -> tuple[tuple[str, str], ...]:
         """Return (instance, line) of the last lines of a service, group or instance, disposed ones too."""
+        ...
+
+    def why(self, environment: str, generation: int) -> Why:
+        """Return why a generation (0: the last that was sealed) is what it is. Raises NotFound if there is none."""
         ...
 
     def verify(self, environment: str) -> Verified:

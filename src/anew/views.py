@@ -211,6 +211,49 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed:
+    """What one service of a generation runs."""
+
+    service: str
+    group: str
+    size: int
+    image: Digest
+    command: tuple[str, ...]
+    flags: Mapping[str, str]
+    secrets: tuple[str, ...]  # "db_password v2"
+    limits: Mapping[str, float]  # "memory" in bytes, "cpu" in processors, "pids"
+
+
+@dataclass(frozen=True, slots=True)
+class Autopsy:
+    """How one instance ended."""
+
+    instance: str
+    group: str
+    outcome: str
+    is_death: bool
+    tainted: str  # what touched it; "": nothing did
+    peak_memory: Bytes  # 0: not known
+    at: float
+    last: tuple[str, ...]  # the end of its log, where it did not end as it should
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a generation is what it is."""
+
+    generation: str
+    release: str
+    outcome: str  # "serves", "promoted", "rolled back", "withdrawn", "sealed"
+    reason: str
+    at: float
+    before: str  # the generation that served when it was sealed, or ""
+    sealed: tuple[Sealed, ...]
+    course: tuple[Event, ...]  # of its rollouts, oldest first
+    instances: tuple[Autopsy, ...]  # that have ended
+
+
+@dataclass(frozen=True, slots=True)
 class Debugged:
     """How a look into an instance ended."""
 

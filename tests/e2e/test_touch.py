@@ -141,3 +141,19 @@ def test_what_serves_is_reborn_one_after_the_other(serving: Rig) -> None:
     assert not before & instances(serving)
     assert figures.dropped == 0
     assert figures.sent > 0
+
+
+def test_why_tells_what_a_generation_runs_and_how_its_instances_ended(serving: Rig) -> None:
+    serving.write("r2", health=500)
+    assert serving.anew("up").returncode != 0
+    told = json.loads(serving.expect("why", "g1", "--json"))
+    assert (told["generation"], told["outcome"]) == ("g1", "serves")
+    assert told["sealed"][0]["command"] == ["python3", "/srv/app/server.py"]
+    assert any(e["text"].startswith("enter full") for e in told["course"])
+    (one,) = instances(serving) - {name for name in instances(serving) if name.endswith("-0")}
+    serving.expect("rebirth")
+    serving.wait(lambda: len(instances(serving)) == 2, limit=30, what="the old ones are gone")
+    ended = {a["instance"]: a for a in json.loads(serving.expect("why", "g1", "--json"))["instances"]}
+    assert ended[one]["outcome"].startswith("stopped")
+    assert ended[one]["peak_memory"] > 1_000_000
+    assert "g1 of r1 serves" in serving.expect("why")

@@ -9,6 +9,7 @@ from canned import BACK, BUILT, CHECKS, HISTORY, NOON, PLAN, RELEASES, TESTED, W
 from anew.model import Outcome, Seconds
 from anew.ports import Say
 from anew.views import (
+    Autopsy,
     Built,
     Check,
     Collected,
@@ -16,12 +17,14 @@ from anew.views import (
     Kept,
     Plan,
     ReleaseView,
+    Sealed,
     SecretView,
     Status,
     Tested,
     Verified,
     VolumeRemoved,
     VolumeView,
+    Why,
 )
 
 NUMBER = 3
@@ -106,6 +109,9 @@ class Canned:
     def history(self, environment: str, limit: int) -> tuple[Event, ...]:
         return HISTORY
 
+    def why(self, environment: str, generation: int) -> Why:
+        return WHY
+
     def verify(self, environment: str) -> Verified:
         return VERIFIED
 
@@ -124,6 +130,22 @@ SECRETS = (
     SecretView("db_password", 2, NOON + 60, is_revoked=False),
 )
 VOLUMES = (VolumeView("api", "uploads", 12_345_678), VolumeView("web", "cache", 4096))
+WHY = Why(
+    "g2",
+    "r2",
+    "rolled back",
+    "web-g2: 20 % of 50 requests failed",
+    NOON,
+    "g1",
+    (
+        Sealed(
+            "web", "web-g2", 2, "sha256:" + "ab" * 32, ("python3", "/srv/app/server.py"), {"GREETING": "hello"},
+            ("db_password v2",), {"memory": 268435456.0},
+        ),
+    ),
+    HISTORY[:1],
+    (Autopsy("shop-local-web-g2-0", "web-g2", "died, exit code 1", True, "", 12_345_678, NOON + 9, ("Traceback",)),),
+)  # fmt: skip
 COLLECTED = Collected(
     ("the image of web in r1",), 12_345_678, (Kept("the image of web in r2", "g2 serves shop/local"),)
 )

@@ -23,6 +23,7 @@ COMMANDS = [
     *(
         "releases",
         "history",
+        "why",
         "logs",
         "doctor",
         "serve",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import signal
@@ -168,8 +169,10 @@ def _signal(config: Path, pid: int, number: signal.Signals) -> None:
     """Send a signal to `pid` if it still is a process of ours; the handle makes sure that it stays the same one."""
     try:
         handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
+    except OSError as cause:
+        if cause.errno in {errno.ESRCH, errno.EINVAL}:  # of one that is just being taken apart Linux 6.1 says EINVAL
+            return
+        raise
     try:
         if _Wanted.of(config).told(Path("/proc") / str(pid)):
             signal.pidfd_send_signal(handle, number)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anew.errors import Conflict, GateClosed, NotFound, SpecError, Unsupported
-from anew.faces import blocks, screen
+from anew.faces import autopsies, blocks, screen
 from anew.faces.blocks import Block
 from anew.faces.render import plain
 from anew.faces.report import INTERRUPTED
@@ -119,15 +119,21 @@ def up(session: Session, wish: Wish, *, is_detached: bool) -> int:
 
 def rollback(session: Session, generation: str, *, is_detached: bool) -> int:
     """Make an earlier generation the wish, and follow it."""
+    asked = _number(generation)
+    anew = session.anew()
+    before = anew.status(session.environment).rollout
+    number = anew.rollback(session.environment, asked)
+    wanted: Wanted = "serves" if asked else "either"
+    return _follow(session, anew, Watch(session.environment, f"g{number}", wanted, before), is_detached=is_detached)
+
+
+def _number(generation: str) -> int:
+    """Return the number of a generation's name; 0 if none is named."""
     match = _GENERATION.match(generation)
     if generation and not match:
         hint = "write `g1`; `anew status` shows which are warm, `anew releases` all of them"
         raise SpecError(f"`{generation}` names no generation", where="command line", hint=hint)
-    anew = session.anew()
-    before = anew.status(session.environment).rollout
-    number = anew.rollback(session.environment, int(match[1]) if match else 0)
-    wanted: Wanted = "serves" if match else "either"
-    return _follow(session, anew, Watch(session.environment, f"g{number}", wanted, before), is_detached=is_detached)
+    return int(match[1]) if match else 0
 
 
 def promote(session: Session, *, is_detached: bool) -> int:
@@ -179,6 +185,13 @@ def verify(session: Session) -> int:
     found = session.anew().verify(session.environment)
     session.answer(found, blocks.of_verified(found))
     return Conflict.exit_code if found.wrong else 0
+
+
+def why(session: Session, generation: str) -> int:
+    """Tell why a generation is what it is."""
+    found = session.anew().why(session.environment, _number(generation))
+    session.answer(found, autopsies.of_why(found))
+    return 0
 
 
 def logs(session: Session, target: str, lines: int) -> int:

@@ -26,6 +26,7 @@ from anew.views import (
     Verified,
     VolumeRemoved,
     VolumeView,
+    Why,
 )
 
 ANSWERS: Mapping[str, object] = MappingProxyType(
@@ -44,6 +45,7 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "history": tuple[Event, ...],
         "history --verify": Verified,
         "logs": tuple[LogLine, ...],
+        "why": Why,
         "doctor": tuple[Check, ...],
         "serve": Status,
         "secret set": SecretSet,

@@ -112,6 +112,15 @@ def _history(session: Session, limit: int, *, is_verifying: bool) -> int:
     return acts.verify(session) if is_verifying else acts.history(session, limit)
 
 
+@click.command("why")
+@click.argument("generation", default="", metavar="[GENERATION]")
+@shared
+@click.pass_obj
+def _why(session: Session, generation: str) -> int:
+    """Tell why a generation (g2; or the last one) is what it is: what it runs, how it went, who died of what."""
+    return acts.why(session, generation)
+
+
 @click.command("logs")
 @click.argument("target", default="", metavar="[SERVICE|GROUP|INSTANCE]")
 @click.option("-n", "lines", type=COUNT, default=100, show_default=True, help="How many lines.")
@@ -153,6 +162,7 @@ COMMANDS = (
     _dispose,
     _releases,
     _history,
+    _why,
     _logs,
     _doctor,
     _serve,

@@ -38,6 +38,7 @@ from anew.views import (
     Verified,
     VolumeRemoved,
     VolumeView,
+    Why,
 )
 
 if TYPE_CHECKING:
@@ -258,6 +259,13 @@ class App:
         """Return what instances wrote."""
         scope, _ = self._existing(environment)
         return viewing.logs(self._journal, self._parts.compute(scope), scope, target, lines)
+
+    def why(self, environment: str, generation: int) -> Why:
+        """Return why a generation is what it is."""
+        from anew.shell.autopsy import why
+
+        scope, row = self._existing(environment)
+        return why(self._journal, self._parts.compute(scope), row, generation)
 
     def verify(self, environment: str) -> Verified:
         """Walk the chain of the ledger."""

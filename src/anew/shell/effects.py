@@ -29,7 +29,7 @@ from anew.core.world import LOOPBACK, Allotment, World
 from anew.errors import AnewError, Bug
 from anew.model import Generation, Group, Order, Rollout, Scope
 from anew.model import Test as OneTest
-from anew.ports import Compute, Edge
+from anew.ports import Compute, Edge, Inspection
 from anew.shell.journal import Also, Journal
 from anew.shell.parts import Parts
 
@@ -76,6 +76,7 @@ class Effects:
     scope: Scope
     journal: Journal
     compute: Compute
+    inspection: Inspection
     edge: Edge
     parts: Parts
     testing: threading.Thread | None = field(default=None)
@@ -105,13 +106,21 @@ class Effects:
             case Shift(weights):
                 self.edge.shift(weights)
             case Stop(name, grace):
+                self._measure(name)
                 self.compute.stop(name, grace)
             case Retire(name, outcome, is_death):
+                self._measure(name)
                 self.journal.instances.retire(name, outcome, is_death=is_death)
                 self.compute.remove(name)
             case Sweep(name):
                 self.compute.stop(name, SWEEP_GRACE)
                 self.compute.remove(name)
+
+    def _measure(self, name: str) -> None:
+        """Note how much memory an instance had, before nobody can tell any more."""
+        peak = self.inspection.peak_memory(name)
+        if peak:
+            self.journal.instances.note_memory(name, peak)
 
     def _commit(self, world: World, step: Begin | Enter | Allot | Taint | Drain | Forget | Keep) -> None:
         match step:

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from anew.core.names import instance_name
 from anew.core.steps import Allot, Drain, Forget, Retire, Taint
 from anew.core.world import Allotment, GroupState, TaskState
 from anew.errors import NotFound
-from anew.model import Generation, Group, Image, Scope
+from anew.model import Bytes, Generation, Group, Image, Scope
 from anew.ports import Clock
 from anew.shell.database import Database, Stale, clean, encode
 from anew.shell.ledger import Ledger
 from anew.shell.portpool import next_port
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one instance ended."""
+
+    name: str
+    outcome: str
+    is_death: bool
+    tainted: str
+    peak_memory: Bytes
+    at: float
+
 
 DEATHS = 10  # so many times are remembered of a group
 
@@ -163,6 +177,21 @@ class Instances:
         with self._database.reading():
             rows = self._database.rows("allotments", environment=self._database.place(scope))
         return tuple(_allotment(row) for row in rows)
+
+    def note_memory(self, name: str, peak: Bytes) -> None:
+        """Record the most memory that an instance had, as far as it is known; the most of all calls counts."""
+        with self._database.writing():
+            self._instance(name)
+            self._database.change("set_peak_memory", name=name, bytes=peak)
+
+    def ended(self, scope: Scope, group: str) -> tuple[Ended, ...]:
+        """Return how the instances of a group ended, oldest first."""
+        with self._database.reading():
+            rows = self._database.rows("ended_in_group", environment=self._database.place(scope), group_name=group)
+        return tuple(
+            Ended(r["name"], r["outcome"], bool(r["is_death"]), r["tainted"], r["peak_memory"], r["ended"])
+            for r in rows
+        )
 
     def tasks(self, scope: Scope) -> dict[str, TaskState]:
         """Return the last run of every task that was ever begun, by its key."""

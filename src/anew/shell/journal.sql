@@ -148,11 +148,11 @@ create table doors (
 );
 
 -- name: schema_3
--- From version 2 to 3: what touched an instance, who asked for it to leave, and what was found when one ended.
+-- From version 2 to 3: what touched an instance, who asked for it to leave, and how much memory it had.
 alter table allotments add column tainted text not null default '';
 alter table allotments add column aside text not null default '';
 alter table allotments add column hold real not null default 0;
-alter table allotments add column autopsy text not null default '';
+alter table allotments add column peak_memory integer not null default 0;
 
 -- name: make_state
 -- The one row that says whose state this is.
@@ -392,6 +392,15 @@ update allotments set aside = :reason, hold = :hold where name = :name and is_en
 -- name: end_allotment
 -- The ordinal is used up and the port is free.
 update allotments set ended = :at, outcome = :outcome, is_death = :is_death, is_ended = 1 where name = :name;
+
+-- name: set_peak_memory
+-- The most memory that an instance had.
+update allotments set peak_memory = max(peak_memory, :bytes) where name = :name;
+
+-- name: ended_in_group
+-- How the instances of a group ended, oldest first.
+select name, ended, outcome, is_death, tainted, peak_memory from allotments
+where environment = :environment and group_name = :group_name and is_ended = 1 order by id;
 
 -- name: unfinished_in_group
 -- How many instances a group still has.

@@ -58,11 +58,12 @@ class Keeper:
         self._prober = Prober(self._clock, lock.wake)
         self._deaths = Deaths()
         mark = says.with_name(says.name.removesuffix(".says.json") + ".watched")
-        self._touches = Touches(parts.inspection(scope), scope, mark, lock.wake)
+        inspection = parts.inspection(scope)
+        self._touches = Touches(inspection, scope, mark, lock.wake)
         self._observer = Observer(
             scope, journal, compute, edge, self._clock, self._prober, Evidence(), self._deaths, self._touches
         )
-        self._effects = Effects(scope, journal, compute, edge, parts)
+        self._effects = Effects(scope, journal, compute, inspection, edge, parts)
         self._runner = Runner(scope, journal, self._effects, parts)
         self._tidying = Tidying(parts.archive(), clock)
 

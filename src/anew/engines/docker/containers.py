@@ -6,6 +6,7 @@ and hands a signal to one child, where the embedded engine sends it to the appli
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -188,8 +189,11 @@ def pinned(now: Life) -> Iterator[int]:
     Whose the process is, is looked at after the handle was taken: so it can't be somebody else's.
     """
     handle = -1
-    with suppress(ProcessLookupError):
+    try:
         handle = os.pidfd_open(now.pid) if now.pid else -1
+    except OSError as cause:
+        if cause.errno not in {errno.ESRCH, errno.EINVAL}:  # Linux 6.1 says EINVAL of one that is being taken apart
+            raise
     try:
         yield handle if handle >= 0 and is_in(now.pid, now.id) else -1
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -17,6 +18,7 @@ OURS = "killed"  # the file that tells of an instance that it was alive when it 
 SANDBOX = "bwrap"  # the short name of its processes
 TICK: Seconds = 0.005
 APPEARING: Seconds = 2.0  # until bubblewrap has written the pid of its inner process; measured: < 5 ms
+_GONE = frozenset({errno.ESRCH, errno.EINVAL})  # of a process that is just being taken apart Linux 6.1 says EINVAL
 LIMIT: Seconds = 10.0  # from SIGKILL until the kernel has cleared everything; measured: 3 ms
 
 
@@ -77,8 +79,11 @@ def _pinned(place: Path) -> Iterator[tuple[int, int]]:
     """
     pid = life.read_status(place).pid
     handle = -1
-    with suppress(ProcessLookupError):
+    try:
         handle = os.pidfd_open(pid) if pid else -1
+    except OSError as cause:
+        if cause.errno not in _GONE:
+            raise
     try:
         is_ours = handle >= 0 and locks.is_held(place / "alive")
         yield (pid, handle) if is_ours else (0, -1)

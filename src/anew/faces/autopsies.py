@@ -1,0 +1,47 @@
+"""What there is to show of a generation: in plain words, what it runs, how it went, and how its instances ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from anew import views
+from anew.faces.blocks import Block, Tone, line, rfc3339, size
+
+
+def of_why(one: views.Why) -> tuple[Block, ...]:
+    """Show why a generation is what it is."""
+    tone: Tone = "bad" if one.outcome == "rolled back" else "good" if one.outcome in {"serves", "promoted"} else ""
+    since = f", sealed {rfc3339(one.at)}" + (f" when {one.before} served" if one.before else "")
+    out: list[Block] = [line(f"{one.generation} of {one.release} {_said(one)}{since}", tone)]
+    if one.reason:
+        out.append(line(one.reason, depth=1))
+    for sealed in one.sealed:
+        out.extend(_sealed(sealed))
+    if one.course:
+        out.append(line("how it went", "strong"))
+        out.extend(line(f"{rfc3339(event.at)}  {event.text}", depth=1) for event in one.course)
+    for autopsy in one.instances:
+        out.extend(_autopsy(autopsy))
+    return tuple(out)
+
+
+def _said(one: views.Why) -> str:
+    return {"serves": "serves", "sealed": "was sealed"}.get(one.outcome, f"was {one.outcome}")
+
+
+def _sealed(one: views.Sealed) -> Iterator[Block]:
+    yield line(f"{one.service}: {one.size} of {one.group}, image {one.image.removeprefix('sha256:')[:12]}", "strong")
+    yield line(f"runs {' '.join(one.command)}", depth=1)
+    if one.flags:
+        yield line("flags " + ", ".join(f"{name}={value}" for name, value in one.flags.items()), depth=1)
+    if one.secrets:
+        yield line(f"secrets {', '.join(one.secrets)}", depth=1)
+    if one.limits:
+        yield line("limits " + ", ".join(f"{name} {value:g}" for name, value in one.limits.items()), depth=1)
+
+
+def _autopsy(one: views.Autopsy) -> Iterator[Block]:
+    memory = f", at most {size(one.peak_memory)} of memory" if one.peak_memory else ""
+    yield line(f"{one.instance}: {one.outcome}{memory}", "bad" if one.is_death else "warn" if one.tainted else "dim")
+    for text in one.last:
+        yield line(text, depth=2)
