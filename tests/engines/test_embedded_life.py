@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 from embedded_world import OWNER, World, free_port, image_of, require, world
 
-from anew.engines.embedded import argv, ending, life, locks, ports, proc, refusals, uids
+from anew.engines.embedded import argv, drift, ending, life, locks, ports, proc, refusals, uids
+from anew.engines.embedded.clock import WallClock
 from anew.engines.embedded.layout import lay_out
 from anew.engines.embedded.records import Files, Record, Store
 from anew.errors import Bug, Conflict, EngineError, NotFound, SpecError, Unsupported
@@ -123,6 +124,29 @@ def test_who_comes_in_from_outside_is_drift(bench: Bench) -> None:
             os.kill(pid, signal.SIGKILL)
         guest.wait()
     assert any(line.startswith("sleep (pid ") and line.endswith("has entered from outside") for line in lines)
+
+
+FORKS = """
+import os, time
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    if os.fork() == 0:
+        if os.fork() == 0:
+            os._exit(0)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def test_who_only_forks_is_never_taken_for_somebody_from_outside(bench: Bench) -> None:
+    client = bench.client()
+    client.launch(bench.order("a", FORKS))
+    seen = bench.find("a")
+    assert seen is not None
+    watch = drift.Watch(WallClock())
+    for _ in range(200):
+        assert watch.look({"a": seen.pid}) == {}
+        assert client.drift(name(bench, "a")) == ()
 
 
 def test_flags_are_in_no_list_of_processes(bench: Bench) -> None:

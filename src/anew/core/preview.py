@@ -137,7 +137,8 @@ def _assume_leaving(world: World, step: Taint | Drain | Stop) -> World:
         return replace(world, allotments=marked)
     before = world.seen.get(step.name, Seen(is_alive=True, is_ready=False))
     ended = replace(before, is_alive=False, is_ready=False, ended="exit code 0")
-    return replace(world, seen={**world.seen, step.name: ended})
+    flying = {name: number for name, number in world.edge.in_flight.items() if name != step.name}
+    return replace(world, seen={**world.seen, step.name: ended}, edge=replace(world.edge, in_flight=flying))
 
 
 def _assume_retired(world: World, name: str, outcome: str, *, is_death: bool) -> World:

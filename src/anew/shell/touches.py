@@ -19,7 +19,7 @@ from anew.errors import AnewError
 from anew.model import Scope, Seconds
 from anew.ports import Inspection, Say
 
-EVERY: Seconds = 6.0  # with one look's own time, what was touched is found well within 10 s
+EVERY: Seconds = 8.0  # with one look's own time, what was touched is found well within 10 s
 SHOWN = 3  # lines of evidence; whoever touched it once may have done so often
 
 

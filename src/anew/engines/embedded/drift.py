@@ -6,40 +6,95 @@ of an image. What remains is somebody who came in from outside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from anew.engines.embedded import proc
+from anew.model import Seconds
+from anew.ports import Clock
 
 SPACES = ("pid", "mnt")  # whoever shares one of these with a sandbox is inside
+TRIES = 5  # to follow the parents of a process
+WHOLE: Seconds = 60.0  # between two looks at every process; between them only new ones are looked at
 
 
 def of(pid: int) -> tuple[str, ...]:
     """Return a line for each process that entered the sandbox of the inner process `pid`, and for each debugger."""
-    return of_all({"": pid}).get("", ())
+    return _Sandboxes({"": pid}).lines(proc.pids()).get("", ())
 
 
-def of_all(inner: Mapping[str, int]) -> dict[str, tuple[str, ...]]:
-    """Return the lines of each sandbox that somebody is inside of, by name; `inner` are their inner processes.
+class Watch:
+    """Looks again and again at many sandboxes, for little.
 
-    All are looked at together: one walk through the processes of the machine, however many sandboxes there are.
+    Whoever comes in is mostly a new process; one that is old may come in as well, and is found by the next whole look.
     """
-    inside = {name: proc.descendants(pid) for name, pid in inner.items()}
-    spaces: dict[tuple[str, str], str] = {}
-    for name, pid in inner.items():
-        spaces |= {(kind, space): name for kind in SPACES if (space := proc.namespace(pid, kind))}
-    native = {one for ones in inside.values() for one in ones}
-    out: dict[str, list[str]] = {}
-    for one in proc.pids():
-        if one in native:
-            continue
-        entered = next((spaces[at] for kind in SPACES if (at := (kind, proc.namespace(one, kind))) in spaces), None)
-        # What was born meanwhile has a parent that was there before.
-        if entered is not None and one not in proc.descendants(inner[entered]):
-            out.setdefault(entered, []).append(f"{proc.name(one)} (pid {one}) has entered from outside")
-    for name, ones in inside.items():
-        for one in ones:
-            debugger = proc.tracer(one)
-            if debugger:
-                says = f"{proc.name(one)} (pid {one}) is debugged by {proc.name(debugger)} (pid {debugger})"
-                out.setdefault(name, []).append(says)
-    return {name: tuple(lines) for name, lines in out.items()}
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sandboxes = _Sandboxes({})
+        self._inner: Mapping[str, int] = {}
+        self._known: frozenset[int] = frozenset()
+        self._looked = float("-inf")  # when every process was looked at
+
+    def look(self, inner: Mapping[str, int]) -> Mapping[str, tuple[str, ...]]:
+        """Return the lines of each sandbox that somebody is inside of, by name; `inner` are their inner processes."""
+        now = self._clock.monotonic()
+        if inner != self._inner or now >= self._looked + WHOLE:
+            self._sandboxes, self._inner, self._known, self._looked = _Sandboxes(inner), dict(inner), frozenset(), now
+        pids = frozenset(proc.pids())
+        fresh = pids - self._known
+        self._known = pids
+        return self._sandboxes.lines(fresh)
+
+
+class _Sandboxes:
+    """The sandboxes, and who was found inside of them."""
+
+    def __init__(self, inner: Mapping[str, int]) -> None:
+        self._inner = inner
+        self._spaces = {
+            (kind, space): name
+            for name, pid in inner.items()
+            for kind in SPACES
+            if (space := proc.namespace(pid, kind))
+        }
+        self._found: dict[tuple[str, int], str] = {}  # by sandbox, and the process that is inside
+
+    def lines(self, fresh: Iterable[int]) -> dict[str, tuple[str, ...]]:
+        """Look at the processes `fresh`, and return what is to be said of those who are there now."""
+        self._found = {at: says for at, says in self._found.items() if proc.fields(at[1])}
+        outside = False
+        for one in fresh:
+            name = next(
+                (self._spaces[at] for kind in SPACES if (at := (kind, proc.namespace(one, kind))) in self._spaces), "-"
+            )
+            if name not in self._inner:
+                outside = True
+            elif not _is_native(one, self._inner[name]):
+                self._found[name, one] = f"{proc.name(one)} (pid {one}) has entered from outside"
+        if outside:  # a debugger is a process outside
+            self._debuggers()
+        out: dict[str, tuple[str, ...]] = {}
+        for (name, _), says in sorted(self._found.items()):
+            out[name] = (*out.get(name, ()), says)
+        return out
+
+    def _debuggers(self) -> None:
+        for name, pid in self._inner.items():
+            for one in proc.descendants(pid):
+                by = proc.tracer(one)
+                if by:
+                    says = f"{proc.name(one)} (pid {one}) is debugged by {proc.name(by)} (pid {by})"
+                    self._found[name, by] = says
+
+
+def _is_native(pid: int, ancestor: int) -> bool:
+    """Say whether a process descends from `ancestor`, or has ended: processes end while one follows their parents."""
+    for _ in range(TRIES):
+        at = pid
+        while at > 1 and at != ancestor:
+            at = proc.parent(at)
+        if at == ancestor:
+            return True
+        if at == 1:
+            return False
+    return not proc.fields(pid)

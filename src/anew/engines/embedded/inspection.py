@@ -22,12 +22,13 @@ class EmbeddedInspection:
     def __init__(self, compute: Embedded, clock: Clock | None = None) -> None:
         self._compute = compute
         self._clock = clock or WallClock()
+        self._watch = drift.Watch(self._clock)
 
     def touched(self, scope: Scope, since: float) -> Touched:  # noqa: ARG002 - nobody records what came and went
         """Return who is inside the living instances of `scope` and came from outside; see the port."""
         until = self._clock.now()
         alive = {one.name: one.pid for one in self._compute.instances(scope) if one.is_alive and one.pid}
-        return Touched(drift.of_all(alive), until)
+        return Touched(self._watch.look(alive), until)
 
     def peak_memory(self, name: str) -> Bytes:
         """Return the most memory that an instance ever had; see the port."""
