@@ -165,6 +165,11 @@ class _Engines:
         known = self._edge_image.known()
         return ((known, "the edge runs from it"),) if known else ()
 
+    def require(self, engine: str) -> None:
+        """Raise Unsupported where an engine can't run here."""
+        if engine == "docker":
+            self._client.require_reach()
+
     def prepare(self, scope: Scope, images: Sequence[Image], say: Say) -> None:
         """Bring to an engine what takes long, before anybody waits for a rollout."""
         if self._is_docker(scope):
@@ -200,6 +205,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
     return Parts(
         compute=engines.compute,
         volumes=engines.compute,
+        require_engine=engines.require,
         prepare=engines.prepare,
         leave=engines.leave,
         inspection=engines.inspection,

@@ -10,6 +10,7 @@ from anew.core.aside import MOST_KEPT
 from anew.core.decide import decide
 from anew.core.preview import assume
 from anew.core.steps import Allot, Drain, Enter, Launch, Stop, Taint
+from anew.core.traffic import declaration
 from anew.core.world import Seen, World
 
 SHELL = "sh (pid 4711) has entered from outside"
@@ -62,6 +63,18 @@ def test_a_tainted_instance_is_kept_for_inspection_and_then_ended() -> None:
     assert decided == []
     late = replace(away, now=away.now + away.environment.quarantine)
     assert [s.name for s in decide(late).steps if isinstance(s, Stop)] == ["web-g1-0"]
+
+
+def test_a_tainted_worker_is_not_kept_for_it_would_go_on_working() -> None:
+    jobs = world(generation(1, member("jobs-g1", kind="worker", size=2)))
+    left = changed(jobs, "jobs-g1-0", tainted=SHELL, draining=jobs.now - 1)
+    assert Stop("jobs-g1-0", left.members(1)["jobs"].policy.grace) in decide(left).steps
+
+
+def test_what_has_no_address_is_no_target() -> None:
+    before = two()
+    cut_off = replace(before, seen={**before.seen, "web-g1-0": replace(before.seen["web-g1-0"], host="")})
+    assert [t.name for g in declaration(cut_off).groups for t in g.targets] == ["web-g1-1"]
 
 
 def test_of_many_tainted_instances_only_the_last_few_are_kept() -> None:

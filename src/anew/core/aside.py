@@ -5,7 +5,8 @@ Rules
 1. A tainted instance leaves at once, but not before another one can take its place. It is then kept for inspection.
 2. Any other leaves when its group is at full size without it: its successor starts first.
 3. Of those that nobody touched, one of a service goes at a time, and none while a rollout has stages to go.
-4. What may exist once can't wait for a successor, nor be kept: it goes, and then its successor starts.
+4. What may exist once can't wait for a successor: it goes, and then its successor starts. It is not kept; neither is
+   what is to be handed over, nor a worker, which would go on working.
 """
 
 from __future__ import annotations
@@ -65,8 +66,10 @@ def kept_until(world: World, one: Allotment) -> float:
 
     Of many only the last ones are kept; where all is disposed of, none.
     """
-    if not one.draining or not world.wish or one.group in world.alone:
+    if not one.draining or not world.wish or one.group in world.alone | world.turns:
         return 0.0
+    if one.group in world.groups and world.groups[one.group].group.seal.kind == "worker":
+        return 0.0  # it has no traffic to lose, and would work on
     if one.aside:
         return one.hold
     if not must_go(world, one):

@@ -130,7 +130,11 @@ def _assume_leaving(world: World, step: Taint | Drain | Stop) -> World:
     if isinstance(step, Taint):
         tainted = tuple(replace(a, tainted=step.evidence) if a.name == step.name else a for a in world.allotments)
         group = next((a.group for a in world.allotments if a.name == step.name), "")
-        groups = {n: _died(world, s, f"tainted: {step.evidence}") if n == group else s for n, s in world.groups.items()}
+        is_leaving = world.environment.taint == "replace"
+        groups = {
+            n: _died(world, s, f"tainted: {step.evidence}") if n == group and is_leaving else s
+            for n, s in world.groups.items()
+        }
         return replace(world, allotments=tainted, groups=groups)
     if isinstance(step, Drain):
         marked = tuple(replace(a, draining=world.now) if a.name == step.name else a for a in world.allotments)

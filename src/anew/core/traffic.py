@@ -134,8 +134,9 @@ def _edge_group(world: World, name: str) -> EdgeGroup:
 
 
 def _is_alive(world: World, name: str) -> bool:
+    """Say whether an instance lives and can be reached at an address."""
     seen = world.seen.get(name)
-    return seen is not None and seen.is_alive
+    return seen is not None and seen.is_alive and bool(seen.host)
 
 
 def _routes(world: World) -> tuple[Route, ...]:

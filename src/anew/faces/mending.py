@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -38,7 +39,8 @@ def _debug(session: Session, service: str, command: tuple[str, ...]) -> int:
     with _held(anew, session.environment, name):
         argv = anew.entry(session.environment, name, command or SHELL)
         screen.note(f"inside {name}, out of traffic; it is disposed of when you leave")
-        code = subprocess.run(argv, check=False, stdout=STDERR if session.is_json else None).returncode
+        stdout = STDERR if session.is_json else None
+        code = subprocess.run(argv, check=False, stdout=stdout, env=_environment()).returncode
     if session.is_json:
         screen.show_json(Debugged(name, code))
     return code if code >= 0 else 128 - code
@@ -65,6 +67,12 @@ def _rebirth(session: Session, service: str, *, is_detached: bool) -> int:
         said = f"{len(names)} instances were replaced"
     session.answer(Reborn(names), [blocks.line(said, "good")])
     return 0
+
+
+def _environment() -> dict[str, str]:
+    """Return what the shell inside is told: nothing of whoever asks but the kind of his terminal."""
+    own = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp"}  # noqa: S108 - inside
+    return own | ({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})
 
 
 def _left(status: Status, names: Iterable[str]) -> list[str]:

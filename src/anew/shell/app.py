@@ -306,7 +306,9 @@ class App:
         """
         row = self._journal.open_environment(scope.project, scope.environment, self._parts.is_free)
         if row.settings.engine != settings.engine:
-            refusing.require_empty(scope, settings.engine, self._journal.instances.allotments(scope))
+            keeper, left = self._lock(scope).holder(), self._journal.instances.allotments(scope)
+            refusing.require_empty(scope, settings.engine, left, keeper)
+            self._parts.require_engine(settings.engine)
             self._journal.save_settings(scope, settings)
         self._parts.require_address(scope, settings.host, settings.port)
         if not self._parts.edge(scope).reading().is_up:
@@ -330,7 +332,7 @@ class App:
     def _act(self, scope: Scope) -> None:
         lock = self._lock(scope)
         lock.wake()
-        is_starting = self._starting.get(scope, _never)()
+        is_starting = self._starting.get(scope, bool)()  # none was started: False
         if not lock.holder() and not is_starting:
             self._starting[scope] = self._parts.start_keeper(scope)
 
@@ -393,7 +395,3 @@ class App:
         if rollout.phase in BEFORE_FULL:
             hint += ", or `anew up --supersede`"
         raise refusing.busy(rollout, hint)
-
-
-def _never() -> bool:
-    return False

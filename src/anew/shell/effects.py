@@ -118,7 +118,10 @@ class Effects:
 
     def _measure(self, name: str) -> None:
         """Note how much memory an instance had, before nobody can tell any more."""
-        peak = self.inspection.peak_memory(name)
+        try:
+            peak = self.inspection.peak_memory(name)
+        except AnewError:
+            return  # a figure is no reason to hold anything up
         if peak:
             self.journal.instances.note_memory(name, peak)
 
@@ -131,7 +134,7 @@ class Effects:
             case Allot():
                 self.journal.instances.allot(self.scope, step, self.parts.is_free)
             case Taint(name, evidence):
-                self.journal.instances.taint(name, evidence)
+                self.journal.instances.taint(name, evidence, is_leaving=world.environment.taint == "replace")
             case Drain(name):
                 self.journal.instances.drain(name)
             case Forget(group):

@@ -125,17 +125,19 @@ class Instances:
             if self._database.change("set_draining", name=name, at=self._clock.now()):
                 self._ledger.append(row["environment"], "decision", Drain(name).describe(), {"instance": name})
 
-    def taint(self, name: str, evidence: str) -> None:
+    def taint(self, name: str, evidence: str, *, is_leaving: bool) -> None:
         """Commit that something touched an instance, and what; the first evidence counts.
 
-        To its group that is a death: where each new instance is touched again, they follow ever more slowly.
+        If it is leaving for that, it is a death to its group: where each new instance is touched again, they follow
+        ever more slowly.
         """
         evidence = clean(evidence)
         with self._database.writing():
             row = self._instance(name)
             if not self._database.change("set_tainted", name=name, evidence=evidence):
                 return
-            self._add_death(row, f"tainted: {evidence}")
+            if is_leaving:
+                self._add_death(row, f"tainted: {evidence}")
             text = Taint(name, evidence).describe()
             self._ledger.append(row["environment"], "decision", text, {"instance": name, "evidence": evidence})
 
@@ -149,7 +151,8 @@ class Instances:
             if not self._database.change("set_aside", name=name, reason=reason, hold=hold):
                 raise Stale(f"{name} has ended")
             if row["aside"] != reason:
-                self._ledger.append(row["environment"], "wish", f"{name} is to leave: {reason}", {"instance": name})
+                text = f"{name} is to leave: {reason}" if reason else f"{name} stays"
+                self._ledger.append(row["environment"], "wish", text, {"instance": name})
 
     def _add_death(self, row: sqlite3.Row, outcome: str) -> None:
         place, group = row["environment"], self._group(row["environment"], row["group_name"])

@@ -100,7 +100,7 @@ class Keeper:
                     continue
                 entered = at
                 decision = decide(world)
-                record(self._touches, self._note, say)
+                record(self._touches, world, self._note, say)
                 self._tell(world, decision, say)
                 done = self._runner.run(world, decision.steps)
             except AnewError as error:

@@ -72,6 +72,8 @@ class Mending:
     def hold(self, name: str, span: Seconds, reason: str = "") -> None:
         """Hold an instance that was taken aside for so long from now on; 0: no longer."""
         known = {a.name: a for a in self.journal.instances.allotments(self.scope)}
+        if name not in known and not span:
+            return  # it has ended by itself
         if name not in known:
             raise NotFound(f"{name} has ended", hint="take another one aside")
         hold = self.clock.now() + span if span else 0.0
@@ -88,6 +90,11 @@ class Mending:
         ready = [one for one in members if world.is_ready(one.name) and not (one.aside or one.tainted)]
         if not ready:
             raise Conflict(f"{service} has no ready instance that could be taken aside", hint="`anew status` shows why")
+        if world.members(world.serving)[service].kind == "worker":
+            raise Conflict(
+                f"{service} is a worker, and works as long as it runs: it can't be taken out of traffic",
+                hint=f"`anew run {service} -- COMMAND` looks into a throwaway instance of the same image",
+            )
         if ready[-1].group in world.alone:
             raise Conflict(
                 f"of {service} there may only be one, so nothing could take its place",

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from anew.core.world import LOOPBACK, Allotment, GroupState, Seen, TaskState, World
+from anew.errors import EngineError
 from anew.model import EdgeReading, Generation, Instance, Rollout, Scope, Seal
 from anew.ports import Clock, Compute, Edge
 from anew.shell.journal import EnvironmentRow, Journal
@@ -53,7 +54,13 @@ class Observer:
         """Return the world as it is now."""
         known = self._committed()
         row, groups, allotments, rollout = known.row, known.groups, known.allotments, known.rollout
-        instances = {one.name: one for one in self.compute.instances(self.scope)}
+        try:
+            instances = {one.name: one for one in self.compute.instances(self.scope)}
+            inside = self.compute.inside(self.scope) if row.wish or allotments else LOOPBACK
+        except EngineError as error:
+            if self.prober is not None:
+                raise
+            instances, inside, trouble = {}, LOOPBACK, error.what  # who only looks is told what is known all the same
         reading = self.edge.reading()
         if self.deaths is not None:
             alive = [one for one in instances.values() if one.is_alive]
@@ -81,7 +88,7 @@ class Observer:
             is_testing=is_testing,
             strays=tuple(sorted(instances.keys() - {a.name for a in allotments})),
             tasks=known.tasks,
-            inside=self.compute.inside(self.scope) if row.wish or allotments else LOOPBACK,
+            inside=inside,
             due={s: due(s, now) for s in sorted({g.group.seal.schedule for g in groups.values()}) if s},
             trouble=trouble,
         )

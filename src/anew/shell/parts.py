@@ -102,6 +102,7 @@ class Parts:
 
     compute: Callable[[Scope], Compute]
     volumes: Callable[[Scope], Volumes | None]  # of the engine that runs the environment
+    require_engine: Callable[[str], None]  # raises Unsupported, with what is missing, where an engine can't run here
     prepare: Callable[[Scope, Sequence[Image], Say], None]  # brings images, and what takes long, to the engine
     leave: Callable[[Scope], None]  # removes what an engine has for a scope in which nothing runs any more
     inspection: Callable[[Scope], Inspection]

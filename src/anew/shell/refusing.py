@@ -23,13 +23,18 @@ def refuse_host(release: Release, environment: Environment) -> None:
         )
 
 
-def require_empty(scope: Scope, engine: str, left: Collection[Allotment]) -> None:
+def require_empty(scope: Scope, engine: str, left: Collection[Allotment], keeper: int) -> None:
     """Raise Conflict if an environment in which something runs is to move to another engine."""
     if left:
         raise Conflict(
             f"{scope} has {len(left)} instances on another engine than {engine}",
             where="anew.yaml environments",
             hint=f"`anew dispose -e {scope.environment}` first; then `anew up` brings it up on {engine}",
+        )
+    if keeper:
+        raise Conflict(
+            f"the keeper of {scope}, process {keeper}, acts on another engine than {engine}",
+            hint="end it first; then `anew up` brings the environment up there",
         )
 
 

@@ -3,18 +3,20 @@
 Rules
 
 1. A look at all of them takes its time, so it is made in a thread of its own, and no more often than `EVERY`.
-2. Up to when was looked is written down, so that the next keeper asks for what happened since; where nobody can tell,
-   the ledger says for how long nobody watched.
+2. Up to when was looked is written down when what was found is committed, so that the next keeper asks for what
+   happened since; where nobody can tell, the ledger says for how long nobody watched.
 3. A look that fails is said once, and the next one asks for the same time again.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from anew.core.world import World
 from anew.errors import AnewError
 from anew.model import Scope, Seconds
 from anew.ports import Inspection, Say
@@ -35,6 +37,9 @@ class Touches:
         self._found: dict[str, str] = {}
         self._gaps: list[str] = []
         self._failure = ""
+        self._until = 0.0
+        self._marked = 0.0
+        self.is_wanted = True
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -49,11 +54,18 @@ class Touches:
             return dict(self._found)
 
     def gaps(self) -> tuple[str, ...]:
-        """Return for how long nobody watched, in words; each is told once."""
+        """Return for how long nobody watched, in words, as far as that was not written down."""
         with self._guard:
-            out = tuple(self._gaps)
-            self._gaps.clear()
-            return out
+            return tuple(self._gaps)
+
+    def written_down(self, gaps: int, known: Container[str]) -> None:
+        """Forget the first `gaps`, and mark up to when was looked if all that was found is `known` to the journal."""
+        with self._guard:
+            del self._gaps[:gaps]
+            until = self._until if all(name in known for name in self._found) else 0.0
+        if until > self._marked:
+            self._mark.write_text(f"{until:.3f}\n", encoding="ascii")
+            self._marked = until
 
     def close(self) -> None:
         """Stop looking."""
@@ -64,20 +76,19 @@ class Touches:
     def _loop(self) -> None:
         since = watched_until(self._mark)
         while not self._closing.is_set():
-            since = self.look(since)
+            since = self.look(since) if self.is_wanted else since
             self._closing.wait(EVERY)
 
     def look(self, since: float) -> float:
         """Look once at what happened since then; return up to when was looked."""
         try:
             seen = self._inspection.touched(self._scope, since)
-            self._mark.write_text(f"{seen.until:.3f}\n", encoding="ascii")
-        except (AnewError, OSError) as error:
+        except (AnewError, OSError, ValueError) as error:  # ValueError: an engine that answers what it should not
             self._fail(str(error))
             return since
         found = {name: "; ".join(lines[:SHOWN]) for name, lines in seen.evidence.items() if lines}
         with self._guard:
-            self._failure = ""
+            self._failure, self._until = "", seen.until
             is_news = bool(found.keys() - self._found.keys())
             # What came and went is not seen again by the next look, and has happened all the same.
             self._found |= {name: says for name, says in found.items() if name not in self._found}
@@ -104,11 +115,25 @@ def watched_until(mark: Path) -> float:
         return 0.0
 
 
-def record(touches: Touches, note: Callable[[str], None], say: Say) -> None:
-    """Write down for how long nobody watched."""
-    for gap in touches.gaps():
+def record(touches: Touches, world: World, note: Callable[[str], None], say: Say) -> None:
+    """Write down for how long nobody watched, and up to when was looked: a keeper that is killed loses nothing."""
+    touches.is_wanted = world.environment.taint != "ignore"
+    gaps = touches.gaps()
+    for gap in gaps:
         note(gap)
         say(gap)
+    pending = {a.name for a in world.allotments if not (a.tainted or a.draining or a.aside)}
+    touches.written_down(len(gaps), _Others(pending))
+
+
+@dataclass(frozen=True, slots=True)
+class _Others:
+    """All names but some."""
+
+    names: Container[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self.names
 
 
 def _written(at: float) -> str:

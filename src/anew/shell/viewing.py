@@ -38,6 +38,8 @@ def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Statu
 
 
 def _unkept(world: World) -> str:
+    if world.trouble:
+        return world.trouble
     if world.rollout is not None:
         return "no keeper runs: `anew up` or `anew serve --until-idle` goes on with the rollout"
     return f"g{world.serving} serves" if world.serving else "nothing serves yet"

@@ -40,8 +40,10 @@ def _ends_what_is_kept(world: World, step: Step) -> str:
     if not isinstance(step, Stop) or not world.wish:
         return ""
     one = allotment(world, step.name)
-    if one is None or one.group in world.alone or not one.aside or one.hold <= world.now:
+    if one is None or not one.aside or one.hold <= world.now or one.group in world.alone | world.turns:
         return ""
+    if one.group in world.groups and world.groups[one.group].group.seal.kind == "worker":
+        return ""  # it would go on working
     return f"{one.name} is held until {one.hold:g}, and it is {world.now:g}"
 
 

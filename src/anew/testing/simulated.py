@@ -76,7 +76,7 @@ class Journal:
             case Allot():
                 self._allot(world, step)
             case Taint(name, evidence):
-                self._taint(name, evidence, now)
+                self._taint(name, evidence, now, is_leaving=world.environment.taint == "replace")
             case Drain(name):
                 if name in self.allotments and not self.allotments[name].draining:
                     self.allotments[name] = replace(self.allotments[name], draining=now)
@@ -102,11 +102,12 @@ class Journal:
         if self.rollout is not None:
             self.rollout = replace(self.rollout, version=self.rollout.version + 1, **changes)  # type: ignore[arg-type]
 
-    def _taint(self, name: str, evidence: str, now: float) -> None:
+    def _taint(self, name: str, evidence: str, now: float, *, is_leaving: bool) -> None:
         one = self.allotments.get(name)
         if one is not None and not one.tainted:
             self.allotments[name] = replace(one, tainted=evidence)
-            self._add_death(one.group, f"tainted: {evidence}", now)
+            if is_leaving:
+                self._add_death(one.group, f"tainted: {evidence}", now)
 
     def _add_death(self, group: str, outcome: str, now: float) -> None:
         state = self.groups[group]

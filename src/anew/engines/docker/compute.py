@@ -81,6 +81,7 @@ class Docker:
     def leave(self, scope: Scope) -> None:
         """Remove the network of `scope`, where nothing runs any more; success if it is gone, Conflict if it is used."""
         self._inside.pop(scope, None)
+        self._sweep()
         self._network.remove(scope)
 
     def launch(self, order: Order) -> None:

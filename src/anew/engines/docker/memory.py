@@ -23,6 +23,8 @@ def peak(pid: int) -> Bytes:
             continue
         for name in COUNTS:
             file = folder / path.lstrip("/") / name
-            if file.is_file():
+            try:
                 return int(file.read_text("ascii"))
+            except OSError:
+                continue  # of the other version, or it went with its last process
     return 0
