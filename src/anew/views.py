@@ -97,6 +97,7 @@ class Status:
     services: tuple[ServiceView, ...] = ()
     rollout: RolloutView | None = None
     warm: tuple[str, ...] = ()  # generations that can be gone back to at once
+    trouble: str = ""  # why some of this could not be looked at
 
 
 @dataclass(frozen=True, slots=True)

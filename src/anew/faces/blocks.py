@@ -101,6 +101,8 @@ def of_status(status: views.Status) -> tuple[Block, ...]:
         out.append(Grid(headings, tuple(rows), frozenset({"weight", "ready", "in flight"})))
     marked = {n: why for s in status.services for g in s.groups for n, why in g.marked.items()}
     out.extend(line(f"{name}: {why}", "warn") for name, why in sorted(marked.items()))
+    if status.trouble:
+        out.append(line(status.trouble, "bad"))
     if status.warm:
         out.append(line(f"warm, so that going back takes a moment: {', '.join(status.warm)}"))
     if not status.keeper:

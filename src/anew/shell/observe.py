@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from anew.core.world import LOOPBACK, Allotment, GroupState, Seen, TaskState, World
-from anew.errors import EngineError
+from anew.errors import EngineError, Unsupported
 from anew.model import EdgeReading, Generation, Instance, Rollout, Scope, Seal
 from anew.ports import Clock, Compute, Edge
 from anew.shell.journal import EnvironmentRow, Journal
@@ -57,7 +57,7 @@ class Observer:
         try:
             instances = {one.name: one for one in self.compute.instances(self.scope)}
             inside = self.compute.inside(self.scope) if row.wish or allotments else LOOPBACK
-        except EngineError as error:
+        except (EngineError, Unsupported) as error:
             if self.prober is not None:
                 raise
             instances, inside, trouble = {}, LOOPBACK, error.what  # who only looks is told what is known all the same

@@ -34,12 +34,11 @@ def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Statu
         _services(world, frozenset(says.ready) if keeper else None),
         _rollout(world, rollout) if rollout else None,
         tuple(warm),
+        "" if keeper else world.trouble,
     )
 
 
 def _unkept(world: World) -> str:
-    if world.trouble:
-        return world.trouble
     if world.rollout is not None:
         return "no keeper runs: `anew up` or `anew serve --until-idle` goes on with the rollout"
     return f"g{world.serving} serves" if world.serving else "nothing serves yet"
