@@ -337,8 +337,10 @@ class App:
             self._starting[scope] = self._parts.start_keeper(scope)
 
     def _ask(self, environment: str, what: str) -> int:
+        from anew.shell.beginning import begun
+
         scope, _ = self._existing(environment)
-        rollout = self._journal.rollout(scope)
+        rollout = begun(self._journal, scope, self._clock)
         if rollout is None or rollout.phase not in (*BEFORE_FULL, "full"):
             hint = "to leave the generation that serves, use `anew rollback`" if what == "abort" else ""
             raise Conflict(f"no rollout is under way in {scope}, so there is nothing to {what}", hint=hint)
