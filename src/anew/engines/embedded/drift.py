@@ -19,13 +19,14 @@ WHOLE: Seconds = 60.0  # between two looks at every process; between them only n
 
 def of(pid: int) -> tuple[str, ...]:
     """Return a line for each process that entered the sandbox of the inner process `pid`, and for each debugger."""
-    return _Sandboxes({"": pid}).lines(proc.pids()).get("", ())
+    return _Sandboxes({"": pid}).lines(proc.pids(), is_whole=True).get("", ())
 
 
 class Watch:
     """Looks again and again at many sandboxes, for little.
 
-    Whoever comes in is mostly a new process; one that is old may come in as well, and is found by the next whole look.
+    Whoever comes in is mostly a new process. One that is old may come in as well, and a debugger need not come in: they
+    are found by the next whole look.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -38,12 +39,13 @@ class Watch:
     def look(self, inner: Mapping[str, int]) -> Mapping[str, tuple[str, ...]]:
         """Return the lines of each sandbox that somebody is inside of, by name; `inner` are their inner processes."""
         now = self._clock.monotonic()
-        if inner != self._inner or now >= self._looked + WHOLE:
+        is_whole = inner != self._inner or now >= self._looked + WHOLE
+        if is_whole:
             self._sandboxes, self._inner, self._known, self._looked = _Sandboxes(inner), dict(inner), frozenset(), now
         pids = frozenset(proc.pids())
         fresh = pids - self._known
         self._known = pids
-        return self._sandboxes.lines(fresh)
+        return self._sandboxes.lines(fresh, is_whole=is_whole)
 
 
 class _Sandboxes:
@@ -59,19 +61,18 @@ class _Sandboxes:
         }
         self._found: dict[tuple[str, int], str] = {}  # by sandbox, and the process that is inside
 
-    def lines(self, fresh: Iterable[int]) -> dict[str, tuple[str, ...]]:
-        """Look at the processes `fresh`, and return what is to be said of those who are there now."""
+    def lines(self, fresh: Iterable[int], *, is_whole: bool) -> dict[str, tuple[str, ...]]:
+        """Look at the processes `fresh`, and return what is to be said of those who are there now.
+
+        `is_whole`: look for debuggers too, which shows only at those who are debugged.
+        """
         self._found = {at: says for at, says in self._found.items() if proc.fields(at[1])}
-        outside = False
         for one in fresh:
-            name = next(
-                (self._spaces[at] for kind in SPACES if (at := (kind, proc.namespace(one, kind))) in self._spaces), "-"
-            )
-            if name not in self._inner:
-                outside = True
-            elif not _is_native(one, self._inner[name]):
+            spaces = ((kind, proc.namespace(one, kind)) for kind in SPACES)
+            name = next((self._spaces[at] for at in spaces if at in self._spaces), None)
+            if name is not None and not _is_native(one, self._inner[name]):
                 self._found[name, one] = f"{proc.name(one)} (pid {one}) has entered from outside"
-        if outside:  # a debugger is a process outside
+        if is_whole:
             self._debuggers()
         out: dict[str, tuple[str, ...]] = {}
         for (name, _), says in sorted(self._found.items()):

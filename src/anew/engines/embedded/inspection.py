@@ -27,7 +27,7 @@ class EmbeddedInspection:
     def touched(self, scope: Scope, since: float) -> Touched:  # noqa: ARG002 - nobody records what came and went
         """Return who is inside the living instances of `scope` and came from outside; see the port."""
         until = self._clock.now()
-        alive = {one.name: one.pid for one in self._compute.instances(scope) if one.is_alive and one.pid}
+        alive = self._compute.living(scope)
         return Touched(self._watch.look(alive), until)
 
     def peak_memory(self, name: str) -> Bytes:
