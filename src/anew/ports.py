@@ -6,7 +6,7 @@ callers are expected to meet. `None` in place of a port means that the engine do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -120,8 +120,8 @@ class Compute(Protocol):
 class Inspection(Protocol):
     """What an engine tells of an instance beyond whether it lives."""
 
-    def touched(self, scope: Scope, since: float) -> Touched:
-        """Return who touched the living instances of `scope` from outside, in words.
+    def touched(self, scope: Scope, alive: Mapping[str, int], since: float) -> Touched:
+        """Return who touched the instances of `scope` that are `alive`, given with their pids, from outside, in words.
 
         What a process that is inside does to it shows as long as it lasts; what came and went since `since` (UTC
         seconds, of an earlier answer's `until`; 0: whatever is still known) where the engine keeps a record of it.

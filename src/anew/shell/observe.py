@@ -61,6 +61,8 @@ class Observer:
             if self.prober is not None:
                 raise
             instances, inside, trouble = {}, LOOPBACK, error.what  # who only looks is told what is known all the same
+        if self.touches is not None:
+            self.touches.alive = {one.name: one.pid for one in instances.values() if one.is_alive and one.pid}
         reading = self.edge.reading()
         if self.deaths is not None:
             alive = [one for one in instances.values() if one.is_alive]

@@ -22,6 +22,7 @@ from anew.model import Scope, Seconds
 from anew.ports import Inspection, Say
 
 EVERY: Seconds = 8.0  # with one look's own time, what was touched is found well within 10 s
+SOON: Seconds = 0.5
 SHOWN = 3  # lines of evidence; whoever touched it once may have done so often
 
 
@@ -40,6 +41,7 @@ class Touches:
         self._until = 0.0
         self._marked = 0.0
         self.is_wanted = True
+        self.alive: Mapping[str, int] = {}  # the instances that are looked at, with their pids; told by the keeper
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -76,13 +78,16 @@ class Touches:
     def _loop(self) -> None:
         since = watched_until(self._mark)
         while not self._closing.is_set():
-            since = self.look(since) if self.is_wanted else since
+            if not self.alive or not self.is_wanted:  # the keeper has not looked yet, or there is nothing to look at
+                self._closing.wait(SOON)
+                continue
+            since = self.look(since)
             self._closing.wait(EVERY)
 
     def look(self, since: float) -> float:
         """Look once at what happened since then; return up to when was looked."""
         try:
-            seen = self._inspection.touched(self._scope, since)
+            seen = self._inspection.touched(self._scope, self.alive, since)
         except (AnewError, OSError, ValueError) as error:  # ValueError: an engine that answers what it should not
             self._fail(str(error))
             return since

@@ -6,7 +6,7 @@ only the last of them. So it is said when there may be more of them than it tell
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from anew.engines.docker.compute import Docker
@@ -23,9 +23,8 @@ class DockerInspection:
     def __init__(self, compute: Docker) -> None:
         self._compute = compute
 
-    def touched(self, scope: Scope, since: float) -> Touched:
-        """Return who touched the living instances of `scope`; see the port."""
-        alive = [one.name for one in self._compute.instances(scope) if one.is_alive]
+    def touched(self, scope: Scope, alive: Mapping[str, int], since: float) -> Touched:
+        """Return who touched the instances that are `alive`; see the port."""
         # The first look of all tells what happened since the engine began to count, and misses nothing that it knows.
         done = self._compute.touched(scope, since)
         lines: dict[str, list[str]] = {}

@@ -182,10 +182,6 @@ class Embedded:
         now = self._life(record) if record is not None else None
         return now.pid if now is not None and now.is_alive else 0
 
-    def living(self, scope: Scope) -> dict[str, int]:
-        """Return the pid of the first process inside each living instance of `scope`, by name."""
-        return {name: pid for name in self._store.names() if self._is_of(name, scope) and (pid := self.pid(name))}
-
     def peak_memory(self, name: str) -> Bytes:
         """Return the most memory that an instance ever had, living or ended and not yet removed; 0: not known.
 
@@ -239,14 +235,6 @@ class Embedded:
                 facts={"owner": record.scope.owner},
             )
         return record
-
-    def _is_of(self, name: str, scope: Scope) -> bool:
-        record = self._store.read(name)
-        return record is not None and (record.scope.owner, record.scope.project, record.scope.environment) == (
-            self._owner,
-            scope.project,
-            scope.environment,
-        )
 
     def _is_there(self, name: str) -> bool:
         record = self._owned(name)

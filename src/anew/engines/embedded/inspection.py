@@ -24,10 +24,9 @@ class EmbeddedInspection:
         self._clock = clock or WallClock()
         self._watch = drift.Watch(self._clock)
 
-    def touched(self, scope: Scope, since: float) -> Touched:  # noqa: ARG002 - nobody records what came and went
-        """Return who is inside the living instances of `scope` and came from outside; see the port."""
+    def touched(self, scope: Scope, alive: Mapping[str, int], since: float) -> Touched:  # noqa: ARG002 - no records
+        """Return who is inside the instances that are `alive` and came from outside; see the port."""
         until = self._clock.now()
-        alive = self._compute.living(scope)
         return Touched(self._watch.look(alive), until)
 
     def peak_memory(self, name: str) -> Bytes:
