@@ -6,11 +6,13 @@ import pytest
 from small import PREPARE, generation, going, member, world
 
 from anew.core.decide import decide
+from anew.core.progress import look
 from anew.core.staffing import is_staffed, is_taken_in_turn, must_yield, sizes
 from anew.core.steps import Allot, Drain
 from anew.core.tasks import key_before
 from anew.core.world import PASSED, TaskState, World
 from anew.model import FULL, Phase
+from anew.testing.worlds import NOW
 
 WORKERS = (generation(1, member("mailer-g1", kind="worker", size=4)),)
 NEW_WORKERS = generation(2, member("mailer-g2", kind="worker", size=4), outcome="")
@@ -105,3 +107,15 @@ def test_what_is_only_warm_keeps_its_servers_and_no_workers() -> None:
 
 def _passed(ones: World) -> World:
     return replace(ones, tasks={key_before(2, "web", 0): TaskState("web-g2-0", outcome=PASSED)})
+
+
+@pytest.mark.parametrize(("died", "event"), [((), "passed"), ((-3.0,), None), ((-30.0,), "passed")])
+def test_a_worker_that_died_in_a_stage_does_not_pass_it_by_running_again(
+    died: tuple[float, ...], event: str | None
+) -> None:
+    rollout = replace(going("stage"), since=NOW - 12)
+    ones = world(*WORKERS, NEW_WORKERS, rollout=rollout, running={"mailer-g2": 1})
+    state = replace(ones.groups["mailer-g2"], deaths=tuple(NOW + at for at in died), outcome="died, exit code 3")
+    found = look(replace(ones, groups={**ones.groups, "mailer-g2": state}), rollout)
+    assert found.event == event
+    assert ("died in this stage" in found.reason) == (event is None)

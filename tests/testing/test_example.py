@@ -48,7 +48,8 @@ def laid(folder: Path, change: str) -> Path:
 def running(app: Path, greeting: str) -> Iterator[Running]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {**os.environ, "PORT": str(port), "GREETING": greeting, "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {"HOST": "127.0.0.1", "PORT": str(port), "GREETING": greeting, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, **own}
     command = [sys.executable, str(app / "server.py")]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -179,12 +179,21 @@ def _stage(view: _View) -> Happening:
 def _verdict(view: _View, service: str) -> Verdict:
     member, samples = view.new[service], view.world.samples
     if member.kind == "worker":
-        wanted, ready = view.sizes.get(member.group, 0), view.world.ready(member.group)
-        says = f"{ready} of {wanted} workers run"
-        return Verdict("pass" if ready >= wanted else "undecided", says)
+        return _of_workers(view, member)
     old, new = samples.get(view.old[service].group, ()), samples.get(view.new[service].group, ())
     shared = min(len(old), len(new))
     return verdict.judge(old[:shared], new[:shared])
+
+
+def _of_workers(view: _View, member: Member) -> Verdict:
+    """Judge workers by whether they run; one that is started again and again runs too, most of the time."""
+    wanted, ready = view.sizes.get(member.group, 0), view.world.ready(member.group)
+    says = f"{ready} of {wanted} workers run"
+    state = view.world.groups.get(member.group)
+    died = sum(at >= view.rollout.since for at in state.deaths) if state else 0
+    if died:
+        return Verdict("undecided", f"{says}, and {died} died in this stage: {state.outcome if state else ''}")
+    return Verdict("pass" if ready >= wanted else "undecided", says)
 
 
 def _full(view: _View) -> Happening:
