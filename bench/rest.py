@@ -23,7 +23,7 @@ from figures.figure import Count, Figure, Goal, Section
 from figures.ledger import entries
 
 from anew.errors import EngineError, Unsupported
-from anew.testing.rig import Rig
+from anew.testing.rig import HEADS, Rig
 
 SERVICES = 8  # one service has at most 100 instances
 WINDOW = 10.0  # seconds
@@ -37,7 +37,7 @@ SERVER = r"""
 import _socket, os
 one = _socket.socket()
 one.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
-one.bind(("127.0.0.1", int(os.environ["PORT"])))
+one.bind((os.environ["HOST"], int(os.environ["PORT"])))
 one.listen(64)
 while True:
     handle, _ = one._accept()
@@ -51,11 +51,11 @@ while True:
 SPEC = """
 project: {project}
 os:
-  base: {{host: true}}
+  base: {head}
 services:
 {services}
 environments:
-  local: {{listen: "127.0.0.1:{port}"}}
+  local: {{engine: {engine}, listen: "127.0.0.1:{port}"}}
 """
 SERVICE = """  s{number}:
     os: base
@@ -124,7 +124,8 @@ def write(project: Rig, instances: int) -> None:
     (project.root / "app" / "server.py").write_text(SERVER)
     sizes = [instances // SERVICES + (number < instances % SERVICES) for number in range(SERVICES)]
     services = "\n".join(SERVICE.format(number=number, size=size) for number, size in enumerate(sizes) if size)
-    (project.root / "anew.yaml").write_text(SPEC.format(project=project.project, services=services, port=project.port))
+    shape = {"project": project.project, "port": project.port, "engine": project.engine, "head": HEADS[project.engine]}
+    (project.root / "anew.yaml").write_text(SPEC.format(services=services, **shape))
 
 
 @contextmanager

@@ -19,12 +19,14 @@ from dataclasses import replace
 from typing import Any
 
 from anew.errors import Conflict, NotFound
+from anew.model import Seconds
 from anew.testing import conformance_limits, conformance_secrets, conformance_volumes
 from anew.testing.conformance_bench import INSIDE, PARENT, POLITE, SERVER, SLEEPER, STUBBORN, Bench
 from anew.testing.conformance_claims import Nonconforming, NotOffered, expect, expect_error
 
 __all__ = ["CHECKS", "Nonconforming", "NotOffered", "expect", "expect_error"]
 
+SOON: Seconds = 30.0  # at the latest, on a machine that others use; what it is told from takes far longer
 ABSENT_LAYER = "sha256:" + "e" * 64
 
 
@@ -119,8 +121,8 @@ def check_grace_is_honoured(bench: Bench) -> None:
     client.launch(bench.order("a", POLITE))
     expect("it runs", actual=bench.waits_for_line("a", "running"))
     begun = time.monotonic()
-    client.stop(f"{bench.mark}-a", 10.0)
-    expect("no longer than it needs", actual=time.monotonic() - begun < 5.0)
+    client.stop(f"{bench.mark}-a", 2 * SOON)
+    expect("no longer than it needs", actual=time.monotonic() - begun < SOON)
     lines = client.logs(f"{bench.mark}-a", 10)
     expect("its handler ran to its end", actual=lines, expected=("running", "asked to end", "ended in peace"))
     seen = bench.find("a")
@@ -135,7 +137,7 @@ def check_a_stubborn_one_is_killed_after_its_grace(bench: Bench) -> None:
     begun = time.monotonic()
     client.stop(f"{bench.mark}-a", 0.5)
     took = time.monotonic() - begun
-    expect(f"after its grace, and soon ({took:.2f} s)", actual=0.5 <= took < 3.0)
+    expect(f"after its grace, and soon ({took:.2f} s)", actual=0.5 <= took < SOON)
     seen = bench.find("a")
     expect("it was killed", actual=seen.ended if seen else None, expected="signal 9 (SIGKILL)")
     expect("nothing of it runs", actual=bench.processes(bench.mark), expected=())
@@ -150,8 +152,8 @@ def check_what_an_instance_leaves_behind_is_ended(bench: Bench) -> None:
     client.remove(f"{bench.mark}-a")
     expect("nothing of it runs", actual=bench.processes(bench.mark), expected=())
     begun = time.monotonic()
-    expect("run does not wait for it", actual=client.run(bench.order("b", PARENT), 30.0).code, expected=3)
-    expect("run returns soon", actual=time.monotonic() - begun < 10.0)
+    expect("run does not wait for it", actual=client.run(bench.order("b", PARENT), 2 * SOON).code, expected=3)
+    expect("run returns soon", actual=time.monotonic() - begun < SOON)
     expect("nothing of it runs", actual=bench.processes(bench.mark), expected=())
 
 
@@ -243,7 +245,7 @@ def check_a_launcher_killed_at_any_moment_leaves_nothing_unknown(bench: Bench) -
 
 def _expect_none_left(bench: Bench) -> None:
     """What a killed launcher had begun, and never became the instance, ends by itself; it may need a moment."""
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + SOON
     while bench.processes(bench.mark) and time.monotonic() < end:
         time.sleep(0.005)
     expect("nothing of it runs", actual=bench.processes(bench.mark), expected=())
@@ -349,6 +351,8 @@ def check_run_returns_what_happened(bench: Bench) -> None:
     good = client.run(bench.order("r", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(4)"), 30.0)
     expect("the code", actual=good.code, expected=4)
     expect("the output", actual=sorted(good.output.split()), expected=["err", "out"])
+    named = client.run(bench.order("r", "open('/dev/stdout', 'w').write('by name')"), 30.0)
+    expect("output that is opened by name", actual=named.output, expected="by name")
     flood = client.run(bench.order("r", "for n in range(60000): print('line', n)"), 30.0)
     expect("the end of a flood", actual=flood.output.endswith("line 59999\n"))
     expect("bounded", actual=len(flood.output) <= 65536)
@@ -357,7 +361,7 @@ def check_run_returns_what_happened(bench: Bench) -> None:
     begun = time.monotonic()
     late = client.run(bench.order("r", f"print('begun', flush=True)\n{STUBBORN}"), 1.0)
     expect("late", actual=(late.is_late, late.output.split()[0]), expected=(True, "begun"))
-    expect("within its bound", actual=time.monotonic() - begun < 4.0)
+    expect("within its bound", actual=time.monotonic() - begun < SOON)
     expect("nothing of it runs", actual=bench.processes(bench.mark), expected=())
     expect("nothing of it is seen", actual=client.instances(bench.scope), expected=())
 

@@ -1,27 +1,32 @@
 """PUBLIC: a project of its own, with a state of its own, driven through the command line as a person would.
 
-For tests and proofs of the whole program: nothing in it knows the inside of anew.
+For tests and proofs of the whole program: nothing in it knows the inside of anew, but for the id of the state, by which
+what it has in a container engine is found.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
 import shutil
 import socket
+import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anew.errors import AnewError, EngineError
+from anew.errors import AnewError, Conflict, EngineError
 from anew.model import Seconds
+from anew.testing.containers import SOCKET, ContainerEngine
 
 SERVER = """
 import http.server, os, signal, socketserver, sys, threading, time, select, socket
@@ -62,7 +67,7 @@ class Server(http.server.ThreadingHTTPServer):
     def shutdown_request(self, request):
         self.open_ones.discard(request)
         super().shutdown_request(request)
-server = Server(("127.0.0.1", int(os.environ["PORT"])), Answers)
+server = Server((os.environ["HOST"], int(os.environ["PORT"])), Answers)
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
 server.serve_forever(poll_interval=0.05)
 server.is_ending = True
@@ -79,7 +84,7 @@ server.server_close()
 SPEC = """
 project: {project}
 os:
-  base: {{host: true}}
+  base: {head}
 services:
   web:
     os: base
@@ -89,8 +94,11 @@ services:
     size: {size}
     rollout: {{stages: [{stages}], each: {each}, within: {within}, ready: {ready}, warm: {warm}, drain: 10s}}
 environments:
-  local: {{listen: "127.0.0.1:{port}"}}
+  local: {{engine: {engine}, listen: "127.0.0.1:{port}"{settings}}}
 """
+
+HEADS = {"embedded": "{host: true}", "docker": "{debian: bookworm, packages: [python3]}"}
+SHARED = ("images", "edge-image")  # of a state folder: what takes long to make, and is the same for all
 
 
 @dataclass(slots=True)
@@ -107,6 +115,9 @@ class Rig:
     ready: str = "10s"
     warm: str = "1s"
     environment: Mapping[str, str] = field(default_factory=dict)
+    engine: str = "embedded"
+    docker_host: str = ""  # as in $DOCKER_HOST; "": the engine of this machine
+    settings: str = ""  # more of the environment's, as in the spec: "keep: 3, taint: report"
 
     @property
     def home(self) -> Path:
@@ -134,6 +145,9 @@ class Rig:
             "ready": self.ready,
             "warm": self.warm,
             "port": self.port,
+            "engine": self.engine,
+            "head": HEADS[self.engine],
+            "settings": f", {self.settings}" if self.settings else "",
         }
         (self.root / "anew.yaml").write_text(SPEC.format(**(shape | changes)))
 
@@ -141,12 +155,9 @@ class Rig:
         self, *arguments: str, faults: str = "", limit: Seconds = 120.0, text: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end, with `text` as its standard input, and return how it ended."""
-        environment = {**os.environ, "ANEW_HOME": str(self.home), **self.environment}
-        if faults:
-            environment["ANEW_FAULT"] = faults
-        command = [sys.executable, "-m", "anew", "-C", str(self.root), *arguments]
+        environment = self._environment() | ({"ANEW_FAULT": faults} if faults else {})
         return subprocess.run(
-            command,
+            self._command(arguments),
             env=environment,
             capture_output=True,
             text=True,
@@ -154,6 +165,18 @@ class Rig:
             check=False,
             input=text,
         )
+
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start one command that goes on, such as `serve`; what it says is added to the log of keepers."""
+        with self._keeper_log.open("ab") as log:
+            return subprocess.Popen(self._command(arguments), env=self._environment(), stdout=log, stderr=log)
+
+    def _command(self, arguments: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "anew", "-C", str(self.root), *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        named = {"DOCKER_HOST": self.docker_host} if self.docker_host else {}
+        return {**os.environ, "ANEW_HOME": str(self.home), **named, **self.environment}
 
     def expect(self, *arguments: str, code: int = 0, limit: Seconds = 120.0) -> str:
         """Run one command; return what it printed.
@@ -172,10 +195,27 @@ class Rig:
         """Return the status of the environment as data."""
         return dict(json.loads(self.expect("status", "--json")))
 
+    @property
+    def containers(self) -> ContainerEngine:
+        """The container engine that its commands ask."""
+        return ContainerEngine(Path(self.docker_host.removeprefix("unix://")) if self.docker_host else SOCKET)
+
+    def owner(self) -> str:
+        """Return the id of this state, which all has that it made in a container engine; "" if there is none yet."""
+        path = self.home / "state.db"
+        if not path.exists():
+            return ""
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as state:
+            row = state.execute("select owner from state").fetchone()
+        return str(row[0]) if row else ""
+
     def keeper_log(self) -> str:
         """Return what the keepers said."""
-        path = self.home / "keepers" / f"{self.project}.local.log"
-        return path.read_text() if path.exists() else ""
+        return self._keeper_log.read_text() if self._keeper_log.exists() else ""
+
+    @property
+    def _keeper_log(self) -> Path:
+        return self.home / "keepers" / f"{self.project}.local.log"
 
     def processes(self) -> dict[int, str]:
         """Return every process on this machine that belongs to this state, by its command line or environment."""
@@ -208,7 +248,16 @@ class Rig:
         return not self.status()["keeper"]
 
     def end(self) -> None:
-        """End everything that belongs to this state, by its process ids, whatever shape it is in."""
+        """End everything that belongs to this state, by its process ids, whatever shape it is in.
+
+        Of a container engine, what this state owns there is removed, too: containers, networks and images.
+        """
+        self._end_processes()
+        owner = self.owner() if self.engine == "docker" else ""
+        if owner:
+            self.containers.clear(owner)
+
+    def _end_processes(self) -> None:
         for _ in range(50):
             left = self.processes()
             if not left:
@@ -236,15 +285,53 @@ def free_port() -> int:
 
 @contextmanager
 def rig(**shape: Any) -> Iterator[Rig]:
-    """Make a rig in a temporary folder; everything of it is gone at the end."""
+    """Make a rig in a temporary folder; everything of it is gone at the end.
+
+    On docker it has a project name of its own, since names are the whole engine's, and it shares heads with others:
+    `anew gc` in one would collect what the others use.
+    """
     folder = Path(tempfile.mkdtemp(prefix="anew-rig-"))
     folder.chmod(0o755)
+    if shape.get("engine") == "docker":
+        shape.setdefault("project", f"rig-{os.urandom(3).hex()}")
     one = Rig(folder, shape.pop("port", 0) or free_port(), **shape)
     try:
+        if one.engine == "docker":
+            share_heads(one)
         yield one
     finally:
         one.end()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def share_heads(one: Rig) -> None:
+    """Give a rig the heads of Debian packages that all rigs of this user on this machine share; made if need be.
+
+    Blocks  for a minute where they are made.
+    """
+    seed = seed_of_heads()
+    with (seed.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        seed.write("heads")
+        seed.expect("build", limit=600.0)
+    one.home.mkdir(mode=0o755)
+    one.root.mkdir()
+    for name in SHARED:
+        (one.home / name).symlink_to(seed.home / name)
+    shutil.copy(seed.root / "anew.lock", one.root)
+
+
+def seed_of_heads() -> Rig:
+    """Return the rig whose state has the heads that all others share. Raises Conflict if somebody else made it."""
+    folder = Path(tempfile.gettempdir()) / f"anew-rig-heads-{os.geteuid()}"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise Conflict(f"{folder} is somebody else's", where=str(folder), hint="remove it")
+    seed = Rig(folder, free_port(), project="heads", engine="docker")
+    for name in SHARED:
+        (seed.home / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+    return seed
 
 
 def show(error: AnewError) -> str:

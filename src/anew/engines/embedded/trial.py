@@ -7,7 +7,9 @@ import select
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
 
 from anew.engines.embedded import argv, cgroups, launch, life, refusals
 from anew.engines.embedded.launch import Start
@@ -30,11 +32,11 @@ def run(start: Start, limit: Seconds, name: str, secrets: Revealed) -> Outcome:
     """
     status = os.memfd_create("status")
     try:
-        with start.cgroup.made(start.uid) as entry:
-            with launch.prepared(start, status, 0, secrets, BOUND_TO_US) as (command, handed):
-                outer = launch.spawn(start, command, handed, subprocess.PIPE, entry)
+        with start.cgroup.made(start.uid) as entry, _pipe(start.uid) as (reading, writing):
+            with launch.prepared(start, status, 0, secrets, BOUND_TO_US) as (command, handed), writing:
+                outer = launch.spawn(start, command, handed, writing, entry)
             secrets.close()
-            output, is_late = _collect(outer, limit)
+            output, is_late = _collect(outer, reading.fileno(), limit)
         said = life.parse_status(os.pread(status, MOST, 0).decode("utf-8"))
     finally:
         os.close(status)
@@ -60,25 +62,32 @@ def _of_memory(start: Start, code: int) -> str:
     return f"{cgroups.OUT_OF_MEMORY} (limit {cgroups.size(cgroup.limits.memory)})\n"
 
 
-def _collect(outer: subprocess.Popen[bytes], limit: Seconds) -> tuple[bytes, bool]:
+@contextmanager
+def _pipe(uid: int | None) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """Yield both ends of a pipe that belongs to `uid`: a program that opens /dev/stdout by name must be its owner."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", 0) as source, os.fdopen(writing, "wb", 0) as sink:
+        if uid is not None:
+            os.fchown(writing, uid, uid)
+        yield source, sink
+
+
+def _collect(outer: subprocess.Popen[bytes], source: int, limit: Seconds) -> tuple[bytes, bool]:
     """Read what the command writes until it ends, and return the last of it, and whether its bound was over."""
-    if outer.stdout is None:
-        raise EngineError("the output of a sandbox is not connected")
     kept, end, is_late = b"", time.monotonic() + limit, False
     handle = os.pidfd_open(outer.pid)
     try:
-        with outer.stdout as pipe:
-            os.set_blocking(pipe.fileno(), False)
-            is_over = False
-            while not is_over and not is_late:
-                left = end - time.monotonic()
-                is_over = handle in _ready((pipe.fileno(), handle), max(0.0, left))
-                is_late = left <= 0 and not is_over
-                kept = _drained(pipe.fileno(), kept)
-            if is_late:
-                outer.kill()  # and with it, by `BOUND_TO_US`, all that is inside
-            outer.wait(CLEARING)
-            kept = _until_closed(pipe.fileno(), kept)
+        os.set_blocking(source, False)
+        is_over = False
+        while not is_over and not is_late:
+            left = end - time.monotonic()
+            is_over = handle in _ready((source, handle), max(0.0, left))
+            is_late = left <= 0 and not is_over
+            kept = _drained(source, kept)
+        if is_late:
+            outer.kill()  # and with it, by `BOUND_TO_US`, all that is inside
+        outer.wait(CLEARING)
+        kept = _until_closed(source, kept)
     finally:
         os.close(handle)
         if outer.poll() is None:
