@@ -226,8 +226,22 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
+class Ordered:
+    """All that one instance was given when it was launched; of secrets the versions only."""
+
+    image: Digest
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    port: int  # 0: it listened on nothing
+    writable: tuple[str, ...]
+    volumes: Mapping[str, str]  # by name: where it saw them
+    secrets: tuple[str, ...]  # "db_password v2"
+    limits: Mapping[str, float]  # "memory" in bytes, "cpu" in processors, "pids"
+
+
+@dataclass(frozen=True, slots=True)
 class Autopsy:
-    """How one instance ended."""
+    """How one instance ended, or what it was like when it was found touched."""
 
     instance: str
     group: str
@@ -237,6 +251,9 @@ class Autopsy:
     peak_memory: Bytes  # 0: not known
     at: float
     last: tuple[str, ...]  # the end of its log, where it did not end as it should
+    changed: tuple[str, ...] = ()  # files that were not as in its image: "added: /usr/lib/more"; the first 200
+    more_changed: int = 0  # so many besides
+    ordered: Ordered | None = None  # where it did not end as it should
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,3 +309,25 @@ class SecretErased:
     name: str
     version: int
     lost: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The unit of systemd that runs the keeper of an environment, and what became of it."""
+
+    environment: str
+    unit: str  # "anew-shop.production.service"
+    path: str
+    state: Literal["shown", "written", "runs"]
+    notes: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uninstalled:
+    """The unit that an environment's keeper is run by no more; `is_removed` is false if there was none."""
+
+    environment: str
+    unit: str
+    path: str
+    is_removed: bool

@@ -159,10 +159,31 @@ def test_nothing_is_lost_when_the_program_is_replaced(world: World) -> None:
     assert bench.get().text == "one\n"
 
 
+def test_what_runs_is_renewed_though_nothing_else_changes(world: World) -> None:
+    declaration = serving(world)
+    edge = world.bench.edge("a")
+    assert isinstance(edge, HaproxyEdge)
+    assert not edge.renew()
+    with load(world) as requests:
+        until(lambda: requests.figures().answered > 100, "load is under way")
+        world.wish(other=True)
+        edge = world.bench.edge("a")
+        assert isinstance(edge, HaproxyEdge)
+        assert (edge.renew(), edge.renew()) == (True, False)
+        seen = requests.figures().answered
+        until(lambda: requests.figures().answered > seen + 100, "it goes on")
+        figures = requests.stop()
+    assert (figures.dropped, figures.by_status) == (0, {"200": figures.answered}), figures.drops
+    reading = world.bench.reading()
+    assert (reading.declaration, reading.weights) == (declaration, ALL)
+    edge.stop()
+    assert not edge.renew()
+
+
 def test_a_held_request_outlives_its_program_and_is_counted(world: World) -> None:
     declaration = serving(world)
     bench = world.bench
-    with held(bench.caller(), 4.0) as outcome:
+    with held(bench.caller()) as outcome:
         until(lambda: bench.reading().in_flight["one"] == 1, "the request is in flight")
         world.wish(other=True)
         bench.client().declare(declaration)
@@ -180,7 +201,7 @@ def test_weights_hold_on_old_connections_of_the_old_program(world: World) -> Non
     bench = world.bench
     callers = [bench.caller() for _ in range(4)]
     assert {caller.get().text for caller in callers} == {"one\n"}
-    with held(bench.caller(), 3.0):  # so that the old worker stays
+    with held(bench.caller()):  # so that the old worker stays
         until(lambda: bench.reading().in_flight["one"] == 1, "the request is in flight")
         world.wish(other=True)
         bench.client().declare(declaration)

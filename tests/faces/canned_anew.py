@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 from canned import BACK, BUILT, CHECKS, HISTORY, NOON, PLAN, RELEASES, TESTED, WARM
 
@@ -14,13 +16,16 @@ from anew.views import (
     Check,
     Collected,
     Event,
+    Installed,
     Kept,
+    Ordered,
     Plan,
     ReleaseView,
     Sealed,
     SecretView,
     Status,
     Tested,
+    Uninstalled,
     Verified,
     VolumeRemoved,
     VolumeView,
@@ -31,7 +36,7 @@ NUMBER = 3
 
 
 class Canned:
-    """Implements `anew.ports.Anew`; nothing happens."""
+    """Implements `anew.cases.Anew`; nothing happens."""
 
     def __init__(self) -> None:
         self._now = WARM
@@ -100,6 +105,16 @@ class Canned:
     def entry(self, environment: str, name: str, command: Sequence[str]) -> tuple[str, ...]:
         return tuple(command)
 
+    def install(self, environment: str, say: Say, *, below: Path | None = None, is_writing: bool = True) -> Installed:
+        state: Literal["shown", "written", "runs"] = "written" if below else "runs" if is_writing else "shown"
+        unit = f"anew-shop.{environment}.service"
+        return Installed(environment, unit, f"{below or ''}/etc/{unit}", state, ("a note",), "[Unit]\n")
+
+    def uninstall(self, environment: str, say: Say, *, below: Path | None = None) -> Uninstalled:
+        say("ending it")
+        unit = f"anew-shop.{environment}.service"
+        return Uninstalled(environment, unit, f"{below or ''}/etc/{unit}", is_removed=below is None)
+
     def status(self, environment: str) -> Status:
         return self._now
 
@@ -144,7 +159,16 @@ WHY = Why(
         ),
     ),
     HISTORY[:1],
-    (Autopsy("shop-local-web-g2-0", "web-g2", "died, exit code 1", True, "", 12_345_678, NOON + 9, ("Traceback",)),),
+    (
+        Autopsy(
+            "shop-local-web-g2-0", "web-g2", "died, exit code 1", True, "", 12_345_678, NOON + 9, ("Traceback",),
+            ("added: /usr/lib/more",), 3,
+            Ordered(
+                "sha256:" + "ab" * 32, ("python3", "/srv/app/server.py"), {"GREETING": "hello", "PORT": "20001"}, 20001,
+                ("/var/lib/mine",), {"data": "/srv/data"}, ("db_password v2",), {"memory": 268435456.0, "cpu": 0.5},
+            ),
+        ),
+    ),
 )  # fmt: skip
 COLLECTED = Collected(
     ("the image of web in r1",), 12_345_678, (Kept("the image of web in r2", "g2 serves shop/local"),)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from anew import __version__
+from anew.cases import Anew
 from anew.errors import BY_CODE, AnewError
 from anew.faces.cli import command_line
 from anew.faces.entry import main
-from anew.ports import Anew
 from anew.views import Start
 
 COMMANDS = [
@@ -35,6 +35,8 @@ COMMANDS = [
         "completion",
         "debug",
         "rebirth",
+        "install",
+        "uninstall",
     ),
 ]
 WITH_MORE = {"demo", "init", "secret", "run", "debug", "completion"}  # they need arguments, or no project

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from anew.errors import Bug, Conflict
+from anew.errors import Bug, Conflict, SpecError
 from anew.faces.demo.project import adapted, opened
 from anew.faces.demo.story import ByHand, Outcome, Story, Told, complaints, report
 from anew.testing.load import Answerer, Figures
@@ -103,6 +103,18 @@ def test_a_last_request_before_the_decision_is_no_time_at_all() -> None:
 def test_a_spec_that_is_not_the_example_is_not_changed_by_guessing() -> None:
     with pytest.raises(Bug):
         adapted("project: other\n", "host", 1)
+
+
+def test_the_example_runs_on_the_engine_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with opened("debian", "docker", is_kept=False) as project:
+        project.lay("")
+        text = (project.root / "anew.yaml").read_text()
+    assert "engine: docker" in text
+    assert "ready: 20s" in text
+    assert "{debian: bookworm" in text
+    with pytest.raises(SpecError), opened("host", "docker", is_kept=False):
+        pytest.fail("the machine's own root is no image")
 
 
 def test_each_release_is_the_example_with_its_change_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,23 +94,32 @@ class HaproxyEdge:
             before = self._saved.state()
             slots = all_assigned(before.slots if before else {}, declaration.groups)
             structure = render.structure(declaration, slots, self._sockets, self._limits)
-            try:
-                self._make(before, State(declaration, slots, structure))
-            except OSError as cause:
-                raise _silent(cause, self._runs.link) from cause
+            self._make(before, State(declaration, slots, structure))
+
+    def renew(self) -> bool:
+        """Hand over to the program that is wanted now; see `anew.ports.Edge`."""
+        with self._alone():
+            state = self._saved.state()
+            if state is None or self._running() is None or not self._is_other_program():
+                return False
+            self._make(state, state)
+        return True
 
     def _make(self, before: State | None, state: State) -> None:
         running = self._running()
-        if running is None:
-            self._start(state)
-            self._settle(state)
-            self._saved.keep(state)
-        elif self._is_other_program():
-            with self._kept_alive(before, state):
-                self._hand_over(before, state)
-                self._bring(before, state, self._running())
-        else:
-            self._bring(before, state, running)
+        try:
+            if running is None:
+                self._start(state)
+                self._settle(state)
+                self._saved.keep(state)
+            elif self._is_other_program():
+                with self._kept_alive(before, state):
+                    self._hand_over(before, state)
+                    self._bring(before, state, self._running())
+            else:
+                self._bring(before, state, running)
+        except OSError as cause:
+            raise _silent(cause, self._runs.link) from cause
 
     def _bring(self, before: State | None, state: State, running: str | None) -> None:
         """Bring `state` into what is running, of whatever structure that is."""
@@ -289,7 +298,8 @@ class HaproxyEdge:
         self._switch_over()
         for run in self._runs.others()[:-MOST_OLD_RUNS]:
             process.end(self._saved.config, run.path)
-        self._master.forget_ended()
+        if self._master.forget_ended():
+            self._program.clear()
         self._save_counts(state)
 
     def _switch_over(self) -> None:

@@ -113,15 +113,17 @@ class Master:
         """Return the worker that takes new connections; of the master with that socket, if one is named."""
         return next((one for one in self._of(master or self._runs.current().path) if not one.is_old), None)
 
-    def forget_ended(self) -> None:
-        """Remove the sockets of masters that have ended."""
-        for run in self._runs.others():
+    def forget_ended(self) -> bool:
+        """Remove the sockets of masters that have ended; return whether there were any."""
+        others = self._runs.others()
+        for run in others:
             try:
                 self.ask("show version", socket_path=run.path)
             except ConnectionRefusedError:
                 run.path.unlink(missing_ok=True)
             except ConnectionError:
                 continue  # it ends just now: who looks next removes it
+        return len(self._runs.others()) < len(others)
 
     def tell(self, worker: Worker, *commands: str) -> str:
         """Send commands to one worker and return its answers; "" if it is an old one that has ended meanwhile."""

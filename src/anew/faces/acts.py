@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anew.cases import Anew, Starter
 from anew.errors import Conflict, GateClosed, NotFound, SpecError, Unsupported
 from anew.faces import autopsies, blocks, screen
 from anew.faces.blocks import Block
 from anew.faces.render import plain
 from anew.faces.report import INTERRUPTED
 from anew.faces.watch import Changes, Ended, Wanted, Watch, follow
-from anew.ports import Anew, Starter
 from anew.views import LogLine, Moved, Status
 
 _GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")

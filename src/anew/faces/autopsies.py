@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from anew import views
 from anew.faces.blocks import Block, Tone, line, rfc3339, size
@@ -37,11 +37,30 @@ def _sealed(one: views.Sealed) -> Iterator[Block]:
     if one.secrets:
         yield line(f"secrets {', '.join(one.secrets)}", depth=1)
     if one.limits:
-        yield line("limits " + ", ".join(f"{name} {value:g}" for name, value in one.limits.items()), depth=1)
+        yield line(f"limits {', '.join(_limits(one.limits))}", depth=1)
 
 
 def _autopsy(one: views.Autopsy) -> Iterator[Block]:
     memory = f", at most {size(one.peak_memory)} of memory" if one.peak_memory else ""
     yield line(f"{one.instance}: {one.outcome}{memory}", "bad" if one.is_death else "warn" if one.tainted else "dim")
+    if one.ordered is not None:
+        yield line("was given " + ", ".join(_given(one.ordered)), depth=1)
+    for text in one.changed:
+        yield line(text, depth=1)
+    if one.more_changed:
+        yield line(f"and {one.more_changed} more files", depth=1)
     for text in one.last:
         yield line(text, depth=2)
+
+
+def _given(one: views.Ordered) -> Iterator[str]:
+    yield f"image {one.image.removeprefix('sha256:')[:12]}"
+    yield from (f"{name}={value}" for name, value in one.environment.items())
+    yield from (f"secret {secret}" for secret in one.secrets)
+    yield from (f"volume {name} at {place}" for name, place in one.volumes.items())
+    yield from (f"{place} to write to" for place in one.writable)
+    yield from (f"at most {text}" for text in _limits(one.limits))
+
+
+def _limits(every: Mapping[str, float]) -> Iterator[str]:
+    return (f"{name} {size(int(value)) if name == 'memory' else f'{value:g}'}" for name, value in every.items())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from anew import __version__
 
 if TYPE_CHECKING:
-    from anew.ports import Anew, Starter
+    from anew.cases import Anew, Starter
 
 VERSION_ASKED = (["--version"], ["-V"])
 

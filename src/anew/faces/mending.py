@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 import click
 
+from anew.cases import Anew
 from anew.errors import AnewError, EngineError
 from anew.faces import blocks, screen
 from anew.faces.acts import Session
 from anew.faces.options import detach, shared
 from anew.model import Seconds
-from anew.ports import Anew
 from anew.views import Debugged, Reborn, Status
 
 HELD_FOR: Seconds = 60.0

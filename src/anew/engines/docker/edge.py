@@ -6,7 +6,8 @@ Rules
    from one container to the next, and a process has one id for everybody. The edge is told, watched and ended as where
    it is no container: through its sockets and its processes, whose folders have the same paths inside.
 2. It has nothing else: a read-only root, no capability but `NEEDED`, no way to more, no restart.
-3. It removes itself when its master ends. What was made and never started, `clear` removes.
+3. What has ended, and what was made and never started, `clear` removes. That the engine does so by itself is not asked
+   for: one that starts again while its containers live on takes those away that live, too.
 4. Configurations are checked by the same program from the same image, unpacked in the image store, in a sandbox: that
    is some thirty times as fast as a container, and each rollout waits for it.
 """
@@ -34,6 +35,7 @@ KIND = "edge"
 BINARY = "/usr/sbin/haproxy"
 # To listen on low ports; to run the workers under a uid of their own, and to signal them then.
 NEEDED = ("NET_BIND_SERVICE", "SETUID", "SETGID", "KILL")
+CPU_SHARES = 262_144  # the most there is, against 1024 of an instance: it needs little, and everybody waits for it
 CLEARS_WITHIN: Seconds = 20.0
 LOOKS_EVERY: Seconds = 0.02
 TRIES_AGAIN_AFTER: Seconds = 600.0  # to have an image for an edge that runs
@@ -178,6 +180,7 @@ class ContainerProgram:
             "WorkingDir": "/",
             "Labels": self._place.labels,
             "HostConfig": {
+                "CpuShares": CPU_SHARES,
                 "NetworkMode": "host",
                 "PidMode": "host",
                 "UsernsMode": "host",  # the other two need it, where the engine maps uids
@@ -189,7 +192,6 @@ class ContainerProgram:
                 "Mounts": seen,
                 "LogConfig": {"Type": "none"},
                 "RestartPolicy": {"Name": "no"},
-                "AutoRemove": True,
             },
         }
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from anew.cases import Anew
 from anew.errors import SpecError
-from anew.faces.demo.project import Os, opened
+from anew.faces.demo.project import Engine, Os, opened
 from anew.faces.demo.scenario import Scenario
 from anew.faces.demo.screen import Screen, console_for_people, print_summary
 from anew.faces.demo.story import Story, complaints, report
-from anew.ports import Anew
 
 OpenAnew = Callable[[Path], Anew]
 UNHAPPY = 1
@@ -41,14 +41,21 @@ def run(open_anew: OpenAnew, arguments: Sequence[str]) -> int:
     show_default=True,
     help="What the head is made of; `host` is this machine's own root and needs no packages.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["embedded", "docker"]),
+    default="embedded",
+    show_default=True,
+    help="Where the instances run; `docker` is Docker or Podman on this machine.",
+)
 @click.pass_obj
-def command(open_anew: OpenAnew, target: Path | None, is_kept: bool, system: Os) -> int:  # noqa: FBT001 - click calls it
+def command(open_anew: OpenAnew, target: Path | None, *, is_kept: bool, system: Os, engine: Engine) -> int:
     """Show replacement under load: two good releases, one bad, one sick, one that fails its test."""
     if target is not None and not target.absolute().parent.is_dir():
         raise SpecError(f"{target.parent} is no folder", where="--report", hint="make the folder first")
     console = console_for_people()
     story, begun = Story(), time.monotonic()
-    with opened(system, is_kept=is_kept) as project:
+    with opened(system, engine, is_kept=is_kept) as project:
         project.lay("")
         anew = open_anew(project.root)
         try:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from anew.cases import Viewer
 from anew.errors import EngineError
 from anew.model import Seconds
-from anew.ports import Viewer
 from anew.views import RolloutView, Status
 
 POLL: Seconds = 0.05

@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Literal
 
 import anew
-from anew.errors import Bug, Conflict, NotFound, Unsupported
+from anew.errors import Bug, Conflict, NotFound, SpecError, Unsupported
 
 EXAMPLE = "examples/hello"
 LOCK = "anew.lock"
 PORTS = range(18080, 18180)  # below the ports that the kernel gives to clients
 
+READY_IN_CONTAINERS = "20s"  # a launch takes thirty times as long there, and on a busy machine longer
+
 Os = Literal["debian", "host"]
+Engine = Literal["embedded", "docker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Project:
     example: Path
     cache: Path
     os: Os
+    engine: Engine
     port: int
 
     def lay(self, change: str) -> None:
@@ -44,7 +48,7 @@ class Project:
         if change:
             shutil.copytree(self.example / "changes" / change, self.root, dirs_exist_ok=True, ignore=left_out)
         spec = self.root / "anew.yaml"
-        spec.write_text(adapted(spec.read_text("utf-8"), self.os, self.port), "utf-8")
+        spec.write_text(adapted(spec.read_text("utf-8"), self.os, self.port, self.engine), "utf-8")
 
     def recall_lock(self) -> None:
         """Begin with the head that an earlier run of the demo locked, if there was one."""
@@ -61,32 +65,37 @@ class Project:
         return f"{self.os}.lock"
 
 
-def adapted(spec: str, system: Os, port: int) -> str:
-    r"""Return the example's spec for this machine: another port, and perhaps the machine's own root as the head.
+def adapted(spec: str, system: Os, port: int, engine: Engine = "embedded") -> str:
+    r"""Return the example's spec for this demo: port, engine, and perhaps the machine's own root as the head.
 
     Raises  Bug if the example does not look as expected.
 
-    >>> adapted("os:\n  base: {debian: bookworm}\nlisten: 127.0.0.1:8080\n", "host", 18080)
-    'os:\n  base: {host: true}\nlisten: 127.0.0.1:18080\n'
+    >>> adapted("os:\n  base: {debian: bookworm}\nengine: embedded\nlisten: 127.0.0.1:8080\n", "host", 18080)
+    'os:\n  base: {host: true}\nengine: embedded\nlisten: 127.0.0.1:18080\n'
     """
-    text, listens = re.subn(r"(?m)^(\s*listen:) .*$", rf"\1 127.0.0.1:{port}", spec)
-    heads = 1
+    wanted = {"listen": f"127.0.0.1:{port}", "engine": engine}
     if system == "host":
-        text, heads = re.subn(r"(?m)^(\s+base:) .*$", r"\1 {host: true}", text)
-    if (listens, heads) != (1, 1):
-        raise Bug(
-            f"the example's spec has {listens} lines `listen:` and {heads} lines `base:`; the demo expects one of each",
-            where=f"{EXAMPLE}/anew.yaml",
-        )
+        wanted["base"] = "{host: true}"
+    text = spec if engine == "embedded" else re.sub(r"\bready: \w+", f"ready: {READY_IN_CONTAINERS}", spec)
+    for key, value in wanted.items():
+        text, count = re.subn(rf"(?m)^(\s*{key}:) .*$", rf"\1 {value}", text)
+        if count != 1:
+            raise Bug(
+                f"the example's spec has {count} lines `{key}:`; the demo expects one", where=f"{EXAMPLE}/anew.yaml"
+            )
     return text
 
 
 @contextmanager
-def opened(system: Os, *, is_kept: bool) -> Iterator[Project]:
+def opened(system: Os, engine: Engine = "embedded", *, is_kept: bool) -> Iterator[Project]:
     """Make the project, for one demo at a time; the folder is removed in the end unless `is_kept`.
 
-    Raises  Conflict if another demo of this user runs; NotFound if the example is not there.
+    Raises  SpecError for the machine's own root in a container; Conflict if another demo of this user runs; NotFound
+            if the example is not there.
     """
+    if (system, engine) == ("host", "docker"):
+        hint = "leave out `--os host`, or `--engine docker`"
+        raise SpecError("the machine's own root is no image, so no container runs on it", where="--os", hint=hint)
     cache = _cache()
     with (cache / "running").open("w") as running:
         try:
@@ -99,7 +108,7 @@ def opened(system: Os, *, is_kept: bool) -> Iterator[Project]:
         try:
             root = top / "hello"
             root.mkdir()
-            yield Project(root, _example(), cache, system, _free_port())
+            yield Project(root, _example(), cache, system, engine, _free_port())
         finally:
             if not is_kept:
                 shutil.rmtree(top)

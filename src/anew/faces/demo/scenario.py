@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from anew.cases import Anew
 from anew.errors import AnewError, Conflict, EngineError, GateClosed, NotFound
 from anew.faces.demo.passage import POLL, Passage, follow
 from anew.faces.demo.project import Project
 from anew.faces.demo.screen import Screen
 from anew.faces.demo.story import ByHand, Outcome, Story, Told
 from anew.model import Seconds
-from anew.ports import Anew
 from anew.testing.load import Load
 from anew.testing.load_process import LoadProcess
 
