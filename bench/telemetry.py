@@ -70,7 +70,7 @@ def measure(arguments: argparse.Namespace) -> Section:
         raise Unsupported("wrk is not on this machine", hint="apt-get install wrk")
     with tempfile.TemporaryDirectory(prefix="anew-bench-") as folder, backend(Path(folder)) as port:
         declaration = declared(port)
-        edge = HaproxyEdge(Path(folder) / "edge", Path(folder) / "s")
+        edge = HaproxyEdge(Path(folder) / "edge", Path(folder) / "s", is_logged=True)
         edge.declare(declaration)
         try:
             edge.shift({"web": {GROUP: 1000}})

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from anew.edge.find import Haproxy
 from anew.edge.runtime import HaproxyEdge
 from anew.edge.telemetry import BOUNDS_MS, Telemetry
 from anew.errors import Conflict
 from anew.model import Sample
 from anew.testing.conformance_edge_bench import Bench, until
+
+from edge_bench import haproxy_bench  # isort: skip
 
 WEIGHTS = {"web": {"web-g1": 900, "web-g2": 100}}
 
@@ -21,6 +28,20 @@ class Now:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+def logged(folder: Path, scope: str) -> HaproxyEdge:
+    """Return a client of an edge that logs its requests."""
+    return HaproxyEdge(folder / scope / "edge", folder / scope / "s", is_logged=True)
+
+
+@pytest.fixture
+def bench(haproxy: Haproxy) -> Iterator[Bench]:
+    folder = Path(tempfile.mkdtemp(prefix="anew-edge-"))
+    one = haproxy_bench(folder, logged)
+    yield one
+    one.end()
+    shutil.rmtree(folder)
 
 
 def edge(bench: Bench) -> HaproxyEdge:

@@ -21,6 +21,7 @@ of silence; and so that old workers never fill a machine, one is ended when `MOS
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -68,6 +69,17 @@ backend {UNKNOWN}
   http-request return status 404 content-type text/plain string "No service here answers to this host name.\\n"
 """
 
+_LOGGING = re.compile(r"^  log(-format)? .*\n", re.MULTILINE)  # HAProxy warns of it where there is no log
+_RING = """
+ring telemetry
+  format raw
+  maxlen 512
+  size 4194304
+  timeout connect 1s
+  timeout server 10s
+  server reader abns@{name}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -88,17 +100,15 @@ class Sockets:
     relay: str
     preview_relay: str
     callers_relay: str
-    telemetry: str
+    telemetry: str = ""  # where the request log goes. "": there is none
     exposed: str = ""  # a path; whoever may open it is handed all that a worker listens on. "": there is none
 
     @classmethod
-    def of(cls, folder: Path, exposed: str = "") -> Sockets:
+    def of(cls, folder: Path, exposed: str = "", *, is_logged: bool = False) -> Sockets:
         """Return the sockets of the edge whose state is in `folder`."""
-        mark = short(digest(str(folder)))
-        relay, preview, callers, telemetry = (
-            f"anew-{mark}-{one}" for one in ("relay", "preview", "callers", "telemetry")
-        )
-        return cls(relay, preview, callers, telemetry, exposed)
+        mark = f"anew-{short(digest(str(folder)))}"
+        log = f"{mark}-telemetry" if is_logged else ""
+        return cls(f"{mark}-relay", f"{mark}-preview", f"{mark}-callers", log, exposed)
 
 
 def services(declaration: Declaration) -> tuple[str, ...]:
@@ -138,30 +148,24 @@ def _text(declaration: Declaration, slots: Mapping[str, Slots], sockets: Sockets
         *(_group(group, slots[group.name]) for group in declaration.groups if not group.is_tcp),
         tcp_sections(declaration, slots),
     ]
-    return "".join(parts)
+    text = "".join(parts)
+    return text if sockets.telemetry else _LOGGING.sub("", text)
 
 
 def _global(sockets: Sockets, limits: Limits, name: str) -> str:
     place = shlex.quote(sockets.exposed)
     exposed = f"  stats socket {place} mode 600 level user expose-fd listeners\n" if sockets.exposed else ""
     owner = f"  uid {limits.uid}\n  gid {limits.uid}\n" if limits.uid is not None else ""
+    logged = "  log ring@telemetry format raw local0\n" if sockets.telemetry else ""
+    ring = _RING.format(name=sockets.telemetry) if sockets.telemetry else ""
     return f"""# Written by anew; it is overwritten at every change.
 global
   description {name}
   default-path config
-  log ring@telemetry format raw local0
-  maxconn {limits.connections}
+{logged}  maxconn {limits.connections}
   nbthread {limits.threads}
   mworker-max-reloads {MOST_OLD_WORKERS}
-{exposed}{owner}
-ring telemetry
-  format raw
-  maxlen 512
-  size 4194304
-  timeout connect 1s
-  timeout server 10s
-  server reader abns@{sockets.telemetry}
-"""
+{exposed}{owner}{ring}"""
 
 
 def _public(declaration: Declaration, sockets: Sockets) -> str:

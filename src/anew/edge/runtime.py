@@ -53,25 +53,25 @@ MOST_OLD_RUNS = 5  # masters that have handed over, each with some old workers
 class HaproxyEdge:
     """Implements `anew.ports.Edge`. Several objects, in several processes, may stand for the same edge.
 
-    `folder` keeps its files, and `socket_folder` its sockets, whose paths must be short; `program` is a HAProxy of this
-    machine if none is named. Requests and connections outlive `render.MOST_OLD_WORKERS` reloads, and `MOST_OLD_RUNS`
-    changes of the program.
+    `folder` keeps its files, and `sockets` its sockets, whose paths must be short; `program` is a HAProxy of this
+    machine if none is named; with `is_logged` it logs requests for `anew.edge.telemetry`. Requests and connections
+    outlive `render.MOST_OLD_WORKERS` reloads, and `MOST_OLD_RUNS` changes of the program.
     """
 
-    def __init__(self, folder: Path, socket_folder: Path, program: Program | None = None) -> None:
+    def __init__(self, folder: Path, sockets: Path, program: Program | None = None, *, is_logged: bool = False) -> None:
         self._folder = folder.absolute()
-        self._runs = Runs(socket_folder.absolute())
+        self._runs = Runs(sockets.absolute())
         self._program = program or LocalProgram()
         self._master = Master(self._runs.link)
         self._saved = Saved(self._folder)
         self._counters = Counters(self._folder / "counters.json")
-        self._sockets = Sockets.of(self._folder, str(self._runs.exposed))
+        self._sockets = Sockets.of(self._folder, str(self._runs.exposed), is_logged=is_logged)
         self._limits = limits()
         self._look = Look(self._runs, self._master, self._saved, self._counters)
 
     @property
     def telemetry(self) -> str:
-        """The name of the abstract socket on which `anew.edge.telemetry` listens for this edge's request log."""
+        """The name of the abstract socket on which `anew.edge.telemetry` listens; "" if requests are not logged."""
         return self._sockets.telemetry
 
     # ------------------------------------------------------------ reading

@@ -35,7 +35,7 @@ KIND = "edge"
 BINARY = "/usr/sbin/haproxy"
 # To listen on low ports; to run the workers under a uid of their own, and to signal them then.
 NEEDED = ("NET_BIND_SERVICE", "SETUID", "SETGID", "KILL")
-CPU_SHARES = 262_144  # the most there is, against 1024 of an instance: it needs little, and everybody waits for it
+CPU_SHARES = 8192  # eight times those of an instance: it needs little, and everybody waits for it
 CLEARS_WITHIN: Seconds = 20.0
 LOOKS_EVERY: Seconds = 0.02
 TRIES_AGAIN_AFTER: Seconds = 600.0  # to have an image for an edge that runs
