@@ -1,7 +1,7 @@
 """The keeper is killed with SIGKILL before and after every effect of a rollout; a later command ends in the same world.
 
-``script/prove crash [--sample N] [--seed S]``: all effects of a rollout that promotes and of one that rolls back, or
-N of them chosen by the seed. Under load all the time; not one request may be dropped.
+``script/prove crash [--engine docker] [--sample N] [--seed S]``: all effects of a rollout that promotes and of one that
+rolls back, or N of them chosen by the seed. Under load all the time; not one request may be dropped.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import argparse
 import random
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from subjects import market
+from subjects.leftovers import in_containers
 
 from anew.errors import AnewError
 from anew.testing.faults import MARK, TRACE
@@ -110,13 +112,18 @@ def check(project: Rig, subject: Small, before: str, *, is_good: bool) -> None:
         wrong.append(f"the groups are {groups}")
     if any(g["ready"] != g["size"] for g in groups):
         wrong.append(f"not ready: {groups}")
-    processes = project.processes().values()
-    sandboxes = [line for line in processes if "bwrap" in line.split(" ")[0]]
-    per_instance = 2  # the outer process and the reaper inside
-    if len(sandboxes) > per_instance * subject.instances:
-        wrong.append("orphans: " + "\n".join(sandboxes))
+    look = in_containers if project.engine == "docker" else in_sandboxes
+    wrong += look(project, subject.instances)
     if wrong:
         raise AnewError("; ".join(wrong), facts={"keeper": project.keeper_log()[-3000:]})
+
+
+def in_sandboxes(project: Rig, instances: int) -> Iterator[str]:
+    """Say what is left over of the embedded engine's instances."""
+    sandboxes = [line for line in project.processes().values() if "bwrap" in line.split(" ")[0]]
+    per_instance = 2  # the outer process and the reaper inside
+    if len(sandboxes) > per_instance * instances:
+        yield "orphans: " + "\n".join(sandboxes)
 
 
 def tries(arguments: argparse.Namespace, effects: dict[bool, int]) -> list[Try]:
@@ -146,15 +153,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, default=0)
     parser.add_argument("--project", choices=SUBJECTS, default="rig")
+    parser.add_argument("--engine", choices=("embedded", "docker"), default="embedded")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
+    if (arguments.engine, arguments.project) == ("docker", "market"):
+        parser.error("the market is laid out for the engine embedded")
     print(f"seed {arguments.seed}", flush=True)
     failed = 0
     subject = SUBJECTS[arguments.project]
     random.seed(arguments.seed)
-    with rig(
-        within="10s", project=arguments.project
-    ) as project:  # long enough for the evidence, whatever else the machine does
+    # Long enough for the evidence, whatever else the machine does; names in a container engine are everybody's.
+    shape = {"within": "10s", "engine": arguments.engine}
+    shape |= {"ready": "30s"} if arguments.engine == "docker" else {"project": arguments.project}
+    with rig(**shape) as project:
         subject.prepare(project)
         subject.write(project, 1, is_good=True)
         project.expect("up", limit=300.0)

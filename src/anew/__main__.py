@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anew.build.builder import Builder
     from anew.build.edge_image import EdgeImage
     from anew.build.store import ImageStore
+    from anew.cases import Anew
     from anew.core.steps import Step
     from anew.edge.runtime import HaproxyEdge
     from anew.engines.docker.client import Client
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from anew.engines.docker.edge import ContainerProgram
     from anew.engines.embedded.compute import Embedded
     from anew.model import Image, Pin, Scope, Spec, Test, Trial
-    from anew.ports import Anew, Compute, Inspection, Say
+    from anew.ports import Compute, Inspection, Say
     from anew.shell.journal import Journal
-    from anew.shell.parts import Archive, Parts, Stockroom
+    from anew.shell.parts import Archive, Copies, Parts, Stockroom
     from anew.views import Check, Start
 
 SPEC = "anew.yaml"
@@ -64,8 +65,8 @@ def home() -> Path:
 
 def open_anew(project: Path | None) -> Anew:
     """Wire anew for the project in a folder; None is the current one."""
-    from anew.shell.app import App
     from anew.shell.clock import SystemClock
+    from anew.shell.installing import InstallableApp
     from anew.shell.journal import Journal
 
     root = (project or Path()).absolute()
@@ -73,7 +74,7 @@ def open_anew(project: Path | None) -> Anew:
     _prepare(folder)
     clock = SystemClock()
     journal = Journal(folder / "state.db", clock)
-    return App(folder, root, clock, journal, _parts(folder, root, journal))
+    return InstallableApp(folder, root, clock, journal, _parts(folder, root, journal))
 
 
 def _prepare(folder: Path) -> None:
@@ -165,6 +166,25 @@ class _Engines:
         known = self._edge_image.known()
         return ((known, "the edge runs from it"),) if known else ()
 
+    def update_edge(self, say: Say) -> None:
+        """Make the image of the edge of today's packages, if there is one; keepers bring it to their edges."""
+        if self._edge_image.known():
+            self._edge_image.image(say, update=True)
+
+    def copies(self) -> tuple[Copies, ...]:
+        """Return what engines keep of images; nothing is brought to one before there is an image of the edge."""
+        from anew.engines.docker.copies import DockerCopies
+
+        made = DockerCopies(self._client, self._docker, self._folder)
+        return (made,) if (self._folder / "edge-image").is_dir() else ()
+
+    def unheld(self, scope: Scope) -> Mapping[str, str]:
+        """Return which limits can't be held, and why."""
+        from anew.engines.docker import doctor
+        from anew.engines.embedded.cgroup_places import unheld
+
+        return doctor.unheld(self._client) if self._is_docker(scope) else unheld()
+
     def require(self, engine: str) -> None:
         """Raise Unsupported where an engine can't run here."""
         if engine == "docker":
@@ -173,7 +193,7 @@ class _Engines:
     def prepare(self, scope: Scope, images: Sequence[Image], say: Say) -> None:
         """Bring to an engine what takes long, before anybody waits for a rollout."""
         if self._is_docker(scope):
-            self._client.require_reach()
+            self._docker.inside(scope)  # who else has its network is said before anything is sealed
             for image in (self._edge_image.image(say), *images):
                 if not self._docker.images.has(image.digest):
                     say(f"the container engine gets the image {image.digest.removeprefix('sha256:')[:12]}")
@@ -214,6 +234,10 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         stockroom=lambda: _stockroom(folder, store()),
         archive=lambda: _archive(folder, journal),
         own_images=engines.own_images,
+        copies=engines.copies,
+        sweep=lambda scope: engines.compute(scope).sweep(),
+        update_edge=engines.update_edge,
+        unheld=engines.unheld,
         making=lambda project: _making(folder, store(), project),
         try_image=_try_image,
         http_failure=_http_failure,
@@ -276,9 +300,10 @@ def _http_failure(test: Test, port: int, host: str) -> str:
 
 
 def _doctor(folder: Path) -> tuple[Check, ...]:
+    from anew.engines.docker import doctor
     from anew.engines.embedded.doctor import checks
 
-    return checks(folder)
+    return (*checks(folder), *doctor.checks())
 
 
 def _place(scope: Scope) -> str:
@@ -338,9 +363,14 @@ def _project(folder: Path, root: Path) -> str:
 
 
 def _start_keeper(folder: Path, root: Path, scope: Scope) -> Callable[[], bool]:
-    """Start a keeper that nothing of this process can end, and that ends by itself when nothing is left to do."""
+    """Start a keeper that nothing of this process can end: its service, or one that ends when nothing is left to do."""
     import subprocess
 
+    from anew.shell.installing import installed
+
+    service = installed(scope)
+    if service is not None:
+        return service.start()
     log = folder / "keepers" / f"{_place(scope)}.log"
     command = [sys.executable, "-m", "anew", "-C", str(root), "serve", "-e", scope.environment, "--until-idle"]
     with log.open("ab") as out:

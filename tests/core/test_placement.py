@@ -62,10 +62,16 @@ def behind_edge(plain: World, *, is_told: bool, in_flight: int) -> World:
 )
 def test_a_group_that_keeps_dying_is_replaced_ever_more_slowly(deaths: tuple[float, ...], wait: float) -> None:
     ones = world(deaths=tuple(NOW - ago for ago in deaths))
-    assert next_launch(ones, GROUP) == NOW + wait
+    assert next_launch(ones, GROUP, 1) == NOW + wait
     placed = place(ones, GROUP, 1, Policy())
     assert placed.steps == (() if wait else (Allot(GROUP, 0),))
     assert placed.waits == ((NOW + wait,) if wait else ())
+
+
+@pytest.mark.parametrize(("size", "deaths", "wait"), [(8, 8, 0.0), (8, 9, 1.0), (8, 11, 4.0), (100, 64, SLOWEST)])
+def test_what_ends_all_instances_at_once_is_one_accident(size: int, deaths: int, wait: float) -> None:
+    ones = world(READY, deaths=(NOW,) * deaths)
+    assert next_launch(ones, GROUP, size) == NOW + wait
 
 
 def test_an_ordinal_is_committed_before_it_is_launched() -> None:

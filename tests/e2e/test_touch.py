@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -157,3 +158,51 @@ def test_why_tells_what_a_generation_runs_and_how_its_instances_ended(serving: R
     assert ended[one]["outcome"].startswith("stopped")
     assert ended[one]["peak_memory"] > 1_000_000
     assert "g1 of r1 serves" in serving.expect("why")
+
+
+def test_why_tells_of_one_that_died_what_it_was_given_and_what_it_said_last(serving: Rig) -> None:
+    with kept(serving):
+        pid = application(serving)
+        os.kill(pid, signal.SIGKILL)
+        serving.wait(lambda: len(instances(serving)) == 2 and bool(dead(serving)), limit=30, what="it is replaced")
+    (one,) = dead(serving)
+    assert one["outcome"] == "died, signal 9 (SIGKILL)"
+    assert one["ordered"]["command"] == ["python3", "/srv/app/server.py"]
+    assert set(one["ordered"]["environment"]) == {"HOST", "PORT"}
+    assert one["ordered"]["port"] == int(one["ordered"]["environment"]["PORT"])
+    assert (one["changed"], one["more_changed"]) == ([], 0)
+    text = serving.expect("why")
+    assert f"{one['instance']}: died, signal 9 (SIGKILL)" in text
+    assert f"PORT={one['ordered']['port']}" in text
+
+
+def dead(project: Rig) -> list[dict[str, Any]]:
+    told = json.loads(project.expect("why", "--json"))
+    return [one for one in told["instances"] if one["is_death"]]
+
+
+def test_why_tells_of_one_that_was_touched_while_it_is_kept(serving: Rig) -> None:
+    with kept(serving):
+        pid = application(serving)
+        subprocess.run(["nsenter", f"--target={pid}", "--mount", "mount", "-t", "tmpfs", "x", "/srv/app"], check=True)
+        serving.wait(lambda: any("is tainted" in e for e in events(serving)), limit=FOUND_WITHIN, what="it is found")
+        serving.wait(lambda: group(serving)["ready"] == 2, limit=FOUND_WITHIN, what="it is replaced")
+        says = "tainted (something was mounted at /srv/app (tmpfs)), kept for inspection"
+        serving.wait(lambda: says in serving.expect("why"), limit=FOUND_WITHIN, what="it is kept")
+    (one,) = json.loads(serving.expect("why", "--json"))["instances"]
+    assert (one["outcome"], one["is_death"]) == (says, False)
+    assert one["peak_memory"] > 1_000_000
+    assert one["ordered"]["image"].startswith("sha256:")
+
+
+def test_why_tells_of_a_generation_that_failed_what_its_instances_were_given(serving: Rig) -> None:
+    serving.write("r2", bad=60, each="5s", within="20s")
+    with LoadProcess(Load(serving.port, rate=60.0, keep_alive=2, fresh=2, slow=0, seconds=120.0)):
+        assert serving.anew("up").returncode == 6
+    serving.wait(serving.is_idle, limit=60, what="all of it is disposed of")
+    told = json.loads(serving.expect("why", "g2", "--json"))
+    assert "requests failed, against" in told["reason"]
+    assert len(told["instances"]) == 2
+    for one in told["instances"]:
+        assert one["outcome"].startswith("stopped")
+        assert one["ordered"]["environment"].keys() == {"HOST", "PORT"}

@@ -26,6 +26,7 @@ from anew.core.digest import digest, short
 from anew.engines.docker import sockets
 from anew.engines.docker.client import Client
 from anew.engines.docker.compute import Docker
+from anew.engines.docker.doctor import LIMITING, unheld
 from anew.engines.docker.fittings import RUN
 from anew.engines.embedded import proc
 from anew.errors import AnewError
@@ -85,6 +86,7 @@ class World:
             shares_ports=False,
             moments=MOMENTS,
             processes=processes,
+            limits=frozenset(LIMITING) - set(unheld(self.client)),
         )
 
     def clear(self, bench: Bench) -> None:
@@ -113,12 +115,13 @@ def world(kind: str) -> Iterator[World]:
         yield made
         for digest_ in made.store.blobs.images():
             made.engine().images.remove(digest_)
-        shutil.rmtree(RUN / short(digest(made.owner)))
+        if (given := RUN / short(digest(made.owner))).is_dir():
+            shutil.rmtree(given)
 
 
 def docker_client() -> Client:
     """Return the client of Docker on this machine; skip if there is none, or we may not use it."""
-    client = Client(environ={})
+    client = Client()
     try:
         client.require_reach()
     except AnewError as cause:

@@ -1,8 +1,10 @@
-"""The engine docker conforms: on Docker to everything, on Podman to what it may do differently."""
+"""The engine docker conforms, on Docker and on Podman; what does not apply is named, with the reason."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 from docker_world import World, make_image, world
@@ -11,27 +13,30 @@ from anew.model import Image
 from anew.testing.conformance import CHECKS, NotOffered
 from anew.testing.conformance_bench import Bench
 
-NOT_OFFERED = {"check_a_taken_port_is_a_conflict"}  # instances have addresses of their own
+Check = Callable[[Bench], None]
+IS_UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers").exists()  # control groups of version 2
+ADDRESSES = {"check_a_taken_port_is_a_conflict": "instances have addresses of their own"}
+LISTS = "Podman puts lists of accounts of its own into every container"
+SILENT = "Podman does not tell an end for want of memory on control groups of version 1"
 ON_PODMAN = {
-    "check_a_command_that_is_not_there_is_an_end",
-    "check_a_limited_instance_does_not_learn_its_name",
-    "check_a_secret_is_in_no_list_and_no_descriptor",
-    "check_a_throwaway_instance_has_volumes",
-    "check_an_end_is_seen_with_its_code",
-    "check_an_instance_has_no_power",
-    "check_an_instance_survives_its_launcher",
-    "check_files_in_memory_count_as_memory",
-    "check_grace_is_honoured",
-    "check_launches_are_seen_at_once",
-    "check_logs_outlive_the_instance",
-    "check_nothing_of_the_launcher_is_inside",
-    "check_run_returns_what_happened",
-    "check_secrets_are_files_that_nobody_can_change",
-    "check_the_root_is_read_only",
-    "check_two_scopes_do_not_see_each_other",
-    "check_volumes_are_listed_and_removed_on_request_only",
-    "check_what_an_instance_leaves_behind_is_ended",
-}
+    **ADDRESSES,
+    "check_a_volume_covers_what_the_image_has_there": LISTS,
+    **({} if IS_UNIFIED else dict.fromkeys((
+        "check_a_limited_instance_survives_its_launcher",
+        "check_a_throwaway_instance_is_limited",
+        "check_launchers_that_are_killed_leave_no_instance_without_limits",
+        "check_limits_are_its_own",
+        "check_memory_is_limited_and_the_end_says_so",
+    ), SILENT)),
+}  # fmt: skip
+
+
+def those(not_applicable: Mapping[str, str]) -> list[Any]:
+    """Return all checks; those that do not apply are not run, and reported with the reason."""
+    why = {name: pytest.mark.xfail(run=False, reason=f"not applicable: {one}") for name, one in not_applicable.items()}
+    return [
+        pytest.param(one, id=one.__name__, marks=[why[one.__name__]] if one.__name__ in why else []) for one in CHECKS
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -46,30 +51,25 @@ def podman() -> Iterator[tuple[World, Image]]:
         yield made, make_image(made.store)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_docker_conforms(check: Callable[[Bench], None], docker: tuple[World, Image]) -> None:
-    here, image = docker
-    is_offered = _passes(here, here.bench(image), check)
-    assert is_offered == (check.__name__ not in NOT_OFFERED)
+@pytest.mark.parametrize("check", those(ADDRESSES))
+def test_docker_conforms(check: Check, docker: tuple[World, Image]) -> None:
+    conforms(*docker, check)
 
 
-@pytest.mark.parametrize(
-    "check", [one for one in CHECKS if one.__name__ in ON_PODMAN], ids=lambda check: check.__name__
-)
-def test_podman_conforms(check: Callable[[Bench], None], podman: tuple[World, Image]) -> None:
-    here, image = podman
-    assert _passes(here, here.bench(image), check)
+@pytest.mark.parametrize("check", those(ON_PODMAN))
+def test_podman_conforms(check: Check, podman: tuple[World, Image]) -> None:
+    conforms(*podman, check)
 
 
-def test_what_podman_is_checked_for_is_there() -> None:
-    assert {one.__name__ for one in CHECKS} >= ON_PODMAN
+def test_what_is_said_not_to_apply_is_a_check() -> None:
+    assert {one.__name__ for one in CHECKS} >= ON_PODMAN.keys()
 
 
-def _passes(here: World, bench: Bench, check: Callable[[Bench], None]) -> bool:
+def conforms(here: World, image: Image, check: Check) -> None:
+    bench = here.bench(image)
     try:
         check(bench)
-    except NotOffered:
-        return False
+    except NotOffered as cause:
+        pytest.skip(f"the container engine of this machine lacks it: {cause}")  # which fails where engines are required
     finally:
         here.clear(bench)
-    return True

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from docker_world import World, make_image, world
 
+from anew.engines.docker.inspection import DockerInspection
 from anew.engines.docker.network import name_of
+from anew.engines.embedded.held import Holds
 from anew.model import Limits, Order, Pin, Volume
 from anew.testing.conformance_bench import Bench
 
@@ -154,8 +157,20 @@ def test_a_file_that_was_changed_behind_its_back_is_named(scene: Scene) -> None:
     other.here.engine().launch(other.order)
     assert other.drift() == ()
     other.inside(f"{REMOUNT}open('/usr/lib/evil', 'w').close()\nos.unlink('/usr/bin/python3')\n{RESTORE}")
-    assert set(other.drift()) == {"added: /usr/lib/evil", "removed: /usr/bin/python3"}
-    scene.bench.end("other")
+    wanted = ("added: /usr/lib/evil", "removed: /usr/bin/python3")
+    assert tuple(sorted(other.drift())) == wanted
+    inspection = DockerInspection(other.here.engine())
+    seen = other.bench.find("other")
+    assert seen is not None
+    found = inspection.touched(scene.bench.scope, {other.order.name: seen.pid}, time.time())
+    assert tuple(sorted(found.evidence[other.order.name])) == wanted
+    assert tuple(sorted(inspection.changes(other.order.name))) == wanted
+    os.kill(seen.pid, signal.SIGKILL)
+    _until(lambda: not getattr(other.bench.find("other"), "is_alive", True))
+    assert tuple(sorted(inspection.changes(other.order.name))) == wanted  # it has ended, and its files are still there
+    assert inspection.peak_memory(other.order.name) > 1 << 20
+    other.here.engine().remove(other.order.name)
+    assert inspection.changes(other.order.name) == ()
 
 
 def test_a_root_that_can_be_written_to_is_seen(scene: Scene) -> None:
@@ -190,6 +205,22 @@ def test_limits_that_were_changed_are_seen(scene: Scene) -> None:
     scene.ask(lambda api, one: api.update_container(one, mem_limit=256 << 20, memswap_limit=256 << 20))
     touches = scene.here.engine().touched(scene.bench.scope, since).touches
     assert [one.what for one in touches] == ["its limits were changed"] * 2
+
+
+def test_a_limit_that_was_changed_in_the_kernel_past_the_engine_is_seen(scene: Scene) -> None:
+    path = Holds().places(scene.pid)["pids"]
+    before = path.read_text()
+    path.write_text("max\n")
+    assert scene.drift() == ("its limit of processes was changed in the kernel: none instead of 200",)
+    path.write_text(before)
+
+
+def test_a_debugger_is_seen(scene: Scene) -> None:
+    (application,) = Path(f"/proc/{scene.pid}/task/{scene.pid}/children").read_text().split()[:1]
+    program = "import ctypes, sys; ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0); sys.stdin.readline()"
+    with subprocess.Popen([sys.executable, "-c", program, application], stdin=subprocess.PIPE, text=True) as one:
+        _until(lambda: any(f"is debugged by python (pid {one.pid})" in line for line in scene.drift()))
+        one.communicate("\n")
 
 
 def test_a_policy_of_restarts_is_seen(scene: Scene) -> None:

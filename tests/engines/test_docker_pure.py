@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,15 @@ def test_a_container_is_read_only_and_has_no_power() -> None:
     assert host["RestartPolicy"] == {"Name": "no"}
     assert "PortBindings" not in host
     assert made["User"] == "720001:720001"
+
+
+@pytest.mark.parametrize(("unheld", "memory"), [("memory", (0, 0)), ("swap", (64 << 20, -1))])
+def test_a_limit_that_the_engine_would_drop_is_not_asked_and_not_missed(unheld: str, memory: tuple[int, int]) -> None:
+    around = replace(AROUND, unheld=frozenset({unheld}))
+    made = body.container(order(limits=Limits(64 << 20, 0.5, 100)), LOT, around)
+    host = made["HostConfig"]
+    assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]) == (*memory, 5e8, 100)
+    assert list(drift.limits(host, json.loads(made["Labels"][labels.EXPECTED])["limits"])) == []
 
 
 def test_an_instance_does_not_hear_its_name() -> None:

@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,11 +25,12 @@ from anew.core.digest import digest, digest_bytes
 from anew.core.steps import Begin, Enter
 from anew.engines.embedded.archive import Archive
 from anew.engines.embedded.records import ENDED, Record
-from anew.errors import NotFound
-from anew.model import Environment, Generation, Image, Member, Part, Phase, Policy, Release, Scope, Seal, Service
+from anew.errors import EngineError, NotFound
+from anew.model import Environment, Generation, Gone, Image, Member, Part, Phase, Policy, Release, Scope, Seal, Service
 from anew.shell.collecting import Stores, admit, collect
 from anew.shell.journal import Also, Journal
-from anew.views import Collected
+from anew.shell.parts import Copies
+from anew.views import Collected, Kept
 
 DAY = 86400.0
 LATER = 2 * DAY  # so far the clock of a collection is ahead: then nothing was used lately
@@ -142,11 +143,12 @@ class State:
             os.utime(path, (at, at))
         return place
 
-    def collect(self, *, by: float = LATER, is_dry: bool = False) -> Collected:
+    def collect(self, *, by: float = LATER, is_dry: bool = False, copies: Sequence[Copies] = ()) -> Collected:
         """Collect with a clock that is `by` ahead."""
         works = (self.home / "work",)
         archive = Archive(self.instances, self.journal.owner)
-        return collect(self.journal, Stores(Stockroom(self.store, works), archive), Ahead(by), quiet, is_dry=is_dry)
+        stores = Stores(Stockroom(self.store, works), archive, copies=copies)
+        return collect(self.journal, stores, Ahead(by), quiet, is_dry=is_dry)
 
     def needed(self) -> dict[str, Image]:
         """Return the images that must be there, by digest: found in another way than a collection does."""
@@ -169,6 +171,35 @@ class State:
             self.store.blobs.mark(blob).unlink(missing_ok=True)
         self.store.admit(image)
         assert self.store.has(image.digest)
+
+
+@dataclass
+class Shelf:
+    """An engine that keeps each image as a file in a folder, while it answers."""
+
+    folder: Path
+    answers: bool = True
+
+    def bring(self, *images: Image) -> None:
+        self.folder.mkdir(exist_ok=True)
+        for image in images:
+            (self.folder / image.digest).write_bytes(bytes(1000))
+
+    def has(self) -> set[str]:
+        return {path.name for path in self.folder.iterdir()}
+
+    def sweep(self, *, is_dry: bool) -> tuple[str, ...]:
+        if not self.answers:
+            raise EngineError("nobody answers")
+        return ("shop-production-web-run-1",)
+
+    def reduce(self, stay: Collection[str], *, is_dry: bool) -> tuple[tuple[Gone, ...], tuple[Kept, ...]]:
+        if not self.answers:
+            return (), (Kept("images on the shelf", "nobody answers"),)
+        leaving = sorted(self.has() - set(stay))
+        for name in () if is_dry else leaving:
+            (self.folder / name).unlink()
+        return tuple(Gone("copy", one, 1000) for one in leaving), ()
 
 
 def blobs(home: Path) -> set[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collecting_state import DAY, LATER, State, blobs
+from collecting_state import DAY, LATER, Shelf, State, blobs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +103,27 @@ def test_what_nobody_needs_goes_and_everything_kept_has_its_reason(state: State)
     assert set(state.store.blobs.images()) & named.keys() == {built.digest}
     assert state.collect().removed == ()
     assert state.collect().freed == 0
+
+
+def test_an_engines_copies_go_with_their_images_and_if_these_went_long_ago(state: State, tmp_path: Path) -> None:
+    images = [state.image("shop", "web", [f"app {n}"], head="base") for n in range(4)]
+    for image in images:
+        state.up(state.release("shop", {"web": image}), "production", keep=2)
+    shelf = Shelf(tmp_path / "shelf")
+    shelf.bring(*images)
+    shelf.answers = False
+    found = state.collect(copies=[shelf])
+    assert (why(found, "throwaway"), why(found, "on the shelf")) == ("nobody answers", "nobody answers")
+    assert len(state.store.blobs.images()) == 2, "all else is collected all the same"
+    shelf.answers = True
+    for is_dry, left in ((True, 4), (False, 2)):
+        found = state.collect(copies=[shelf], is_dry=is_dry)
+        assert found.removed == (
+            "throwaway instance shop-production-web-run-1",
+            "2 images in the container engine: 2.0 kB",
+        )
+        assert (found.freed, len(shelf.has())) == (2000, left)
+    assert shelf.has() == {image.digest for image in images[2:]}
 
 
 def test_what_was_used_lately_stays_for_somebody_may_be_building(state: State) -> None:

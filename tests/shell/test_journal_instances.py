@@ -16,6 +16,7 @@ from anew.core.steps import Allot
 from anew.core.world import Allotment
 from anew.errors import Conflict, NotFound
 from anew.shell.database import FIRST_PORT, LAST_PORT
+from anew.shell.instances import DEATHS
 from anew.shell.journal import Journal, Stale
 
 
@@ -64,7 +65,8 @@ def test_draining_starts_at_the_first_call(journal: Journal, clock: Ticks) -> No
     journal.instances.drain(name)
     clock.at = 1009.0
     journal.instances.drain(name)
-    assert [one.draining for one in journal.instances.allotments(LOCAL)] == [1005.0]
+    (one,) = journal.instances.allotments(LOCAL)
+    assert (one.launched, one.draining) == (1000.0, 1005.0)
     journal.instances.retire(name, "stopped", is_death=False)
     journal.instances.retire(name, "it is said again", is_death=True)
     journal.instances.drain(name)
@@ -75,14 +77,14 @@ def test_draining_starts_at_the_first_call(journal: Journal, clock: Ticks) -> No
             unknown("shop-local-web-g1-77")
 
 
-def test_a_group_remembers_its_last_ten_deaths(journal: Journal, clock: Ticks) -> None:
-    for n in range(12):
+def test_a_group_remembers_its_last_deaths(journal: Journal, clock: Ticks) -> None:
+    for n in range(DEATHS + 2):
         clock.at = 2000.0 + n
         name = journal.instances.allot(LOCAL, Allot("web-g1", n), always).name
         journal.instances.retire(name, f"exit code {n}", is_death=True)
     state = journal.instances.groups(LOCAL)["web-g1"]
-    assert state.deaths == tuple(2000.0 + n for n in range(2, 12))
-    assert (state.outcome, state.next_ordinal) == ("exit code 11", 12)
+    assert state.deaths == tuple(2000.0 + n for n in range(2, DEATHS + 2))
+    assert (state.outcome, state.next_ordinal) == (f"exit code {DEATHS + 1}", DEATHS + 2)
     assert journal.instances.groups(LOCAL)["api-g1"].deaths == ()
 
 

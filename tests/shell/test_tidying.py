@@ -92,3 +92,22 @@ def test_what_fails_is_said_once_and_tried_again_and_the_others_too() -> None:
         "the log of a can't be bounded: [Errno 13] no",
         "the log of b can't be bounded: [Errno 13] no",
     ]
+
+
+def test_what_killed_commands_left_is_ended_once_a_minute_and_what_fails_is_said_once() -> None:
+    clock, refusal = Hands(), EngineError("nobody answers")
+    left: list[tuple[str, ...] | EngineError] = [("shop-local-web-run-1",), (), refusal, refusal]
+    said: list[str] = []
+
+    def sweep() -> tuple[str, ...]:
+        found = left.pop(0)
+        if isinstance(found, EngineError):
+            raise found
+        return found
+
+    tidying = Tidying(Refusing(), clock, sweep)
+    for _ in range(8):
+        tidying.look([], said.append)
+        clock.at += EVERY / 2
+    assert left == []
+    assert said == ["ended shop-local-web-run-1, which a killed command had left", "nobody answers"]

@@ -23,6 +23,7 @@ from anew.model import Policy, Seconds
 
 SLOWEST: Seconds = 60.0  # between two launches of a group whose instances keep dying
 FORGIVEN: Seconds = 600.0  # a death this long ago no longer slows the next launch
+MOST_FORGIVEN = 56  # deaths at once; the journal remembers a few more, by which it gets slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def place(world: World, group: str, size: int, policy: Policy) -> Placement:
     steps += [Launch(one.name, group) for one in [k for k in kept if k.name not in world.seen][:room]]
     missing = min(size - len(kept), room)
     if missing > 0:
-        at = next_launch(world, group)
+        at = next_launch(world, group, size)
         if at > world.now:
             waits.append(at)
         else:
@@ -88,12 +89,12 @@ def _parting(world: World, group: str, size: int, going: Leaving, staying: Itera
         yield one_more
 
 
-def next_launch(world: World, group: str) -> float:
-    """Return the earliest time of the next launch: at once after one death, later and later after more."""
+def next_launch(world: World, group: str, size: int) -> float:
+    """Return the earliest time of the next launch: at once while each of `size` has died once, then later and later."""
     recent = [at for at in world.groups[group].deaths if world.now - FORGIVEN < at <= world.now]
-    if len(recent) < 2:  # the first death is an accident
-        return world.now
-    return recent[-1] + min(SLOWEST, 2.0 ** (len(recent) - 2))
+    # The first death is an accident, and may be everybody's: a machine that was restarted.
+    more = len(recent) - min(max(1, size), MOST_FORGIVEN)
+    return recent[-1] + min(SLOWEST, 2.0 ** (more - 1)) if more > 0 else world.now
 
 
 def _sorted(world: World, group: str) -> tuple[list[Allotment], list[Allotment], list[Allotment]]:

@@ -25,6 +25,7 @@ class Allotment:
     tainted: str = ""  # what touched it; "": nothing did
     aside: str = ""  # why somebody asked for it to leave; "": nobody did
     hold: float = 0.0  # until when it is kept then, after it has left
+    launched: float = 0.0  # when it was launched; 0: nobody has written that down
 
 
 @dataclass(frozen=True, slots=True)

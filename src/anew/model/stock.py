@@ -73,6 +73,6 @@ class Remains:
 class Gone:
     """One thing that was removed, or would be, and what it took on the disk."""
 
-    kind: Literal["image", "head", "checkpoint", "layer", "note", "leftover", "log", "part"]
+    kind: Literal["image", "head", "checkpoint", "layer", "note", "leftover", "log", "part", "copy", "accounts"]
     name: str
     size: Bytes

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from anew.errors import GateClosed
 from anew.model import Environment, Generation, Release, Scope
+from anew.ports import Say
 from anew.shell.collecting import admit
 from anew.shell.journal import Journal
 from anew.shell.parts import Parts
@@ -27,3 +30,22 @@ def sealed(
             hint=f"change it, or try the very same again with `anew up {release.name} --again`",
         )
     return journal.generations.seal(scope, release, made.members, made.seals, parts.is_free, again=again)
+
+
+def note_unheld(
+    journal: Journal, unheld: Callable[[Scope], Mapping[str, str]], scope: Scope, generation: Generation, say: Say
+) -> None:
+    """Say, and write into the ledger, which limits of a generation its engine can't hold here: there they are none.
+
+    `unheld` tells what the engine lacks, and why; it is asked only if there are limits.
+    """
+    groups = journal.instances.groups(scope)
+    asked = [(m.service, groups[m.group].group.seal.limits) for m in generation.members if m.group in groups]
+    limits = [(service, {"memory": one.memory, "cpu": one.cpu, "pids": one.pids}) for service, one in asked]
+    lacks = unheld(scope) if any(any(one.values()) for _, one in limits) else {}
+    for service, one in limits:
+        for resource, why in lacks.items():
+            if one[resource]:
+                text = f"{generation.name}: the limit of {resource} of {service} does not hold here: {why}"
+                journal.ledger.note(scope, "note", text)
+                say(text)

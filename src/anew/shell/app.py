@@ -21,7 +21,7 @@ from anew.shell import custody, refusing, viewing, ways
 from anew.shell.clock import SystemClock
 from anew.shell.effects import order_of
 from anew.shell.journal import EnvironmentRow, Journal
-from anew.shell.keeperlock import KeeperLock, end_keeper
+from anew.shell.keeperlock import KeeperLock
 from anew.shell.observe import Observer
 from anew.shell.parts import Parts
 from anew.shell.says import heard
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class App:
-    """Implements `anew.ports.Anew` for one project on this machine."""
+    """Implements `anew.cases.Anew` for one project on this machine."""
 
     def __init__(self, home: Path, root: Path, clock: SystemClock, journal: Journal, parts: Parts) -> None:
         self._home = home
@@ -78,7 +78,10 @@ class App:
 
     def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
         """Build the images of `services`, or all."""
-        made = self._workshop.build(self._workshop.spec(), services, say, update=update)
+        spec = self._workshop.spec()
+        made = self._workshop.build(spec, services, say, update=update)
+        if update and any(one.engine == "docker" for one in spec.environments):
+            self._parts.update_edge(say)
         return tuple(built for _, built in made)
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
@@ -94,7 +97,7 @@ class App:
 
     def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
         """Make a release the wish of an environment."""
-        from anew.shell.admitting import sealed
+        from anew.shell.admitting import note_unheld, sealed
 
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
@@ -115,6 +118,7 @@ class App:
             self._journal.save_settings(scope, settings)
             self._journal.wish(scope, generation.number, "rollout", expect=row.wish)
             say(f"{made.name} is sealed as {generation.name} and wanted in {environment}")
+            note_unheld(self._journal, self._parts.unheld, scope, generation, say)
         else:
             self._journal.save_settings(scope, settings)
             say(f"{made.name} is {generation.name}, which is wanted in {environment} already")
@@ -145,15 +149,12 @@ class App:
 
     def dispose(self, environment: str, say: Say) -> None:
         """End all that runs in the environment, and keep only its records and logs."""
-        scope, _ = self._existing(environment)
+        from anew.shell.disposing import dispose
+
+        scope, row = self._existing(environment)
         lock = self._lock(scope)
-        self._journal.vacate(scope)
-        pid = lock.holder()
-        if pid > 0:
-            say(f"ending its keeper, process {pid}")
-            end_keeper(lock, pid)
-        self._keeper(scope, lock).run(until_idle=True, say=say)
-        self._parts.leave(scope)
+        keep = lambda: self._keeper(scope, lock).run(until_idle=True, say=say)  # noqa: E731 - asked for once
+        dispose(self._journal, self._parts, row, lock, keep, say)
 
     # ------------------------------------------------------------ keeping house
 
@@ -199,7 +200,7 @@ class App:
         from anew.shell import collecting
 
         parts = self._parts
-        stores = collecting.Stores(parts.stockroom(), parts.archive(), parts.own_images())
+        stores = collecting.Stores(parts.stockroom(), parts.archive(), parts.own_images(), parts.copies())
         projects = {row.scope.project for row in self._journal.environments()}
         ended = self._workshop.tidy(say, projects, is_dry=is_dry)
         found = collecting.collect(self._journal, stores, self._clock, say, is_dry=is_dry)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
+from anew.core.world import Allotment
 from anew.errors import NotFound
 from anew.model import Generation, Group, Scope
 from anew.ports import Compute
+from anew.shell import dissecting
+from anew.shell.dissecting import Found, limits
+from anew.shell.instances import Ended
 from anew.shell.journal import EnvironmentRow, Journal
 from anew.views import Autopsy, Event, Sealed, Why
 
@@ -29,6 +34,7 @@ def why(journal: Journal, compute: Compute, row: EnvironmentRow, number: int) ->
     one = generations[number]
     groups, _ = journal.instances.all_groups(row.scope)
     mine = [groups[m.group] for m in one.members if m.group in groups]
+    events = journal.ledger.events(row.scope, EVENTS)
     return Why(
         generation=one.name,
         release=one.release,
@@ -37,14 +43,13 @@ def why(journal: Journal, compute: Compute, row: EnvironmentRow, number: int) ->
         at=one.at,
         before=f"g{one.previous}" if one.previous else "",
         sealed=tuple(_sealed(one, group) for group in mine),
-        course=tuple(_course(journal, row.scope, one.name)),
-        instances=tuple(_instances(journal, compute, row.scope, mine)),
+        course=tuple(_course(events, one.name)),
+        instances=_Autopsies(journal, compute, row.scope, dissecting.found(events)).of(mine),
     )
 
 
 def _sealed(one: Generation, group: Group) -> Sealed:
     seal = group.seal
-    limits = {"memory": seal.limits.memory, "cpu": seal.limits.cpu, "pids": seal.limits.pids}
     return Sealed(
         service=group.service,
         group=group.name,
@@ -53,29 +58,65 @@ def _sealed(one: Generation, group: Group) -> Sealed:
         command=seal.command,
         flags=dict(seal.flags),
         secrets=tuple(f"{pin.name} v{pin.version}" for pin in seal.secrets),
-        limits={name: float(value) for name, value in limits.items() if value},
+        limits=limits(seal.limits),
     )
 
 
-def _course(journal: Journal, scope: Scope, name: str) -> Iterable[Event]:
-    return (e for e in journal.ledger.events(scope, EVENTS) if e.facts.get("generation") == name)
+def _course(events: Iterable[Event], name: str) -> Iterable[Event]:
+    return (e for e in events if e.facts.get("generation") == name)
 
 
-def _instances(journal: Journal, compute: Compute, scope: Scope, groups: Iterable[Group]) -> Iterable[Autopsy]:
-    """Yield how the instances of `groups` ended, oldest first; what ended as it should has no last words."""
-    for group in groups:
-        for one in journal.instances.ended(scope, group.name):
-            is_remarkable = one.is_death or one.tainted or not one.outcome.startswith(UNREMARKABLE)
-            yield Autopsy(
-                instance=one.name,
-                group=group.name,
-                outcome=one.outcome,
-                is_death=one.is_death,
-                tainted=one.tainted,
-                peak_memory=one.peak_memory,
-                at=one.at,
-                last=_last_words(compute, one.name) if is_remarkable else (),
-            )
+@dataclass(frozen=True, slots=True)
+class _Autopsies:
+    journal: Journal
+    compute: Compute
+    scope: Scope
+    found: Mapping[str, Found]
+
+    def of(self, groups: Iterable[Group]) -> tuple[Autopsy, ...]:
+        """Return how the instances of `groups` ended, oldest first, and what those that were touched are like."""
+        names = {group.name for group in groups}
+        ended = [(one, name) for name in sorted(names) for one in self.journal.instances.ended(self.scope, name)]
+        touched = [a for a in self.journal.instances.allotments(self.scope) if a.tainted and a.group in names]
+        return (*(self._of_ended(one, name) for one, name in ended), *(self._of_touched(one) for one in touched))
+
+    def _of_ended(self, one: Ended, group: str) -> Autopsy:
+        """Return how an instance ended; what ended as it should has no last words."""
+        is_kept = one.is_death or one.tainted or one.name in self.found
+        is_remarkable = is_kept or not one.outcome.startswith(UNREMARKABLE)
+        plain = Autopsy(
+            instance=one.name,
+            group=group,
+            outcome=one.outcome,
+            is_death=one.is_death,
+            tainted=one.tainted,
+            peak_memory=one.peak_memory,
+            at=one.at,
+            last=_last_words(self.compute, one.name) if is_remarkable else (),
+        )
+        return self._with_files(plain)
+
+    def _of_touched(self, one: Allotment) -> Autopsy:
+        """Return what an instance is like that was touched, and is still there."""
+        where = "kept for inspection" if one.draining else "in traffic until another takes its place"
+        plain = Autopsy(
+            instance=one.name,
+            group=one.group,
+            outcome=f"tainted ({one.tainted}), {where}",
+            is_death=False,
+            tainted=one.tainted,
+            peak_memory=0,
+            at=one.draining,
+            last=_last_words(self.compute, one.name),
+        )
+        return self._with_files(plain)
+
+    def _with_files(self, one: Autopsy) -> Autopsy:
+        found = self.found.get(one.instance)
+        if found is None:
+            return one
+        peak = max(one.peak_memory, found.peak_memory)
+        return replace(one, peak_memory=peak, changed=found.changed, more_changed=found.more, ordered=found.ordered)
 
 
 def _last_words(compute: Compute, name: str) -> tuple[str, ...]:

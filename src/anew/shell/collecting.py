@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from anew.core import collection
 from anew.core.collection import LOGS, LONG, Choice, Holding, Use
 from anew.core.digest import short
-from anew.errors import EngineError, NotFound
+from anew.errors import AnewError, EngineError, NotFound
 from anew.model import Bytes, Gone, Image, Release, Stock
 from anew.ports import Clock, Images, Say
 from anew.shell.journal import Journal
-from anew.shell.parts import Archive, Room, Stockroom
+from anew.shell.parts import Archive, Copies, Room, Stockroom
 from anew.views import Collected, Kept
 
 _MANY = {  # kinds that are told by their number: of one, of several
     "layer": ("layer", "layers"),
+    "copy": ("image in the container engine", "images in the container engine"),
+    "accounts": ("list of accounts of an image that is gone", "lists of accounts of images that are gone"),
     "checkpoint": ("build checkpoint", "build checkpoints"),
     "note": ("note about what is gone", "notes about what is gone"),
     "leftover": ("leftover of a killed process", "leftovers of killed processes"),
@@ -34,11 +36,15 @@ _MANY = {  # kinds that are told by their number: of one, of several
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What a collection looks through; `own` are images that no release names, and why they stay."""
+    """What a collection looks through; `own` are images that no release names, and why they stay.
+
+    `copies` are what engines have of images: they go when the image does, and also if its blobs went long ago.
+    """
 
     stockroom: Stockroom
     archive: Archive
     own: Sequence[tuple[Image, str]] = ()
+    copies: Sequence[Copies] = ()
 
 
 def collect(journal: Journal, stores: Stores, clock: Clock, say: Say, *, is_dry: bool) -> Collected:
@@ -51,7 +57,9 @@ def collect(journal: Journal, stores: Stores, clock: Clock, say: Say, *, is_dry:
     now, told = clock.now(), _Told(say)
     stockroom, archive = stores.stockroom, stores.archive
     with stockroom.opened(is_dry=is_dry) as room:
-        holdings = _images(journal, room, stores, now, told)
+        holdings, choice = _images(journal, room, stores, now, told)
+    for copies in stores.copies:
+        _copies(copies, choice, told, is_dry=is_dry)
     told.gone += stockroom.leftovers(is_dry=is_dry)
     _logs(archive, holdings, now, told, is_dry=is_dry)
     attempts = journal.ledger.forget_attempts(now - LONG, is_dry=is_dry)
@@ -86,9 +94,11 @@ class _Told:
     gone: list[Gone] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)  # how many went from the journal
     kept: list[Kept] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)  # throwaway instances
 
     def lines(self) -> Iterator[str]:
         """Yield what went, for people."""
+        yield from (f"throwaway instance {name}" for name in self.ended)
         for one in self.gone:
             if one.kind in {"image", "head"}:
                 yield f"{one.kind} {one.name}"
@@ -100,8 +110,10 @@ class _Told:
                 yield _counted(self.rows[kind], kind)
 
 
-def _images(journal: Journal, room: Room, stores: Stores, now: float, told: _Told) -> tuple[Holding, ...]:
-    """Reduce the image store; return what the journal knows of each environment."""
+def _images(
+    journal: Journal, room: Room, stores: Stores, now: float, told: _Told
+) -> tuple[tuple[Holding, ...], Choice]:
+    """Reduce the image store; return what the journal knows of each environment, and what of the store stays."""
     stock, living = room.stock(), stores.archive.living()
     with journal.reading():
         holdings, newest = tuple(_holdings(journal)), journal.releases.newest()
@@ -118,7 +130,21 @@ def _images(journal: Journal, room: Room, stores: Stores, now: float, told: _Tol
     told.rows["verdict"] = journal.releases.forget_verdicts(choice.selection.images, is_dry=room.is_dry)
     told.gone += room.reduce(stock, choice.selection)
     told.kept += _kept(stock, choice)
-    return holdings
+    return holdings, choice
+
+
+def _copies(copies: Copies, choice: Choice, told: _Told, *, is_dry: bool) -> None:
+    """Reduce what an engine has of images. It is done when the image store is everybody's again: it may take long.
+
+    Somebody may bring an image there meanwhile that was just chosen to go: whoever launches it next brings it again.
+    """
+    try:
+        told.ended += copies.sweep(is_dry=is_dry)
+    except AnewError as error:
+        told.kept.append(Kept("throwaway instances that killed commands left", error.what))
+    gone, kept = copies.reduce(choice.selection.images, is_dry=is_dry)
+    told.gone += gone
+    told.kept += kept
 
 
 def _logs(archive: Archive, holdings: Sequence[Holding], now: float, told: _Told, *, is_dry: bool) -> None:

@@ -30,6 +30,7 @@ from anew.errors import AnewError, Bug
 from anew.model import Generation, Group, Order, Rollout, Scope
 from anew.model import Test as OneTest
 from anew.ports import Compute, Edge, Inspection
+from anew.shell.dissecting import dissect
 from anew.shell.journal import Also, Journal
 from anew.shell.parts import Parts
 
@@ -95,7 +96,8 @@ class Effects:
             case Begin() | Enter() | Allot() | Taint() | Drain() | Forget() | Keep():
                 self._commit(world, step)
             case Launch():
-                self.compute.launch(self._order(world, step))
+                self.compute.launch(self._order(world, next(a for a in world.allotments if a.name == step.name)))
+                self.journal.instances.launched(step.name)
             case Test():
                 self._test(world, step)
             case Declare(declaration):
@@ -110,6 +112,8 @@ class Effects:
                 self.compute.stop(name, grace)
             case Retire(name, outcome, is_death):
                 self._measure(name)
+                if is_death or _has_failed(world, name):
+                    self._dissect(world, name)
                 self.journal.instances.retire(name, outcome, is_death=is_death)
                 self.compute.remove(name)
             case Sweep(name):
@@ -125,6 +129,12 @@ class Effects:
         if peak:
             self.journal.instances.note_memory(name, peak)
 
+    def _dissect(self, world: World, name: str) -> None:
+        """Write down what an instance that died, failed or was touched was like."""
+        one = next((a for a in world.allotments if a.name == name), None)
+        if one is not None and one.group in world.groups:
+            dissect(self.journal, self.inspection, self._order(world, one))
+
     def _commit(self, world: World, step: Begin | Enter | Allot | Taint | Drain | Forget | Keep) -> None:
         match step:
             case Begin():
@@ -134,6 +144,8 @@ class Effects:
             case Allot():
                 self.journal.instances.allot(self.scope, step, self.parts.is_free)
             case Taint(name, evidence):
+                self._measure(name)
+                self._dissect(world, name)
                 self.journal.instances.taint(name, evidence, is_leaving=world.environment.taint == "replace")
             case Drain(name):
                 self.journal.instances.drain(name)
@@ -158,12 +170,10 @@ class Effects:
         counts = tuple((g, c.requests, c.failures) for g, c in sorted(world.edge.counts.items()))
         self.journal.enter(self.scope, step, counts=counts, also=also)
 
-    def _order(self, world: World, step: Launch) -> Order:
-        allotment = next(a for a in world.allotments if a.name == step.name)
-        if allotment.task:
-            return task_order(world, allotment)
-        group = world.groups[step.group].group
-        return order_of(world.scope, group, step.name, allotment.port, world.inside)
+    def _order(self, world: World, one: Allotment) -> Order:
+        if one.task:
+            return task_order(world, one)
+        return order_of(world.scope, world.groups[one.group].group, one.name, one.port, world.inside)
 
     def _test(self, world: World, step: Test) -> None:
         rollout = world.rollout
@@ -200,3 +210,10 @@ class Effects:
             return f"did not end within {test.eventually:g} s"
         last = outcome.output.strip().splitlines()[-3:]
         return "" if outcome.code == 0 else f"exit code {outcome.code}: {' / '.join(last)}"
+
+
+def _has_failed(world: World, name: str) -> bool:
+    """Say whether all generations that an instance is of were taken back."""
+    groups = {a.group for a in world.allotments if a.name == name}
+    outcomes = [world.generations[n].outcome for group in groups for n in world.homes.get(group, ())]
+    return bool(outcomes) and all(outcome == "rolled back" for outcome in outcomes)

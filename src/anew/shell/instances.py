@@ -29,7 +29,7 @@ class Ended:
     at: float
 
 
-DEATHS = 10  # so many times are remembered of a group
+DEATHS = 64  # so many times are remembered of a group
 
 
 class Instances:
@@ -237,4 +237,5 @@ def _allotment(row: sqlite3.Row) -> Allotment:
         row["tainted"],
         row["aside"],
         row["hold"],
+        row["launched"],
     )

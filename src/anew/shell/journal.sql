@@ -350,7 +350,7 @@ where environment = :environment and id = :id and version = :version and is_over
 
 -- name: allotment
 -- What an ordinal of a group was given.
-select name, group_name, ordinal, port, draining, task, tainted, aside, hold, is_ended from allotments
+select name, group_name, ordinal, port, draining, task, tainted, aside, hold, launched, is_ended from allotments
 where environment = :environment and group_name = :group_name and ordinal = :ordinal;
 
 -- name: add_allotment
@@ -360,7 +360,7 @@ values (:environment, :group_name, :ordinal, :service, :name, :port, :at, :task,
 
 -- name: allotments
 -- Ordinals in use.
-select name, group_name, ordinal, port, draining, task, tainted, aside, hold, is_ended from allotments
+select name, group_name, ordinal, port, draining, task, tainted, aside, hold, launched, is_ended from allotments
 where environment = :environment and is_ended = 0 order by id;
 
 -- name: tasks

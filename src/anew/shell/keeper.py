@@ -65,7 +65,7 @@ class Keeper:
         )
         self._effects = Effects(scope, journal, compute, inspection, edge, parts)
         self._runner = Runner(scope, journal, self._effects, parts)
-        self._tidying = Tidying(parts.archive(), clock)
+        self._tidying = Tidying(parts.archive(), clock, lambda: parts.sweep(scope), edge.renew)
 
     def run(self, *, until_idle: bool, say: Say) -> None:
         """Keep the environment.

@@ -37,7 +37,7 @@ class Mending:
     act: Callable[[], None]
 
     def rebirth(self, service: str) -> tuple[str, ...]:
-        """Ask for every instance of what serves to be replaced; see `anew.ports.Mender`."""
+        """Ask for every instance of what serves to be replaced; see `anew.cases.Mender`."""
         world = self.world()
         names = tuple(one.name for s in ([service] if service else _running(world)) for one in _members(world, s))
         for name in names:
@@ -46,7 +46,7 @@ class Mending:
         return names
 
     def take_aside(self, service: str, say: Say) -> str:
-        """Take one instance out of traffic; see `anew.ports.Mender`."""
+        """Take one instance out of traffic; see `anew.cases.Mender`."""
         world = self.world()
         one = self._chosen(world, service)
         reason = f"debug, by {who()}"

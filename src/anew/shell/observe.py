@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # a command that only looks needs none of these
     from anew.shell.evidence import Evidence
     from anew.shell.probe import Prober
     from anew.shell.touches import Touches
+
+GONE = "gone: its engine has no such instance any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Observer:
     has_settled: bool = False
     has_news: bool = False  # `deaths` asks for another look at once
     committed: Committed | None = None
+    cut_off: dict[str, float] = field(default_factory=dict)  # instances without an address, and since when
 
     def world(self, *, is_testing: bool = False, trouble: str = "") -> World:
         """Return the world as it is now."""
@@ -60,7 +63,9 @@ class Observer:
         except (EngineError, Unsupported) as error:
             if self.prober is not None:
                 raise
-            instances, inside, trouble = {}, LOOPBACK, error.what  # who only looks is told what is known all the same
+            # Who only looks is told what is known all the same; where nobody answers, no instance is said to be gone.
+            instances, inside, trouble = {}, LOOPBACK, error.what
+            known = replace(known, allotments=tuple(replace(one, launched=0.0) for one in allotments))
         if self.touches is not None:
             self.touches.alive = {one.name: one.pid for one in instances.values() if one.is_alive and one.pid}
         reading = self.edge.reading()
@@ -128,6 +133,7 @@ class Observer:
         ours = {a.name: a for a in known.allotments if a.name in instances and a.group in groups}
         seals = {n: groups[a.group].group.seal for n, a in ours.items()}
         quiet = {n: _unasked(instances[n], seals[n], now) for n in ours if ours[n].task or seals[n].kind != "http"}
+        quiet |= {a.name: _lost(a) for a in known.allotments if a.launched and a.name not in instances}
         if self.prober is None:
             told = {t.name for g in (reading.declaration.groups if reading.declaration else ()) for t in g.targets}
             return {n: _glance(instances[n], is_told=n in told) for n in ours} | quiet
@@ -145,10 +151,17 @@ class Observer:
         for name in ours.keys() - quiet.keys():
             one, probe = instances[name], probed.get(name)
             is_ready = one.is_alive and one.is_listening and probe is not None and probe.is_ready
-            since = probe.since if probe is not None else one.started
+            since = probe.since if probe is not None else self._unreached_since(one, now)
             falls = probe.falls if probe is not None else 0
             out[name] = Seen(one.is_alive, is_ready, one.ended, since, one.started, falls, one.host)
         return out
+
+    def _unreached_since(self, one: Instance, now: float) -> float:
+        """Return since when an instance can't be asked: as long as it lives, or since it was cut off."""
+        if one.host or not one.is_alive:
+            self.cut_off.pop(one.name, None)
+            return one.started
+        return self.cut_off.setdefault(one.name, now)
 
 
 def _glance(one: Instance, *, is_told: bool) -> Seen:
@@ -162,6 +175,11 @@ def _unasked(one: Instance, seal: Seal, now: float) -> Seen:
     ready_at = one.started if seal.kind == "tcp" else one.started + seal.ready_after
     is_ready = one.is_alive and (one.is_listening if seal.kind == "tcp" else now >= ready_at)
     return Seen(one.is_alive, is_ready, one.ended, ready_at if is_ready else one.started, one.started, host=one.host)
+
+
+def _lost(one: Allotment) -> Seen:
+    """Judge what was launched and is not there: somebody took it away. It is dead, and its ordinal is used up."""
+    return Seen(is_alive=False, is_ready=False, ended=GONE, since=one.launched, started=one.launched)
 
 
 def due(schedule: str, now: float) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from typing import Protocol
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
-from anew.views import Built, Check
+from anew.views import Built, Check, Kept
 
 
 class Making(Protocol):
@@ -96,6 +96,21 @@ class Archive(Protocol):
         ...
 
 
+class Copies(Protocol):
+    """What an engine keeps of images beside the image store, for collections."""
+
+    def sweep(self, *, is_dry: bool) -> tuple[str, ...]:
+        """End and remove the throwaway instances that killed callers left; return their names."""
+        ...
+
+    def reduce(self, stay: Collection[Digest], *, is_dry: bool) -> tuple[tuple[Gone, ...], tuple[Kept, ...]]:
+        """Remove the copies of all images that this state brought there, but of those that `stay`. Idempotent.
+
+        Returns  what went, and what did not, with the reason: an engine that does not answer is one.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything concrete, chosen in one place."""
@@ -111,6 +126,10 @@ class Parts:
     stockroom: Callable[[], Stockroom]
     archive: Callable[[], Archive]
     own_images: Callable[[], Sequence[tuple[Image, str]]]  # of anew itself, which no release names, and why they stay
+    copies: Callable[[], Sequence[Copies]]  # of the engines that have some
+    sweep: Callable[[Scope], tuple[str, ...]]  # ends what killed callers left on an environment's engine; their names
+    update_edge: Callable[[Say], None]  # makes the edge's image of today's packages, where one was ever made
+    unheld: Callable[[Scope], Mapping[str, str]]  # limits that its engine can't hold here, and why
     making: Callable[[Path], Making]  # project root → how its images are made
     try_image: TryImage
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed

@@ -2,7 +2,8 @@
 
 Rules
 
-1. A look at all of them takes its time, so it is made in a thread of its own, and no more often than `EVERY`.
+1. A look at all of them takes its time, so it is made in a thread of its own, and begins `EVERY` seconds after the
+   one before.
 2. Up to when was looked is written down when what was found is committed, so that the next keeper asks for what
    happened since; where nobody can tell, the ledger says for how long nobody watched.
 3. A look that fails is said once, and the next one asks for the same time again.
@@ -11,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +23,8 @@ from anew.errors import AnewError
 from anew.model import Scope, Seconds
 from anew.ports import Inspection, Say
 
-EVERY: Seconds = 8.0  # with one look's own time, what was touched is found well within 10 s
+EVERY: Seconds = 6.0  # from one look to the next: what was touched is found within 10 s, though looks take their time
+REST: Seconds = 2.0  # between two looks, however long they take
 SOON: Seconds = 0.5
 SHOWN = 3  # lines of evidence; whoever touched it once may have done so often
 
@@ -81,13 +84,15 @@ class Touches:
             if not self.alive or not self.is_wanted:  # the keeper has not looked yet, or there is nothing to look at
                 self._closing.wait(SOON)
                 continue
+            began = time.monotonic()
             since = self.look(since)
-            self._closing.wait(EVERY)
+            self._closing.wait(max(REST, EVERY - (time.monotonic() - began)))
 
     def look(self, since: float) -> float:
         """Look once at what happened since then; return up to when was looked."""
         try:
-            seen = self._inspection.touched(self._scope, self.alive, since)
+            alive = {name: pid for name, pid in self.alive.items() if name not in self._found}  # it is known of those
+            seen = self._inspection.touched(self._scope, alive, since)
         except (AnewError, OSError, ValueError) as error:  # ValueError: an engine that answers what it should not
             self._fail(str(error))
             return since

@@ -34,7 +34,7 @@ def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Statu
         _services(world, frozenset(says.ready) if keeper else None),
         _rollout(world, rollout) if rollout else None,
         tuple(warm),
-        "" if keeper else world.trouble,
+        world.trouble,
     )
 
 

@@ -2,7 +2,7 @@ r"""A tiny HTTP server in a process of its own, to stand behind an edge: it says
 
 ``python -m anew.testing.backend PORT NAME`` answers every path with ``NAME\\n``, and
 
-- ``/hold?s=2`` after two seconds;
+- ``/hold?s=2`` after two seconds, ``/hold?while=PATH`` when that file is gone;
 - ``/fail`` with 500, ``/health`` with 503 after a GET of ``/sick`` and with 200 again after ``/well``;
 - ``/cut`` with nothing: it closes the connection before an answer, ``/tear`` in the middle of one;
 - ``/seen`` with the number of requests that came so far (health checks left out);
@@ -17,9 +17,12 @@ import asyncio
 import contextlib
 import signal
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 LONGEST_HOLD = 300.0  # seconds
+LOOKS_EVERY = 0.01
 
 
 class Backend:
@@ -49,7 +52,7 @@ class Backend:
                 await writer.drain()
                 return False
             case "/hold":
-                await asyncio.sleep(min(LONGEST_HOLD, float(parse_qs(url.query).get("s", ["1"])[0])))
+                await _held(parse_qs(url.query))
         status, text = self._answer(url.path, head)
         body = text.encode("latin-1")
         writer.write(f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
@@ -69,6 +72,16 @@ class Backend:
             case "/headers":
                 return 200, head
         return 200, f"{self.name}\n"
+
+
+async def _held(asked: Mapping[str, Sequence[str]]) -> None:
+    """Return when what was asked for is over, and at the latest after `LONGEST_HOLD`."""
+    loop = asyncio.get_running_loop()
+    path = asked.get("while", [""])[0]
+    until = loop.time() + (LONGEST_HOLD if path else min(LONGEST_HOLD, float(asked.get("s", ["1"])[0])))
+    # A file tells nobody when it goes, and a look at it takes microseconds.
+    while loop.time() < until and (not path or Path(path).exists()):  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(LOOKS_EVERY if path else until - loop.time())
 
 
 async def main(port: int, name: str) -> None:

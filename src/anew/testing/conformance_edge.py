@@ -111,7 +111,7 @@ def check_an_undeclared_group_gets_no_weight(bench: Bench) -> None:
 def check_a_held_request_outlives_a_reload(bench: Bench) -> None:
     """A request that is held across a reload is still in flight, counted at its instance and group, and completes."""
     declaration = _two(bench)
-    with held(bench.caller(), 1.5) as outcome:
+    with held(bench.caller()) as outcome:
         until(lambda: bench.reading().in_flight.get("one") == 1, "the request is in flight")
         bench.client().declare(bench.declaration(*declaration.groups, bench.group("g3", "three")))
         bench.client().shift(NEW)
@@ -141,7 +141,7 @@ def check_a_draining_target_gets_nothing_new(bench: Bench) -> None:
     bench.client().declare(bench.declaration(group, other))
     bench.client().shift(OLD)
     with contextlib.ExitStack() as stack:
-        outcomes = [stack.enter_context(held(bench.caller(), 1.0)) for _ in range(2)]
+        outcomes = [stack.enter_context(held(bench.caller())) for _ in range(2)]
         until(lambda: bench.reading().in_flight.get("one") == 1, "one request is in flight at each")
         bench.client().declare(bench.declaration(drained(group, "one"), other))
         expect("who answers", actual={bench.get().text.strip() for _ in range(20)}, expected={"three"})

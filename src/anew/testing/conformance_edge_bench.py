@@ -7,18 +7,22 @@ import http.client
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from anew.errors import EngineError
 from anew.model import Declaration, EdgeGroup, EdgeReading, Listener, Route, Seconds, Target, Weights
 from anew.ports import Edge
 
-PATIENCE: Seconds = 15.0
+PATIENCE: Seconds = 60.0  # on a machine that others use, too
+LONGEST: Seconds = 75.0  # for an answer: the edge gives up after 60
 HOST = "127.0.0.1"
 _PORTS = iter(range(20_000 + time.time_ns() // 1000 % 8_000, 32_000))  # each is tried once
 
@@ -37,7 +41,7 @@ class Caller:
 
     def __init__(self, port: int, host: str) -> None:
         self._host = host
-        self._connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
+        self._connection = http.client.HTTPConnection(HOST, port, timeout=LONGEST)
         self.reconnected = 0
 
     def get(self, path: str = "/") -> Answer:
@@ -268,20 +272,30 @@ def drained(group: EdgeGroup, *names: str) -> EdgeGroup:
 
 
 @contextlib.contextmanager
-def held(caller: Caller, seconds: Seconds) -> Iterator[list[Answer | Exception]]:
-    """Hold a request for that long in a thread; what became of it is in the list after the block."""
+def held(caller: Caller) -> Iterator[list[Answer | Exception]]:
+    """Hold a request in a thread until the block ends; what became of it is in the list afterwards.
+
+    However long a slow machine takes for the block, the request is in flight in all of it.
+    """
     out: list[Answer | Exception] = []
 
-    def ask() -> None:
+    def ask(path: str) -> None:
         try:
-            out.append(caller.get(f"/hold?s={seconds}"))
+            out.append(caller.get(f"/hold?while={path}"))
         except (OSError, http.client.HTTPException) as error:
             out.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    yield out
-    thread.join(seconds + PATIENCE)
+    with tempfile.TemporaryDirectory() as folder:
+        sign = Path(folder) / "held"
+        sign.touch()
+        Path(folder).chmod(0o755)  # an instance looks for it, under whatever uid
+        thread = threading.Thread(target=ask, args=(quote(str(sign)),), daemon=True)
+        thread.start()
+        try:
+            yield out
+        finally:
+            sign.unlink()
+            thread.join(PATIENCE)
 
 
 def until(condition: Callable[[], bool], what: str, limit: Seconds = PATIENCE) -> None:

@@ -121,7 +121,7 @@ def check_pins_act_across_reloads(bench: Bench) -> None:
     callers = [bench.through(declaration.listeners[0]) for _ in range(4)]
     for caller in callers[1:]:
         caller.get()
-    with held(callers[0], 1.5) as outcome:
+    with held(callers[0]) as outcome:
         until(lambda: bench.reading().in_flight.get("one") == 1, "a request is in flight")
         more = (*declaration.listeners, bench.listener("web-g2", group="web-g2"))
         wanted = replace(declaration, listeners=(replace(more[0], group="web-g2"), more[1]))

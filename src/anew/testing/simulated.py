@@ -20,7 +20,7 @@ from anew.model import EdgeReading, Environment, Generation, Group, Rollout, Sco
 from anew.testing.groups import SCHEDULE
 from anew.testing.simulated_edge import Edge, Evidence
 
-DEATHS_KEPT = 10
+DEATHS_KEPT = 64
 PERIOD: Seconds = 7.0  # of every schedule
 
 

@@ -16,6 +16,8 @@ from anew.engines.docker.images import Blobs
 from anew.model import Image
 
 FILES = ("etc/passwd", "etc/group")
+FOLDER = "accounts"  # in the state folder
+MADE = ".made-"  # how the name of a folder begins that is being made
 LINES: Mapping[str, str] = {"etc/passwd": "anew:x:{uid}:{uid}:anew:/tmp:/bin/sh\n", "etc/group": "anew:x:{uid}:\n"}
 
 
@@ -38,7 +40,7 @@ class Accounts:
         place = self._folder / image.digest.removeprefix(PREFIX)
         if not place.is_dir():
             self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=".made-", dir=self._folder))
+            made = Path(tempfile.mkdtemp(prefix=MADE, dir=self._folder))
             for path, data in self._read(image):
                 (made / path.replace("/", "-")).write_bytes(data)
             try:

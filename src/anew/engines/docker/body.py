@@ -10,7 +10,7 @@ Rules
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +50,7 @@ class Surroundings:
     network: str
     binds: tuple[Bind, ...] = ()
     is_podman: bool = False
+    unheld: frozenset[str] = frozenset()  # limits that the engine would drop, without an error
 
 
 def container(order: Order, lot: Lot, around: Surroundings) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def container(order: Order, lot: Lot, around: Surroundings) -> dict[str, Any]:
         ],
         "LogConfig": dict(LOG),
         "RestartPolicy": {"Name": "no"},
-        **limits(order),
+        **limits(order, around.unheld),
     }
     return {
         "Image": around.image,
@@ -101,20 +102,21 @@ def variables(order: Order) -> dict[str, str]:
     return {**DEFAULTS, **dict(order.environment)}
 
 
-def limits(order: Order) -> dict[str, int]:
+def limits(order: Order, unheld: Collection[str] = ()) -> dict[str, int]:
     """Return what the engine is told of the limits of an order; 0: none. Memory that is swapped out counts."""
+    memory = 0 if "memory" in unheld else order.limits.memory
     return {
-        "Memory": order.limits.memory,
-        "MemorySwap": order.limits.memory,
-        "NanoCpus": round(order.limits.cpu * 1_000_000_000),
-        "PidsLimit": order.limits.pids,
+        "Memory": memory,
+        "MemorySwap": -1 if memory and "swap" in unheld else memory,
+        "NanoCpus": 0 if "cpu" in unheld else round(order.limits.cpu * 1_000_000_000),
+        "PidsLimit": 0 if "pids" in unheld else order.limits.pids,
     }
 
 
 def expected(order: Order, around: Surroundings, rooms: Mapping[str, str]) -> str:
     """Return what an untouched container is like, as the text of a label."""
     told = {
-        "limits": limits(order),
+        "limits": limits(order, around.unheld),
         "network": around.network,
         "mounts": {**dict.fromkeys(rooms, True), **{one.target: one.is_writable for one in around.binds}},
         "image": around.image,

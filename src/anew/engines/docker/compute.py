@@ -7,6 +7,7 @@ broken off anywhere is gone on with, or taken back, by the next one.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from anew.engines.docker import body, drift, labels, life, memory, touches, trial
-from anew.engines.docker.accounts import Accounts
+from anew.engines.docker.accounts import FOLDER, Accounts
 from anew.engines.docker.client import Client
 from anew.engines.docker.containers import Containers
+from anew.engines.docker.doctor import dropped
 from anew.engines.docker.fittings import RUN, Fittings
 from anew.engines.docker.images import Blobs, DockerImages
 from anew.engines.docker.kept import Kept, lines_of
@@ -32,6 +34,8 @@ from anew.engines.embedded.revealed import Reveal
 from anew.engines.embedded.volumes import Volumes, clear, volumes_of
 from anew.errors import Conflict, EngineError, NotFound
 from anew.model import Bytes, Instance, Order, Outcome, Scope, Seconds
+
+FRESH: Seconds = 1.0  # so long it is believed that a network which was there is still there
 
 
 class Docker:
@@ -59,11 +63,11 @@ class Docker:
         self._containers = Containers(self._client, owner)
         self._network = Network(self._client, owner)
         self._fittings = Fittings(owner, reveal, RUN)
-        self._accounts = Accounts(blobs, self._home / "accounts")
+        self._accounts = Accounts(blobs, self._home / FOLDER)
         self._look = Look(self._containers)
         self._kept = Kept(self._home / "instances")
         self._store = Store(self._home / "instances")  # for its lock, which the launches of all states here share
-        self._inside: dict[Scope, str] = {}
+        self._inside: dict[Scope, tuple[str, float]] = {}  # and when that was asked
 
     def instances(self, scope: Scope) -> tuple[Instance, ...]:
         """Return every instance of `scope` that was launched and not removed; see the port."""
@@ -72,17 +76,33 @@ class Docker:
     def inside(self, scope: Scope) -> str:
         """Return this machine's address on the network of `scope`, which is made if need be."""
         known = self._inside.get(scope)
-        if known is None:
-            self._client.require_reach()
-            with self._store.lock():  # the engine would make two of one name
-                known = self._inside[scope] = self._network.ensure(scope)
-        return known
+        if known is not None and time.monotonic() < known[1] + FRESH:
+            return known[0]
+        self._client.require_reach()
+        with self._store.lock():  # the engine would make two of one name
+            gateway = self._network.ensure(scope)
+        self._inside[scope] = gateway, time.monotonic()
+        return gateway
 
     def leave(self, scope: Scope) -> None:
         """Remove the network of `scope`, where nothing runs any more; success if it is gone, Conflict if it is used."""
         self._inside.pop(scope, None)
-        self._sweep()
+        self.sweep()
         self._network.remove(scope)
+
+    def sweep(self, *, is_dry: bool = False) -> tuple[str, ...]:
+        """Remove what killed callers left: throwaways, containers that were never started, and secrets on the way.
+
+        Returns  the names of those containers; with `is_dry` nothing is removed. Idempotent.
+        """
+        every = self._containers.listed([f"{labels.OWNER}={self._owner}", labels.LAUNCHER])
+        left = [said for said in every if is_left(said)]
+        for said in () if is_dry else left:
+            self._containers.remove(str(said["Id"]))
+            self._fittings.remove(said["Labels"].get(labels.FITTINGS, ""))
+        if not is_dry:
+            self._fittings.sweep({said["Labels"].get(labels.FITTINGS, "") for said in every}, is_at_work)
+        return tuple(sorted(str(said["Labels"].get(labels.NAME, said["Id"])) for said in left))
 
     def launch(self, order: Order) -> None:
         """Start the instance that `order` describes; see the port."""
@@ -98,7 +118,7 @@ class Docker:
                 self._discard(now)
             else:
                 return
-        self._sweep()
+        self.sweep()
         try:
             container, token = self._create(order, order.name, "instance")
         except Conflict:
@@ -142,7 +162,7 @@ class Docker:
     def run(self, order: Order, limit: Seconds) -> Outcome:
         """Run `order` to its end in a throwaway container; see the port."""
         self._client.require_reach()
-        self._sweep()
+        self.sweep()
         with self._volumes_in_use(order):
             container, token = self._create(order, trial.name_of(order.name), "throwaway")
             try:
@@ -166,6 +186,16 @@ class Docker:
         """Return what differs between a running instance and its image; see the port."""
         said = self._containers.find(name)
         return drift.of(self._client, said) if said is not None and life.of(said).is_present else ()
+
+    def disorder(self, name: str) -> tuple[str, ...]:
+        """Return what of a running instance is not as ordered, whoever is inside; () if nothing, or it does not run."""
+        said = self._containers.find(name)
+        return drift.of_order(self._client, said) if said is not None and life.of(said).is_present else ()
+
+    def changed_files(self, name: str) -> tuple[str, ...]:
+        """Return a line for each file of an instance that is not as in its image; () if it is gone."""
+        said = self._containers.find(name)
+        return drift.changed_files(self._client, said) if said is not None else ()
 
     def pid(self, name: str) -> int:
         """Return the pid, on this machine, of the first process of a living instance; 0 if none of that name lives."""
@@ -206,7 +236,7 @@ class Docker:
     def _create(self, order: Order, name: str, kind: Kind) -> tuple[str, str]:
         """Make the container of an order; return its id and the name of its fittings."""
         image = self.images.admitted(order.image)
-        self.inside(order.scope)
+        self._require_network(order.scope)
         launcher = f"{os.getpid()}:{start_of(os.getpid())}"
         with self._store.lock() if order.volumes else nullcontext():
             self._check_volumes(order)
@@ -215,11 +245,28 @@ class Docker:
             try:
                 lot = Lot(kind, self._owner, uid, fitted.token, launcher)
                 binds = (*fitted.binds, *self._binds(order))
-                around = body.Surroundings(image.id, name_of(order.scope), binds, is_podman=self._client.is_podman)
+                around = body.Surroundings(
+                    image.id,
+                    name_of(order.scope),
+                    binds,
+                    is_podman=self._client.is_podman,
+                    unheld=dropped(self._client),
+                )
                 return self._containers.create(name, body.container(order, lot, around)), fitted.token
             except BaseException:
                 self._fittings.remove(fitted.token)
                 raise
+
+    def _require_network(self, scope: Scope) -> None:
+        """Make sure of the network; raise EngineError if it is another one than the order was made for."""
+        known, _ = self._inside.pop(scope, ("", 0.0))
+        gateway = self.inside(scope)
+        if known not in {"", gateway}:
+            raise EngineError(
+                f"somebody removed the network {name_of(scope)}: it was made anew, and this machine is {gateway} on it "
+                f"now, not {known}",
+                hint="what is launched from now on knows that",
+            )
 
     def _files(self, order: Order, uid: int) -> tuple[tuple[str, bytes], ...]:
         """Return the files that give the uid a name; Podman has its own."""
@@ -241,17 +288,6 @@ class Docker:
         self._containers.remove(now.id)
         self._look.forget(now.id)
         self._fittings.remove(now.labels.get(labels.FITTINGS, ""))
-
-    def _sweep(self) -> None:
-        """Remove what killed callers left: throwaways, containers that were never started, and secrets on the way."""
-        every = self._containers.listed([f"{labels.OWNER}={self._owner}", labels.LAUNCHER])
-        for said in every:
-            told: Mapping[str, Any] = said["Labels"]
-            is_leaving = told.get(labels.KIND) == "throwaway" or said.get("State") in life.INTENTIONS
-            if is_leaving and not is_at_work(told[labels.LAUNCHER]):
-                self._containers.remove(str(said["Id"]))
-                self._fittings.remove(told.get(labels.FITTINGS, ""))
-        self._fittings.sweep({said["Labels"].get(labels.FITTINGS, "") for said in every}, is_at_work)
 
     def _check_volumes(self, order: Order) -> None:
         """Raise Conflict if another state's instance has a volume of the order: nobody keeps those two apart."""
@@ -289,3 +325,10 @@ def is_at_work(launcher: str) -> bool:
     """Say whether the process that a label names, by pid and start, is still there."""
     pid, _, start = launcher.partition(":")
     return bool(start) and start_of(int(pid)) == start
+
+
+def is_left(said: Mapping[str, Any]) -> bool:
+    """Say whether a container is none that stays, and whoever made it is not there any more."""
+    told: Mapping[str, str] = said["Labels"]
+    is_leaving = told.get(labels.KIND) == "throwaway" or said.get("State") in life.INTENTIONS
+    return is_leaving and not is_at_work(told.get(labels.LAUNCHER, ""))

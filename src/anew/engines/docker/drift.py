@@ -14,10 +14,10 @@ from pathlib import Path
 from posixpath import dirname
 from typing import Any
 
-from anew.engines.docker import labels, life
+from anew.engines.docker import labels, life, upper
 from anew.engines.docker.client import Client
-from anew.engines.docker.containers import is_in
-from anew.engines.embedded import proc
+from anew.engines.embedded import held, mounted, proc
+from anew.engines.embedded.drift import Sandboxes
 from anew.errors import EngineError, NotFound
 
 MOST = 50  # lines; who changed more has said enough
@@ -37,31 +37,59 @@ SPACES = ("pid", "mnt", "net")
 
 def of(client: Client, said: Mapping[str, Any]) -> tuple[str, ...]:
     """Return a line for each thing that differs in the container that the engine described; () if it is gone."""
+    now = life.of(said)
+    return (*of_order(client, said), *Sandboxes({now.id: now.pid}, SPACES).lines().get(now.id, ()))[:MOST]
+
+
+def of_order(client: Client, said: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a line for each thing that is not as ordered in a container; who is inside is not looked at."""
     told: Mapping[str, str] = said["Config"]["Labels"]
     expected: Mapping[str, Any] = json.loads(told[labels.EXPECTED])
     now = life.of(said)
-    container = now.id
-    try:
-        with client.asking("comparing a container with its image", f"GET /containers/{container}/changes") as api:
-            changes = api.diff(container) or ()
-    except NotFound:
+    changes = _changes(client, said)
+    if changes is None:
         return ()
-    except EngineError as cause:
-        if "no such" in cause.what.lower():
-            return ()
-        raise
-    root = Path(f"/proc/{now.pid}/root")
-    mounts = {resolved(root, path): is_writable for path, is_writable in expected["mounts"].items()}
-    engines = {*OF_ENGINES, *(resolved(root, path) for path in OF_ENGINES)}
+    mounts, engines = _places(now.pid, expected)
     lines = [
         *_state(said, told, now),
-        *limits(said["HostConfig"], expected["limits"]),
+        *_limits_of(now.pid, said["HostConfig"], expected["limits"]),
         *networks(said.get("NetworkSettings", {}).get("Networks") or {}, expected["network"]),
         *_mounts_of(now.pid, mounts, engines),
         *files(changes, (*mounts, *engines)),
-        *_entered(now.pid, container),
     ]
     return tuple(lines[:MOST])
+
+
+def changed_files(client: Client, said: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a line for each file that differs from the image's in a container, living or ended; () if it is gone."""
+    expected: Mapping[str, Any] = json.loads(said["Config"]["Labels"][labels.EXPECTED])
+    now = life.of(said)
+    mounts, engines = _places(now.pid, expected)
+    return tuple(files(_changes(client, said) or (), (*mounts, *engines)))
+
+
+def _changes(client: Client, said: Mapping[str, Any]) -> Collection[Mapping[str, Any]] | None:
+    """Return what has changed in a container's files, as the engine would say it; None if it is gone."""
+    found = upper.changes(said)
+    if found is not None:
+        return found
+    container = str(said["Id"])
+    try:
+        with client.asking("comparing a container with its image", f"GET /containers/{container}/changes") as api:
+            return api.diff(container) or ()
+    except NotFound:
+        return None
+    except EngineError as cause:
+        if "no such" in cause.what.lower():
+            return None
+        raise
+
+
+def _places(pid: int, expected: Mapping[str, Any]) -> tuple[Mapping[str, bool], Collection[str]]:
+    """Return what is mounted by order (path, is it writable) and by the engine; links are followed while it lives."""
+    root = Path(f"/proc/{pid}/root")
+    mounts = {resolved(root, path): is_writable for path, is_writable in expected["mounts"].items()}
+    return mounts, {*OF_ENGINES, *(resolved(root, path) for path in OF_ENGINES)}
 
 
 def _state(said: Mapping[str, Any], told: Mapping[str, str], now: life.Life) -> Iterator[str]:
@@ -89,6 +117,22 @@ def limits(host: Mapping[str, Any], expected: Mapping[str, int]) -> Iterator[str
         yield f"it is restarted by the engine: {policy}"
 
 
+def _limits_of(pid: int, host: Mapping[str, Any], expected: Mapping[str, int]) -> Iterator[str]:
+    """Yield a line for each limit that was changed: as the engine says, or else, past it, as the kernel does."""
+    said = tuple(limits(host, expected))
+    yield from said or held.changes(held.Holds().of(pid), ordered(expected))
+
+
+def ordered(expected: Mapping[str, int]) -> dict[str, float]:
+    """Return the limits that were ordered as the kernel counts them; of one that was not, an engine may have its own.
+
+    >>> ordered({"Memory": 1 << 20, "NanoCpus": 500_000_000, "PidsLimit": 0, "MemorySwap": 1 << 20})
+    {'memory': 1048576.0, 'cpu': 0.5}
+    """
+    told = {"memory": expected["Memory"], "cpu": expected["NanoCpus"] / 1e9, "pids": expected["PidsLimit"]}
+    return {resource: float(value) for resource, value in told.items() if value}
+
+
 def networks(actual: Iterable[str], expected: str) -> Iterator[str]:
     """Yield a line for each network that it is in and should not be, and for its own if it is not."""
     found = set(actual)
@@ -111,9 +155,8 @@ def files(changes: Iterable[Mapping[str, Any]], places: Iterable[str]) -> Iterat
 def mounts(text: str, expected: Mapping[str, bool], engines: Collection[str] = OF_ENGINES) -> Iterator[str]:
     """Yield a line for each mount in `text` of /proc/PID/mountinfo that is not as `expected` (path, is it writable)."""
     places: Counter[str] = Counter()
-    for line in text.splitlines():
-        parts = line.split()
-        place, is_writable = _plain(parts[4]), "rw" in parts[5].split(",")
+    for one in mounted.parsed(text):
+        place, is_writable = one.place, one.is_writable
         if _is_below(place, WITH_MANY) and place not in WITH_MANY:
             continue
         places[place] += 1
@@ -124,7 +167,7 @@ def mounts(text: str, expected: Mapping[str, bool], engines: Collection[str] = O
             if is_writable and not expected[place]:
                 yield f"{place} can be written to"
         elif not _is_below(place, engines):
-            yield f"something was mounted at {place} ({parts[parts.index('-') + 1]})"
+            yield f"something was mounted at {place} ({one.kind})"
     yield from (f"something was mounted over {place}" for place, count in sorted(places.items()) if count > 1)
     yield from (f"{place} is not mounted any more" for place in sorted(expected) if place not in places)
 
@@ -136,31 +179,6 @@ def _mounts_of(pid: int, expected: Mapping[str, bool], engines: Collection[str])
         return
     if text:
         yield from mounts(text, expected, engines)
-
-
-def _entered(first: int, container: str) -> Iterator[str]:
-    """Yield a line for each process that came in from outside, and for each debugger."""
-    inside = proc.descendants(first)
-    spaces = {(kind, proc.namespace(first, kind)) for kind in SPACES} - {(kind, "") for kind in SPACES}
-    for one in proc.pids():
-        if one in inside:
-            continue
-        is_here = any(proc.namespace(one, kind) == space for kind, space in spaces) or is_in(one, container)
-        if is_here and proc.name(one) != "conmon" and not _is_new_child(one, first):
-            yield f"{proc.name(one)} (pid {one}) has entered from outside"
-    for one in inside:
-        debugger = proc.tracer(one)
-        if debugger:
-            yield f"{proc.name(one)} (pid {one}) is debugged by {proc.name(debugger)} (pid {debugger})"
-
-
-def _is_new_child(pid: int, first: int) -> bool:
-    """Say whether a process descends from `first` after all: it was born, or adopted, while we looked."""
-    while pid > 1:
-        if pid == first:
-            return True
-        pid = proc.parent(pid)
-    return not pid  # it is gone already
 
 
 def resolved(root: Path, path: str) -> str:
@@ -195,12 +213,3 @@ def _ways(paths: Iterable[str]) -> set[str]:
 
 def _is_below(path: str, folders: Iterable[str]) -> bool:
     return any(path == one or path.startswith(one + "/") for one in folders)
-
-
-def _plain(path: str) -> str:
-    r"""Return a path as it is: the kernel writes blanks as numbers.
-
-    >>> _plain(r"/a\040b")
-    '/a b'
-    """
-    return path.encode("latin-1", "replace").decode("unicode_escape") if "\\" in path else path

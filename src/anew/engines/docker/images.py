@@ -5,14 +5,15 @@ Rules
        image store takes the half that it knows, and both are made of the same blobs, byte for byte.
     2  Then the engine's own name of the image is a digest that we know already: that of its config, or, where the
        engine keeps manifests, that of its manifest. It is compared, and instances are made by it, never by a tag.
-    3  The tag says that anew admitted it, and for which state; only such tags are removed.
+    3  The tag says that anew admitted it, and for which state; only such tags are removed, and no
+       image that a container needs.
 """
 
 from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,17 +106,46 @@ class DockerImages:
         Raises  Conflict if a container uses it.
         """
         tag = self.tag(digest)
-        wanted = [f"{labels.OWNER}={self._owner}", f"{labels.IMAGE}={digest}"]
-        with self._client.asking("looking for users of an image", "GET /containers/json?all=true") as api:
-            users = [str(one["Labels"].get(labels.NAME)) for one in api.containers(all=True, filters={"label": wanted})]
+        users = self.users(digest)
         if users:
-            raise Conflict(f"the image {digest} is in use by {', '.join(sorted(users))}", hint="end it first")
+            raise self.in_use(digest, users)
         self._known.pop(digest, None)
         try:
             with self._client.asking(f"removing the image {tag}", f"DELETE /images/{tag}") as api:
                 api.remove_image(tag)
         except NotFound:
             return
+        except Conflict as cause:  # somebody has just made one of it
+            raise self.in_use(digest, self.users(digest)) from cause
+
+    def users(self, digest: Digest) -> tuple[str, ...]:
+        """Return the names of the containers that need our name of an image, ended ones too; sorted.
+
+        They are ours; and everybody's, if the image has no other name under which it would stay.
+        """
+        tag = self.tag(digest)
+        try:
+            with self._client.asking(f"looking at the image {tag}", f"GET /images/{tag}/json") as api:
+                tags = api.inspect_image(tag).get("RepoTags") or ()
+        except NotFound:
+            return ()
+        with self._client.asking("looking for users of an image", "GET /containers/json?all=true") as api:
+            found = api.containers(all=True, filters={"ancestor": [tag]})
+        mine = [one for one in found if len(tags) == 1 or one["Labels"].get(labels.OWNER) == self._owner]
+        return tuple(sorted(str(one["Names"][0]).lstrip("/") for one in mine))
+
+    def in_use(self, digest: Digest, users: Sequence[str]) -> Conflict:
+        """Return the error that says who needs an image."""
+        who = ", ".join(users) or "a container"
+        facts = {"command": f"docker ps --all --filter ancestor={self.tag(digest)}"}
+        return Conflict(f"the image {short(digest)} is in use by {who}", hint="end it first", facts=facts)
+
+    def admitted_here(self) -> Mapping[Digest, str]:
+        """Return the images that this state admitted and that are there, and the name of each in the engine."""
+        with self._client.asking("looking at the images of the container engine", "GET /images/json") as api:
+            tags = [str(tag) for one in api.images() for tag in one.get("RepoTags") or ()]
+        mine = f"{self._repository}:"
+        return {PREFIX + tag.removeprefix(mine): tag for tag in sorted(tags) if tag.startswith(mine)}
 
     def tag(self, digest: Digest) -> str:
         """Return the name under which an image is admitted; it is for people, and for `has` and `remove`."""

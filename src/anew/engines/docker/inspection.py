@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from anew.engines.docker import drift, memory
 from anew.engines.docker.compute import Docker
+from anew.engines.embedded.clock import WallClock
+from anew.engines.embedded.drift import Watch
 from anew.engines.embedded.inspection import entry
 from anew.errors import NotFound
 from anew.model import Bytes, Scope, Touched
+from anew.ports import Clock
 
 GAP = "the container engine was started since, or did more than it remembers"
 
@@ -20,8 +24,11 @@ GAP = "the container engine was started since, or did more than it remembers"
 class DockerInspection:
     """Implements `anew.ports.Inspection`."""
 
-    def __init__(self, compute: Docker) -> None:
+    def __init__(self, compute: Docker, clock: Clock | None = None) -> None:
         self._compute = compute
+        self._watch = Watch(clock or WallClock(), drift.SPACES)
+        self._peaks: dict[str, Bytes] = {}  # by name, of those that lived at the last look or the one before
+        self._last: dict[str, Bytes] = {}  # of those that lived at the last look
 
     def touched(self, scope: Scope, alive: Mapping[str, int], since: float) -> Touched:
         """Return who touched the instances that are `alive`; see the port."""
@@ -32,16 +39,23 @@ class DockerInspection:
             if one.name in alive:
                 at = datetime.fromtimestamp(one.at, UTC).isoformat(timespec="seconds")
                 lines.setdefault(one.name, []).append(f"{one.what}, at {at}")
+        entered = self._watch.look(alive)
         for name in alive:
-            found = self._compute.drift(name)
+            found = (*self._compute.disorder(name), *entered.get(name, ()))
             if found:
                 lines.setdefault(name, []).extend(found)
+        self._peaks = self._last | {name: memory.peak(pid) for name, pid in alive.items()}
+        self._last = {name: self._peaks[name] for name in alive}
         evidence = {name: tuple(found) for name, found in lines.items()}
         return Touched(evidence, done.until, GAP if done.has_gap else "")
 
     def peak_memory(self, name: str) -> Bytes:
-        """Return the most memory that an instance ever had; see the port."""
-        return self._compute.peak_memory(name)
+        """Return the most memory that an instance ever had, or had when it was last looked at; see the port."""
+        return self._compute.peak_memory(name) or self._peaks.get(name, 0)
+
+    def changes(self, name: str) -> tuple[str, ...]:
+        """Return a line for each file that is not as in the instance's image; see the port."""
+        return self._compute.changed_files(name)
 
     def entry(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
         """Return the command line that runs `command` inside; see the port."""

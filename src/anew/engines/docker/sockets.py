@@ -20,7 +20,7 @@ VARIABLE = "DOCKER_HOST"
 UNIX = "unix://"
 PLACES = (Path("/var/run/docker.sock"), Path("/run/podman/podman.sock"))
 PATIENCE: Seconds = 5.0
-INSTALL = "install and start one, as root: apt-get install docker-ce or podman; systemctl start docker or podman.socket"
+INSTALL = "as root: apt-get install podman && systemctl start podman.socket; or install Docker as its makers say"
 
 
 def find(environ: Mapping[str, str]) -> Path:
@@ -54,7 +54,7 @@ def _named(address: str) -> Path:
         raise Unsupported(
             f"no container engine answers at {path}: there is no socket",
             where=f"${VARIABLE}",
-            hint=f"start the engine that makes it, or unset {VARIABLE}; or {INSTALL}",
+            hint=f"start the engine that makes it, or unset {VARIABLE}; or, {INSTALL}",
         )
     return path
 

@@ -95,6 +95,11 @@ def places() -> Mapping[str, Place | Lack]:
     return _found(OURS)
 
 
+def unheld() -> dict[str, str]:
+    """Return what can't be limited here, and why; makes folders as `places` does."""
+    return {one: found.why for one, found in places().items() if isinstance(found, Lack)}
+
+
 def tried_out() -> Mapping[str, Place | Lack]:
     """Return the same, of a folder that is gone again: nothing stays changed."""
     name = f"{OURS}-doctor-{os.getpid()}"

@@ -124,10 +124,17 @@ def name(pid: int) -> str:
 def tracer(pid: int) -> int:
     """Return the pid of the debugger of a process; 0 if it has none."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text("utf-8", errors="replace")
+        fd = os.open(f"/proc/{pid}/status", os.O_RDONLY | os.O_CLOEXEC)  # hundreds of times: a Path takes twice as long
     except VANISHED:
         return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("TracerPid:")), 0)
+    try:
+        status = os.read(fd, 4096)
+    except VANISHED:
+        return 0
+    finally:
+        os.close(fd)
+    found = status.partition(b"\nTracerPid:")[2].split(maxsplit=1)
+    return int(found[0]) if found else 0
 
 
 def peak(pid: int) -> Bytes:
