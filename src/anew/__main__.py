@@ -115,7 +115,7 @@ class _Engines:
     def _client(self) -> Client:
         from anew.engines.docker.client import Client
 
-        return Client()
+        return Client(note=self._folder / "container-engine")
 
     @property
     def _embedded(self) -> Embedded:

@@ -54,8 +54,11 @@ def test_dispose_without_its_engine_changes_nothing_and_says_what_to_do(project:
     dead = tmp_path / "dead.sock"
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(dead))
-    for path, code in ((dead, 7), (tmp_path / "none.sock", 5)):
-        project.environment = {"DOCKER_HOST": f"unix://{path}"}
+    note = project.home / "container-engine"
+    real = note.read_text()
+    for path, host, code in ((dead, dead, 7), (tmp_path / "none.sock", "", 5), (real.strip(), dead, 5)):
+        note.write_text(f"{path}\n")
+        project.environment = {"DOCKER_HOST": f"unix://{host}" if host else ""}
         done = project.anew("dispose")
         assert done.returncode == code
         said = " ".join(done.stderr.split())
@@ -63,9 +66,11 @@ def test_dispose_without_its_engine_changes_nothing_and_says_what_to_do(project:
         assert "`anew dispose -e local` again" in said
         assert "gc" in said or project.expect("gc", "--dry-run").count("images in the container engine") == 1
     project.environment = {}
+    note.write_text(real)
     assert [name_of(one) for one in project.containers.containers(project.owner())] == before
     assert project.status()["serving"] == "g1"
     project.expect("dispose")
     assert project.containers.containers(project.owner()) == []
     assert project.containers.networks(project.owner()) == []
+    assert not note.exists()
     project.expect("dispose")

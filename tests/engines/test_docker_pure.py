@@ -56,6 +56,31 @@ def test_a_socket_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path}/none.sock" in caught.value.what
 
 
+def listening(path: Path) -> socket.socket:
+    one = socket.socket(socket.AF_UNIX)
+    one.bind(str(path))
+    return one
+
+
+def test_a_state_stays_with_the_engine_that_has_its_instances(tmp_path: Path) -> None:
+    note, here, there = tmp_path / "note", tmp_path / "here.sock", tmp_path / "there.sock"
+    with listening(here), listening(there):
+        for path in (here, there):
+            assert sockets.find({"DOCKER_HOST": f"unix://{path}"}, note) == path
+        Client(here, note=note).settle(is_used=True)
+        assert sockets.find({}, note) == here
+        (tmp_path / "link.sock").symlink_to(here)
+        assert sockets.find({"DOCKER_HOST": f"unix://{tmp_path}/link.sock"}, note) == tmp_path / "link.sock"
+        with pytest.raises(Unsupported, match=r"is on the container engine at .*here\.sock, and DOCKER_HOST names"):
+            sockets.find({"DOCKER_HOST": f"unix://{there}"}, note)
+        here.unlink()
+        with pytest.raises(Unsupported, match=r"no container engine answers at .*here\.sock, where") as caught:
+            sockets.find({}, note)
+        assert str(note) in caught.value.hint
+        Client(there, note=note).settle(is_used=False)
+        assert sockets.find({"DOCKER_HOST": f"unix://{there}"}, note) == there
+
+
 def test_a_socket_behind_which_nobody_answers_is_an_error_with_a_line_to_try(tmp_path: Path) -> None:
     path = tmp_path / "dead.sock"
     with socket.socket(socket.AF_UNIX) as one:

@@ -38,8 +38,11 @@ _FULL = "no space left on device"
 class Client:
     """The container engine of this machine. Safe to be used by several threads; connects when it is first asked."""
 
-    def __init__(self, socket: Path | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, socket: Path | None = None, environ: Mapping[str, str] = os.environ, note: Path | None = None
+    ) -> None:
         self._socket = socket
+        self._note = note
         self._environ = environ
         self._guard = threading.Lock()
         self._by_bound: dict[Seconds, APIClient] = {}
@@ -50,7 +53,7 @@ class Client:
     def socket(self) -> Path:
         """Return the socket of the engine. Raises Unsupported if there is none on this machine."""
         if self._socket is None:
-            self._socket = sockets.find(self._environ)
+            self._socket = sockets.find(self._environ, self._note)
         return self._socket
 
     @contextmanager
@@ -109,6 +112,13 @@ class Client:
                 "the engine docker needs root: it hands secrets to other uids, and looks at other users' processes",
                 hint="run anew as root: sudo anew …",
             )
+
+    def settle(self, *, is_used: bool) -> None:
+        """Write down that this state has something on this engine, or that it has nothing left there. Idempotent."""
+        if self._note is not None and is_used:
+            sockets.keep(self._note, self.socket)
+        elif self._note is not None:
+            self._note.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of all connections; the next question makes new ones."""

@@ -80,6 +80,7 @@ class Docker:
             return known[0]
         self._client.require_reach()
         with self._store.lock():  # the engine would make two of one name
+            self._client.settle(is_used=True)
             gateway = self._network.ensure(scope)
         self._inside[scope] = gateway, time.monotonic()
         return gateway
@@ -88,7 +89,9 @@ class Docker:
         """Remove the network of `scope`, where nothing runs any more; success if it is gone, Conflict if it is used."""
         self._inside.pop(scope, None)
         self.sweep()
-        self._network.remove(scope)
+        with self._store.lock():
+            self._network.remove(scope)
+            self._client.settle(is_used=self._network.has_any())
 
     def sweep(self, *, is_dry: bool = False) -> tuple[str, ...]:
         """Remove what killed callers left: throwaways, containers that were never started, and secrets on the way.

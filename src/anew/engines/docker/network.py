@@ -72,6 +72,11 @@ class Network:
             hint = "end what runs in it first"
             raise Conflict(cause.what, where=cause.where, hint=hint, facts=cause.facts) from cause
 
+    def has_any(self) -> bool:
+        """Say whether the engine has a network of any environment of this state."""
+        with self._client.asking("looking for networks", "GET /networks") as api:
+            return bool(api.networks(filters={"label": f"{labels.OWNER}={self._owner}"}))
+
     def _find(self, scope: Scope) -> Mapping[str, Any] | None:
         name = name_of(scope)
         with self._client.asking(f"looking for the network {name}", "GET /networks") as api:
