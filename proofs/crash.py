@@ -87,9 +87,16 @@ def attempt(project: Rig, subject: Small, one: Try, number: int) -> bool:
     project.wait(project.is_idle, limit=60, what="the killed keeper is gone")
     project.expect(*(("up",) if one.is_good else ("serve", "--until-idle")))
     # `up` returns at once where the killed keeper had moved all traffic: the next one may not have its lock yet.
-    project.wait(lambda: project.is_idle() and not project.status()["warm"], limit=60, what="the next keeper ends")
+    project.wait(lambda: project.is_idle() and not is_leaving(project), limit=60, what="the next keeper ends")
     check(project, subject, before, is_good=one.is_good)
     return was_killed
+
+
+def is_leaving(project: Rig) -> bool:
+    """Say whether a keeper still has something to end, or to keep warm, once it has begun."""
+    status = project.status()
+    roles = {g["role"] for s in status["services"] for g in s["groups"]}
+    return bool(status["warm"]) or bool(roles - {"live"})
 
 
 def is_over(project: Rig) -> bool:
