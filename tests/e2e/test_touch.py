@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,6 +184,9 @@ def dead(project: Rig) -> list[dict[str, Any]]:
 
 def test_why_tells_of_one_that_was_touched_while_it_is_kept(serving: Rig) -> None:
     with kept(serving):
+        watched = serving.home / "keepers" / f"{serving.project}.local.watched"
+        began = time.time()
+        serving.wait(lambda: watched.exists() and watched.stat().st_mtime > began, limit=FOUND_WITHIN, what="it looks")
         pid = application(serving)
         subprocess.run(["nsenter", f"--target={pid}", "--mount", "mount", "-t", "tmpfs", "x", "/srv/app"], check=True)
         serving.wait(lambda: any("is tainted" in e for e in events(serving)), limit=FOUND_WITHIN, what="it is found")

@@ -301,7 +301,13 @@ def test_an_edge_of_this_machine_is_handed_over_to_a_container_and_back(between:
     assert (figures.dropped, figures.by_status) == (0, {"200": figures.answered}), figures.drops
     assert bench.reading().counts["web-g1"].requests == figures.answered
     wire.close()
-    until(lambda: not docker_bench.containers(between.folder, "a"), "the container has ended")
+    container = docker_bench.program(between.folder, "a")
+
+    def is_gone() -> bool:
+        container.clear()
+        return not docker_bench.containers(between.folder, "a")
+
+    until(is_gone, "the container has ended")
 
 
 def test_an_edge_from_before_hand_overs_is_handed_over(on_this_machine: World) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from anew.engines.docker import body, drift, labels, life, memory, touches, trial
 from anew.engines.docker.accounts import FOLDER, Accounts
 from anew.engines.docker.client import Client
-from anew.engines.docker.containers import Containers
+from anew.engines.docker.containers import Containers, NameTaken
 from anew.engines.docker.doctor import dropped
 from anew.engines.docker.fittings import RUN, Fittings
 from anew.engines.docker.images import Blobs, DockerImages
@@ -35,6 +35,8 @@ from anew.engines.embedded.volumes import Volumes, clear, volumes_of
 from anew.errors import Conflict, EngineError, NotFound
 from anew.model import Bytes, Instance, Order, Outcome, Scope, Seconds
 
+MADE_WITHIN: Seconds = 10.0  # a container that somebody else makes is to be seen
+LOOKS_EVERY: Seconds = 0.02
 FRESH: Seconds = 1.0  # so long it is believed that a network which was there is still there
 
 
@@ -110,30 +112,40 @@ class Docker:
     def launch(self, order: Order) -> None:
         """Start the instance that `order` describes; see the port."""
         self._client.require_reach()
+        until = time.monotonic() + MADE_WITHIN
+        while (taken := self._launched(order)) is not None:
+            if time.monotonic() > until:
+                raise taken
+            time.sleep(LOOKS_EVERY)
+
+    def _launched(self, order: Order) -> NameTaken | None:
+        """Start the instance; return what the engine says if it is just making a container of that name.
+
+        So it is when another launcher is at work, or was killed: the name is taken before there is anything to see.
+        """
         now = self._containers.life(order.name)
         if now is not None and not now.is_intention:
             self._require_instance(now, order.name)
-            return
+            return None
         if now is not None:  # a launcher was killed: what it made is complete
             try:
                 self._containers.start(now.id, order.name)
             except (EngineError, NotFound):  # what it was to be given is gone, after a reboot
                 self._discard(now)
             else:
-                return
+                return None
         self.sweep()
         try:
             container, token = self._create(order, order.name, "instance")
-        except Conflict:
-            if self._containers.life(order.name) is None:
-                raise
-            return  # somebody else launches the same, and starts it
+        except NameTaken as cause:
+            return cause
         try:
             self._containers.start(container, order.name)
         except BaseException:
             self._containers.remove(container)
             self._fittings.remove(token)
             raise
+        return None
 
     def stop(self, name: str, grace: Seconds) -> None:
         """End an instance; see the port."""

@@ -26,6 +26,13 @@ LIMIT: Seconds = 10.0  # from SIGKILL until the kernel and the engine have clear
 _NO_INIT = ("container-init binary", "docker-init", "catatonit")
 
 
+NAME_TAKEN = "already in use"  # as engines say it
+
+
+class NameTaken(Conflict):
+    """The engine has a container of that name, or is making one that is not to be seen yet."""
+
+
 class Containers:
     """The containers of the state `owner`."""
 
@@ -85,13 +92,13 @@ class Containers:
         return self.listed(labels.wanted(scope, self._owner, kind))
 
     def create(self, name: str, body: Mapping[str, Any]) -> str:
-        """Make a container, and return its id. Raises Conflict if the name is taken."""
+        """Make a container, and return its id. Raises NameTaken if another one has its name, or is just being made."""
         try:
             with self.client.asking(f"making {name}", "POST /containers/create") as api:
                 return str(api.create_container_from_config(dict(body), name)["Id"])
         except AnewError as cause:
-            if "already in use" in cause.what and not isinstance(cause, Conflict):  # Podman calls it a failure
-                raise Conflict(cause.what, where=cause.where, facts=cause.facts) from cause
+            if NAME_TAKEN in cause.what:  # Docker calls it a conflict, Podman a failure
+                raise NameTaken(cause.what, where=cause.where, facts=cause.facts) from cause
             raise _explained(cause) from cause
 
     def start(self, container: str, name: str) -> None:

@@ -25,6 +25,7 @@ from typing import Any
 from anew.core.digest import digest
 from anew.engines.docker import labels
 from anew.engines.docker.client import Client
+from anew.engines.docker.containers import NAME_TAKEN
 from anew.engines.docker.images import DockerImages
 from anew.errors import AnewError, Conflict, EngineError, NotFound
 from anew.model import Image, Outcome, Scope, Seconds
@@ -129,12 +130,19 @@ class ContainerProgram:
         """
         called = self._place.name(name)
         body = self._body(self._images.admitted(self._supply.image()).id, arguments, log)
-        try:
-            with self._client.asking(f"making {called}", "POST /containers/create") as api:
-                made: Mapping[str, Any] = api.create_container_from_config(body, called)
-        except (Conflict, EngineError):  # of a name that is taken, Podman 4 says that it failed
-            self._require_ours(called)
-            raise
+        until = time.monotonic() + CLEARS_WITHIN
+        made: Mapping[str, Any] = {}
+        while not made:
+            try:
+                with self._client.asking(f"making {called}", "POST /containers/create") as api:
+                    made = api.create_container_from_config(body, called)
+            except (Conflict, EngineError) as cause:
+                self._require_ours(called)
+                if NAME_TAKEN not in cause.what or time.monotonic() > until:
+                    raise
+                # A launcher was killed, and the engine went on: what it makes is to be seen, or runs, only afterwards.
+                self._remove(called, is_forced=True)
+                time.sleep(LOOKS_EVERY)
         try:
             with self._client.asking(f"starting {called}", f"POST /containers/{called}/start") as api:
                 api.start(made["Id"])
@@ -218,11 +226,11 @@ class ContainerProgram:
         except OSError:
             return False
 
-    def _remove(self, identifier: str) -> None:
-        """Ask for the removal of a container that has ended; success if it is gone, or goes, or the engine lags."""
+    def _remove(self, identifier: str, *, is_forced: bool = False) -> None:
+        """Ask for the removal of a container that has ended, or shall; success if it is gone, or the engine lags."""
         try:
             with self._client.asking("removing a container of the edge", f"DELETE /containers/{identifier}") as api:
-                api.remove_container(identifier)
+                api.remove_container(identifier, force=is_forced)
         except (NotFound, Conflict):
             return  # whoever asked looks again
 

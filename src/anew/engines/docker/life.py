@@ -75,12 +75,23 @@ def of(said: Mapping[str, Any]) -> Life:
 
 def how(code: int, said: Mapping[str, Any]) -> str:
     """Say how a container ended: the words of the embedded engine."""
-    state, limit = said["State"], int(said.get("HostConfig", {}).get("Memory") or 0)
+    state = said["State"]
     if state.get("OOMKilled") and code == KILLED:
-        return FOR_MEMORY + (f" (limit {_size(limit)})" if limit else "")
+        return for_memory(said)
     if str(state.get("Status")) == "dead" and not code:
         return UNKNOWN
     return sentence(code)
+
+
+def for_memory(said: Mapping[str, Any]) -> str:
+    """Say that a container was killed for memory, and what it was allowed."""
+    limit = memory_of(said)
+    return FOR_MEMORY + (f" (limit {_size(limit)})" if limit else "")
+
+
+def memory_of(said: Mapping[str, Any]) -> Bytes:
+    """Return how much memory a container may use; 0: as much as there is."""
+    return int(said.get("HostConfig", {}).get("Memory") or 0)
 
 
 def not_executed(code: int, program: str, log: str) -> str:

@@ -14,9 +14,12 @@ from anew.engines.docker import labels, life, listening
 from anew.engines.docker.containers import Containers
 from anew.engines.docker.life import Life
 from anew.engines.docker.network import name_of
+from anew.engines.docker.touches import fetched
 from anew.engines.embedded import proc
-from anew.model import Instance, Scope
+from anew.model import Instance, Scope, Seconds
 
+OOM_BEFORE: Seconds = 1.0  # an end by then is by this want of memory
+OOM_AFTER: Seconds = 0.5  # and so long afterwards an engine may still hear of it; whoever looks sooner waits for that
 TAIL = 20  # lines of a log, in which an init says why it could not execute the program
 START = 19  # of /proc/PID/stat, from the third field on: when the process started
 
@@ -68,12 +71,20 @@ class Look:
         return now
 
     def _told(self, now: Life, said: Mapping[str, Any]) -> Life:
-        """Return an ended life with the words of its init, where that could not execute the program."""
+        """Return an ended life with what its state does not say: that memory was short, or the words of its init."""
+        if now.code == life.KILLED and life.memory_of(said) and self._was_short(now, said):
+            return replace(now, ended=life.for_memory(said))
         if now.code not in {life.ABSENT, life.FORBIDDEN}:
             return now
         log = self._containers.log(now.id, TAIL).decode("utf-8", "replace")
         program = (said["Config"].get("Cmd") or ("",))[0]
         return replace(now, ended=life.not_executed(now.code, program, log) or now.ended)
+
+    def _was_short(self, now: Life, said: Mapping[str, Any]) -> bool:
+        """Say whether the engine saw memory run out at the end: when it hears so late, it says it as an event only."""
+        end = life.moment(str(said["State"].get("FinishedAt", "")))
+        events = fetched(self._containers.client, end - OOM_BEFORE, end + OOM_AFTER)
+        return any(one.get("Action") == "oom" and one.get("Actor", {}).get("ID") == now.id for one in events)
 
 
 def as_instance(now: Life, said: Mapping[str, Any], network: str) -> Instance:

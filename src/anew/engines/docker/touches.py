@@ -66,7 +66,7 @@ class Touched:
 def touched(client: Client, names: Mapping[str, str], network: str, since: float) -> Touched:
     """Return what was done since then to the containers in `names` (by id), which are in `network`."""
     until = time.time()
-    events = tuple(_fetched(client, since, until))
+    events = tuple(fetched(client, since, until))
     every = (one for one in parsed(events, names, network, since) if one.at <= until)
     found = sorted(every, key=lambda one: (one.at, one.name))
     has_gap = not client.is_podman and (len(events) >= KEPT or _started(client.socket) > since - SLACK)
@@ -100,7 +100,7 @@ def _detail(action: str, more: str, attributes: Mapping[str, str]) -> str:
     return ""
 
 
-def _fetched(client: Client, since: float, until: float) -> Iterator[Mapping[str, Any]]:
+def fetched(client: Client, since: float, until: float) -> Iterator[Mapping[str, Any]]:
     """Yield all events of the engine in a span of time; the SDK's own method would wait without a bound."""
     span = {"since": f"{since:.9f}", "until": f"{until:.9f}"}
     if client.is_podman:  # it knows whole seconds only, and would wait for more
