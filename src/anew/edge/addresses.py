@@ -5,18 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from anew.edge import listeners
 from anew.edge.targets import LOOPBACK
 from anew.errors import AnewError, Conflict, SpecError, Unsupported
-from anew.model import Declaration
+from anew.model import Declaration, Seconds
 
 LISTEN_HINT = "say another address in anew.yaml: `environments: {NAME: {listen: 127.0.0.1:8081}}`"
 PREVIEW_HINT = "end what listens there, or choose another preview port"
 LISTENER_HINT = "end what listens there, or choose another port for this listener"
-LOOKS = 3  # at who holds an address: a worker may be born or end in between
+ENDS_WITHIN: Seconds = 0.5  # a process that is being taken apart holds its address, but is nobody's by then
+LOOKS_EVERY: Seconds = 0.02
 LISTENING = "0A"  # the state in /proc/net/tcp
 
 
@@ -39,7 +42,7 @@ def require_all(before: Declaration | None, wanted: Declaration, ours: Callable[
 def require_free(host: str, port: int, hint: str, ours: Callable[[], Iterable[int]] = _nobody, whose: str = "") -> None:
     """Return if this machine can listen on ``host:port``, or only the processes that `ours` names do.
 
-    `ours` is asked last, and a second time if need be: workers come and go while one looks. `whose` says in an error
+    `ours` is asked last, and for `ENDS_WITHIN` again: workers come and go while one looks. `whose` says in an error
     for whom the address is.
 
     Raises  Conflict that names who holds it; SpecError if it is no address of this machine; Unsupported if the port
@@ -52,17 +55,27 @@ def require_free(host: str, port: int, hint: str, ours: Callable[[], Iterable[in
         ]
     except (socket.gaierror, OverflowError) as cause:
         raise SpecError(f"{where} is no address: {cause}", hint=hint) from cause
+    until = time.monotonic() + ENDS_WITHIN
+    while (obstacle := _obstacle(family, kind, address)) is not None:
+        held = list(holders(port))
+        is_taken = obstacle.errno == errno.EADDRINUSE
+        if is_taken and held and {pid for pid, _ in held} <= set(ours()):
+            return
+        if not is_taken or time.monotonic() > until:
+            raise _refusal(where, obstacle, held, hint) from obstacle
+        time.sleep(LOOKS_EVERY)
+
+
+def _obstacle(family: int, kind: int, address: tuple[Any, ...]) -> OSError | None:
+    """Return what the system has against listening there; None if nothing."""
     with socket.socket(family, kind) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind(address)
             one.listen(1)
         except OSError as cause:
-            for _ in range(LOOKS):
-                held = list(holders(port))
-                if cause.errno == errno.EADDRINUSE and held and {pid for pid, _ in held} <= set(ours()):
-                    return
-            raise _refusal(where, cause, held, hint) from cause
+            return cause
+    return None
 
 
 def _refusal(where: str, cause: OSError, held: list[tuple[int, str]], hint: str) -> AnewError:

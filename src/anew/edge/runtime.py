@@ -107,19 +107,16 @@ class HaproxyEdge:
 
     def _make(self, before: State | None, state: State) -> None:
         running = self._running()
-        try:
-            if running is None:
-                self._start(state)
-                self._settle(state)
-                self._saved.keep(state)
-            elif self._is_other_program():
-                with self._kept_alive(before, state):
-                    self._hand_over(before, state)
-                    self._bring(before, state, self._running())
-            else:
-                self._bring(before, state, running)
-        except OSError as cause:
-            raise _silent(cause, self._runs.link) from cause
+        if running is None:
+            self._start(state)
+            self._settle(state)
+            self._saved.keep(state)
+        elif self._is_other_program():
+            with self._kept_alive(before, state):
+                self._hand_over(before, state)
+                self._bring(before, state, self._running())
+        else:
+            self._bring(before, state, running)
 
     def _bring(self, before: State | None, state: State, running: str | None) -> None:
         """Bring `state` into what is running, of whatever structure that is."""
@@ -220,9 +217,9 @@ class HaproxyEdge:
         """Let a master of the wanted program serve with what the present one listens on; that one is retired later."""
         if not self._runs.exposed.exists():  # it was started by an anew that knew no hand-over
             self._reload(before, state)
+        self._program.clear()  # which waits for one that is just being started
         run = self._begun()
         if run is None:
-            self._program.clear()
             run = self._runs.following(self._program.identity())
             launch = Launch(run.name, self._saved.config, run.path, self._runs.exposed)
             with self._using(before, state):
@@ -236,7 +233,7 @@ class HaproxyEdge:
         until = time.monotonic() + STARTS_WITHIN
         for run in reversed(begun):
             while process.ours(self._saved.config, run.path):
-                if self._is_up(run.path):
+                if self._described(run.path):
                     return run
                 if time.monotonic() > until:
                     process.end(self._saved.config, run.path)
@@ -245,18 +242,15 @@ class HaproxyEdge:
 
     def _serves(self, state: State, master: Path | None = None) -> bool:
         """Say whether a worker of this structure answers; of the current master if none is named."""
-        try:
-            current = self._master.current(master)
-            return current is not None and self._master.description(current) == render.description(state.structure)
-        except OSError:
-            return False
+        return self._described(master) == render.description(state.structure)
 
-    def _is_up(self, master: Path) -> bool:
+    def _described(self, master: Path | None = None) -> str:
+        """Return the description of what a master's newest worker runs; "" if none answers."""
         try:
             current = self._master.current(master)
-            return current is not None and bool(self._master.description(current))
+            return self._master.description(current) if current else ""
         except OSError:
-            return False
+            return ""
 
     def require_address(self, host: str, port: int) -> None:
         """Make sure that the edge has the public address, or may take it.
@@ -295,16 +289,19 @@ class HaproxyEdge:
             self._master.replace(current, {PINS: listeners.pin_lines(listeners.pins(state.declaration))})
         if (told or not is_pinned) and (left := self._unsettled(state, current)):
             raise EngineError(f"the edge does not take {'; '.join(left)}: {answer.strip()}")
-        self._switch_over()
+        self._switch_over(state)
         for run in self._runs.others()[:-MOST_OLD_RUNS]:
             process.end(self._saved.config, run.path)
         if self._master.forget_ended():
             self._program.clear()
         self._save_counts(state)
 
-    def _switch_over(self) -> None:
+    def _switch_over(self, state: State) -> None:
         until = time.monotonic() + HANDS_OVER_WITHIN
-        for worker in self._master.workers():
+        workers = self._master.workers()
+        if any(one.is_retired for one in workers):
+            self._save_counts(state)  # one that is told to end may do so at once
+        for worker in workers:
             is_told = not worker.is_retired
             while worker.is_old and not self._master.switch_over(worker):
                 if not is_told:
@@ -336,12 +333,9 @@ class HaproxyEdge:
             for service in render.services(state.declaration):
                 wanted[service] = buckets.moved(self._saved.buckets(service), weights.get(service, {}))
                 self._saved.keep_buckets(service, wanted[service])
-            try:
-                self._push(wanted)
-            except OSError as cause:
-                raise _silent(cause, self._runs.link) from cause
+            self._push(state, wanted)
 
-    def _push(self, wanted: Mapping[str, Buckets]) -> None:
+    def _push(self, state: State, wanted: Mapping[str, Buckets]) -> None:
         current = self._require_current()
         different = self._different(current, wanted)
         if different:
@@ -350,7 +344,7 @@ class HaproxyEdge:
             left = self._different(current, different)
             if left:
                 raise EngineError(f"the edge does not confirm the weights of {', '.join(left)}")
-        self._switch_over()
+        self._switch_over(state)
 
     def _different(self, worker: Worker, wanted: Mapping[str, Buckets]) -> dict[str, Buckets]:
         return {service: ones for service, ones in wanted.items() if self._master.buckets(worker, service) != ones}
@@ -393,8 +387,8 @@ class HaproxyEdge:
                 hint="remove it, or name a state folder with a shorter path in $ANEW_HOME",
             )
         with alone(self._folder / "lock"):
-            yield
-
-
-def _silent(cause: OSError, where: Path) -> EngineError:
-    return EngineError(f"the edge stopped answering: {cause}", where=str(where), hint="declare it again")
+            try:
+                yield
+            except OSError as cause:
+                said = f"the edge stopped answering: {cause}"
+                raise EngineError(said, where=str(self._runs.link), hint="declare it again") from cause

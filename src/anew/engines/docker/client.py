@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 QUICK: Seconds = 30.0  # of anything that the engine does at once; a busy disk may make it wait
 LONG: Seconds = 600.0  # of what moves images
 _FULL = "no space left on device"
+_GONE = "no such container"  # Podman's words, as an error of its own, for one that goes while it is looked at
 
 
 class Client:
@@ -160,7 +161,7 @@ def _as_error(cause: Exception, act: str, socket: Path, request: str) -> AnewErr
     where, facts = str(socket), {"command": pasteable(socket, request)}
     is_forbidden = "Permission denied" in said
     match cause:
-        case errors.NotFound():
+        case errors.APIError() if cause.status_code == 404 or _GONE in said.lower():
             return NotFound(f"{act}: the container engine has no such thing: {said}", where=where, facts=facts)
         case errors.APIError() if cause.status_code == 409:
             return Conflict(f"{act}: {said}", where=where, hint="look at what is there: anew status", facts=facts)

@@ -140,8 +140,8 @@ class ContainerProgram:
                 self._require_ours(called)
                 if NAME_TAKEN not in cause.what or time.monotonic() > until:
                     raise
-                # A launcher was killed, and the engine went on: what it makes is to be seen, or runs, only afterwards.
-                self._remove(called, is_forced=True)
+                # A launcher was killed, and the engine went on: what it makes is to be seen only afterwards.
+                self._remove(called)
                 time.sleep(LOOKS_EVERY)
         try:
             with self._client.asking(f"starting {called}", f"POST /containers/{called}/start") as api:
@@ -151,7 +151,7 @@ class ContainerProgram:
             raise
 
     def clear(self) -> None:
-        """Remove containers of this edge whose master has ended; returns when none is left.
+        """Remove containers of this edge whose master has ended; returns when none is left, or is being started.
 
         Raises  EngineError if the engine still has one after `CLEARS_WITHIN`.
         """
@@ -226,11 +226,11 @@ class ContainerProgram:
         except OSError:
             return False
 
-    def _remove(self, identifier: str, *, is_forced: bool = False) -> None:
-        """Ask for the removal of a container that has ended, or shall; success if it is gone, or the engine lags."""
+    def _remove(self, identifier: str) -> None:
+        """Ask for the removal of a container that does not run; success if it is gone, runs, or the engine lags."""
         try:
             with self._client.asking("removing a container of the edge", f"DELETE /containers/{identifier}") as api:
-                api.remove_container(identifier, force=is_forced)
+                api.remove_container(identifier)
         except (NotFound, Conflict):
             return  # whoever asked looks again
 
