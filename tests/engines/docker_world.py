@@ -143,7 +143,11 @@ def podman(top: Path) -> Iterator[Client]:
     environment = {**os.environ, "CONTAINERS_CONF": str(top / "containers.conf")}
     with (top / "log").open("wb") as log:
         service = subprocess.Popen(
-            [*line, "system", "service", "--time=0", f"unix://{path}"], env=environment, stdout=log, stderr=log
+            [*line, "system", "service", "--time=0", f"unix://{path}"],
+            cwd=top,  # where conmon leaves a note of who was killed for memory
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
     try:
         end = time.monotonic() + 20
