@@ -202,6 +202,7 @@ class _Engines:
     def leave(self, scope: Scope) -> None:
         """Remove what an engine has for an environment in which nothing runs any more."""
         if self._is_docker(scope):
+            self._edge_container(scope).clear()
             self._docker.leave(scope)
 
 

@@ -5,6 +5,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from anew.shell.clock import SystemClock
+from anew.shell.journal import Journal
 from anew.testing.rig import Rig
 
 TWO = """
@@ -127,6 +129,20 @@ def test_disposing_of_an_environment_leaves_no_process_and_it_can_come_up_again(
     project.expect("dispose")
     project.expect("up")
     assert answer(project, "web") == (200, "one")
+
+
+def test_taking_back_what_no_keeper_has_begun_leaves_what_serves(project: Rig) -> None:
+    for release in ("one", "two"):
+        write(project, release, more="")
+        project.expect("up")
+    project.wait(project.is_idle, limit=30, what="its keeper ends")
+    journal = Journal(project.home / "state.db", SystemClock())
+    scope = journal.environments()[0].scope
+    journal.wish(scope, 1, "rollout", expect=2)  # as a command that is killed before it has started a keeper
+    journal.close()
+    assert "g2" in project.expect("rollback")
+    assert answer(project, "web") == (200, "two")
+    assert project.status()["serving"] == "g2"
 
 
 def test_going_back_and_forth(project: Rig) -> None:

@@ -40,6 +40,18 @@ def test_a_forgotten_group_begins_at_nothing(tmp_path: Path) -> None:
     assert one.take({"2": {}}, ["a", "b"]) == {"a": (0, 0), "b": (1, 1)}
 
 
+def test_a_slow_reader_does_not_bring_back_who_has_ended(tmp_path: Path) -> None:
+    ended = "999999.1"  # no process has this id
+    slow, keeper = Counters(tmp_path / "c.json", Monotonic()), Counters(tmp_path / "c.json", Monotonic())
+    keeper.take({ended: {"a": (1000, 0)}, "x": {"a": (1, 0)}}, ["a"])
+    (tmp_path / "c.json").write_text(
+        '{"format":1,"base":{},"workers":{"' + ended + '":{"a":[1000,0]},"x":{"a":[1,0]}}}'
+    )
+    assert keeper.take({"x": {"a": (2, 0)}}, ["a"]) == {"a": (1002, 0)}
+    assert slow.take({ended: {"a": (1000, 0)}, "x": {"a": (2, 0)}}, ["a"], must_save=True) == {"a": (1002, 0)}
+    assert keeper.take({"x": {"a": (3, 0)}}, ["a"]) == {"a": (1003, 0)}
+
+
 def test_a_damaged_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text("{")
     with pytest.raises(EngineError, match="can't be read"):
@@ -48,4 +60,4 @@ def test_a_damaged_file_is_said(tmp_path: Path) -> None:
 
 def test_the_oldest_format_is_read(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"format":1,"base":{"a":[7,1]},"workers":{"12.99":{"a":[3,0]}}}')
-    assert Counters(tmp_path / "c.json").take({"13.5": {"a": (1, 0)}}, ["a"]) == {"a": (11, 1)}
+    assert Counters(tmp_path / "c.json").take({"13": {"a": (1, 0)}}, ["a"]) == {"a": (11, 1)}

@@ -45,7 +45,11 @@ def look(world: World, rollout: Rollout) -> Happening:
             wanted = traffic.wanted_weights(view.old, view.new, rollout.phase)
             if traffic.is_set(world, wanted):
                 return Happening("back", rollout.reason)
-            return Happening(None, f"going back: {rollout.reason}", world.now)
+            # What can't take its traffic back in time gets it once it can; until then another wish can be acted on.
+            bound = rollout.since + max((m.policy.ready for m in view.old.values()), default=0.0)
+            if world.now >= bound and traffic.is_set(world, traffic.guarded(world, wanted)):
+                return Happening("back", rollout.reason)
+            return Happening(None, f"going back: {rollout.reason}", max(world.now, bound))
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def _preview(view: _View) -> Happening:
     if rollout.asked == "promote":
         return Happening("promote", "promoted by hand")
     if tests and not rollout.tested:
-        bound = rollout.since + max(t.eventually for t in tests) + TESTING
+        bound = rollout.since + sum(t.eventually for t in tests) + TESTING
         if world.now >= bound:
             return Happening("late", "the preview tests did not end in time")
         wants = not world.is_testing
@@ -252,7 +256,9 @@ def _against(view: _View) -> Iterator[Happening]:
     if world.trouble:
         yield Happening("failed", world.trouble)
     for member in view.fresh:
-        for one in world.by_group.get(member.group, ()):
+        # What an earlier rollout of the same group left speaks of that one.
+        ones = [a for a in world.by_group.get(member.group, ()) if not 0 < a.draining < rollout.begun]
+        for one in ones:
             if aside.must_go(world, one) and rollout.kind == "rollout" and rollout.phase != "warm":
                 yield Happening(
                     "tainted", f"{one.name} is tainted, and what was touched is never promoted: {one.tainted}"
@@ -261,7 +267,7 @@ def _against(view: _View) -> Iterator[Happening]:
         deaths = [at for at in state.deaths if at >= rollout.begun] if state else []
         if state and len(deaths) >= DEATHS:
             yield Happening("died", f"instances of {member.group} died {len(deaths)} times: {state.outcome}")
-        for one in world.by_group.get(member.group, ()):
+        for one in ones:
             seen = world.seen.get(one.name)
             if seen is not None and seen.falls >= FALLS:
                 says = f"the health of {one.name} flaps: it answered, and then no longer, {seen.falls} times"

@@ -131,9 +131,12 @@ def _tend(world: World, one: Allotment, steps: list[Step], waits: list[float]) -
 
 
 def _is_wanted(world: World, one: Allotment) -> bool:
-    """A scheduled run ends by itself, whoever serves meanwhile; a command of `before` goes with its rollout."""
+    """A scheduled run ends by itself, whoever serves meanwhile; a command of `before` goes with its rollout.
+
+    Where all is disposed of, nothing is wanted.
+    """
     if is_scheduled(one):
-        return True
+        return bool(world.wish)
     rollout = world.rollout
     return rollout is not None and rollout.phase == "prepare" and one.task.startswith(f"before g{rollout.new} ")
 

@@ -139,8 +139,15 @@ class World:
 
     @cached_property
     def alone(self) -> frozenset[str]:
-        """The groups beside which no other group of their service may run."""
-        return frozenset(m.group for g in self.generations.values() for m in g.members if m.is_alone)
+        """The groups beside which no other group of their service may run.
+
+        It is no part of a seal: what serves or moves now says so, and else the newest generation that has the group.
+        """
+        said = {m.group: m.is_alone for _, g in sorted(self.generations.items()) for m in g.members}
+        now = (self.serving,) if self.rollout is None else (self.rollout.old, self.rollout.new)
+        members = [m for number in now for m in self.members(number).values()]
+        said |= dict.fromkeys((m.group for m in members), False)
+        return frozenset(g for g, is_alone in said.items() if is_alone) | {m.group for m in members if m.is_alone}
 
     @cached_property
     def turns(self) -> frozenset[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from anew.edge.files import write
+from anew.edge.process import identity
 from anew.errors import EngineError
 from anew.model import Seconds
 
@@ -56,6 +57,16 @@ def _sum(every: Iterable[Totals], groups: Iterable[str]) -> dict[str, tuple[int,
     return {group: pair for group, pair in out.items() if any(pair)}
 
 
+def _present(live: Mapping[str, Totals], tally: Tally) -> dict[str, Totals]:
+    """Return a reading without workers that have ended since it was taken, and that somebody has counted already."""
+    return {worker: totals for worker, totals in live.items() if worker in tally.workers or not _has_ended(worker)}
+
+
+def _has_ended(worker: str) -> bool:
+    pid, _, start = worker.partition(".")
+    return pid.isdecimal() and start.isdecimal() and identity(int(pid)) != worker
+
+
 class Counters:
     """The tally of one edge in its file, shared by all who read."""
 
@@ -74,6 +85,7 @@ class Counters:
         """
         names = tuple(groups)
         before = self._load()
+        live = _present(live, before)
         now = before.after(live, names)
         is_due = self._monotonic() - self._saved_at >= SAVED_EVERY and now != before
         if must_save or is_due or before.workers.keys() != now.workers.keys():
@@ -100,7 +112,8 @@ class Counters:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            write(self._path, msgspec.json.encode(self._load().after(live, groups)).decode())
+            before = self._load()
+            write(self._path, msgspec.json.encode(before.after(_present(live, before), groups)).decode())
 
     def _load(self) -> Tally:
         try:

@@ -58,13 +58,25 @@ def check(program: Program, config: Path) -> None:
         )
 
 
+def log_of(config: Path) -> Path:
+    """Return the file into which the programs of a configuration write what they have to say."""
+    return config.with_name("haproxy.log")
+
+
+def trim(config: Path) -> None:
+    """Empty the log if it has grown too long: all who write to it write at its end."""
+    log = log_of(config)
+    if log.exists() and log.stat().st_size > LONGEST_LOG:
+        os.truncate(log, 0)
+
+
 def start(program: Program, launch: Launch, is_serving: Callable[[], bool]) -> None:
     """Start a master that survives this process; return once `is_serving`.
 
     Raises  EngineError with the last lines of its log if it does not serve in time; then nothing of it is left, and
             what else runs this configuration goes on.
     """
-    log = launch.config.with_name("haproxy.log")
+    log = log_of(launch.config)
     if log.exists() and log.stat().st_size > LONGEST_LOG:
         log.replace(log.with_suffix(".log.1"))
     begin = log.stat().st_size if log.exists() else 0

@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from anew.edge import buckets, listeners, process, render, targets
@@ -99,10 +100,12 @@ class HaproxyEdge:
     def renew(self) -> bool:
         """Hand over to the program that is wanted now; see `anew.ports.Edge`."""
         with self._alone():
+            process.trim(self._saved.config)
             state = self._saved.state()
             if state is None or self._running() is None or not self._is_other_program():
                 return False
-            self._make(state, state)
+            structure = render.structure(state.declaration, state.slots, self._sockets, self._limits)
+            self._make(state, replace(state, structure=structure))  # as this anew writes it
         return True
 
     def _make(self, before: State | None, state: State) -> None:
@@ -232,8 +235,8 @@ class HaproxyEdge:
         begun = [run for run in map(named, process.masters(self._saved.config)) if run and run.number > current]
         until = time.monotonic() + STARTS_WITHIN
         for run in reversed(begun):
-            while process.ours(self._saved.config, run.path):
-                if self._described(run.path):
+            while process.ours(self._saved.config, run.path) and not self._master.is_retired(run.path):
+                if self._master.described(run.path):
                     return run
                 if time.monotonic() > until:
                     process.end(self._saved.config, run.path)
@@ -242,15 +245,7 @@ class HaproxyEdge:
 
     def _serves(self, state: State, master: Path | None = None) -> bool:
         """Say whether a worker of this structure answers; of the current master if none is named."""
-        return self._described(master) == render.description(state.structure)
-
-    def _described(self, master: Path | None = None) -> str:
-        """Return the description of what a master's newest worker runs; "" if none answers."""
-        try:
-            current = self._master.current(master)
-            return self._master.description(current) if current else ""
-        except OSError:
-            return ""
+        return self._master.described(master) == render.description(state.structure)
 
     def require_address(self, host: str, port: int) -> None:
         """Make sure that the edge has the public address, or may take it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -93,7 +94,8 @@ class Master:
         """Return all workers, the current one first; the current one may be missing for a moment, or be dead."""
         out = self._of(self._runs.current().path)
         for run in self._runs.others():
-            with suppress(ConnectionError, FileNotFoundError):  # it has ended, after its workers, or does so just now
+            # It has ended, after its workers, or does so just now; or it was stopped, and speaks for nobody else.
+            with suppress(ConnectionError, FileNotFoundError, TimeoutError):
                 out += [replace(one, is_old=True, is_retired=True) for one in self._of(run.path)]
         return tuple(out)
 
@@ -148,6 +150,21 @@ class Master:
         """Return the description in the configuration that a worker runs; see `render.description`."""
         return self._info(worker).get("description", "")
 
+    def described(self, master: Path | None = None) -> str:
+        """Return the description of what a master's newest worker runs; "" if none answers."""
+        return self._told(master).get("description", "")
+
+    def is_retired(self, master: Path) -> bool:
+        """Say whether a master's newest worker only finishes what it has begun."""
+        return self._told(master).get("stopping") == "1"
+
+    def _told(self, master: Path | None) -> dict[str, str]:
+        try:
+            current = self.current(master)
+            return self._info(current) if current else {}
+        except OSError:
+            return {}
+
     def _version(self, worker: Worker) -> tuple[int, ...]:
         words = self._info(worker).get("version", "").split(".")[:2]
         return tuple(int(word) for word in words if word.isdecimal())
@@ -158,9 +175,10 @@ class Master:
 
     def rows(self, worker: Worker) -> tuple[Row, ...]:
         """Return what a worker counts, a row per backend and per server slot."""
-        header, *lines = self.tell(worker, "show stat -1 6 -1").removeprefix("# ").splitlines() or [""]
-        at = {name: number for number, name in enumerate(header.split(","))}
-        return tuple(_row(at, line.split(",")) for line in lines if line)
+        # What a health check was answered is among the cells, in quotes where it has a comma.
+        header, *lines = csv.reader(self.tell(worker, "show stat -1 6 -1").removeprefix("# ").splitlines() or [""])
+        at = {name: number for number, name in enumerate(header)}
+        return tuple(_row(at, cells) for cells in lines if cells)
 
     def buckets(self, worker: Worker, service: str) -> Buckets | None:
         """Return the buckets of a service; None if the worker does not know the service."""

@@ -133,7 +133,8 @@ class App:
             if generation in {0, rollout.old}:
                 return self.abort(environment)
             raise refusing.busy(rollout, "end it first with `anew abort`")
-        target = ways.chosen(self._journal, row, generation)
+        has_not_begun = row.wish_kind == "rollout" and row.wish != row.serving != 0 and generation in {0, row.serving}
+        target = row.serving if has_not_begun else ways.chosen(self._journal, row, generation)
         if target != row.wish:
             self._journal.wish(scope, target, "rollback", expect=row.wish)
         self._act(scope)
@@ -394,7 +395,4 @@ class App:
             return
         if supersede and rollout.phase in BEFORE_FULL and rollout.kind == "rollout":
             return  # the keeper takes its traffic away before it begins with what is wanted now
-        hint = "wait for its end, or `anew promote`, or `anew abort`"
-        if rollout.phase in BEFORE_FULL:
-            hint += ", or `anew up --supersede`"
-        raise refusing.busy(rollout, hint)
+        raise refusing.busy(rollout, refusing.ways_out(rollout))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from anew.core import names, tasks
@@ -30,11 +32,13 @@ from anew.errors import AnewError, Bug
 from anew.model import Generation, Group, Order, Rollout, Scope
 from anew.model import Test as OneTest
 from anew.ports import Compute, Edge, Inspection
+from anew.shell.database import Stale
 from anew.shell.dissecting import dissect
 from anew.shell.journal import Also, Journal
 from anew.shell.parts import Parts
 
 SWEEP_GRACE = 5.0
+POLL = 0.2  # seconds between two tries of a preview test
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a network of its own
 
 
@@ -162,9 +166,7 @@ class Effects:
         rollout = world.rollout
         if rollout is None or rollout.id != step.rollout:
             raise Bug(f"the rollout {step.rollout} is not the one that was seen")
-        moved = Rollout(
-            rollout.id, rollout.kind, rollout.old, rollout.new, step.phase, world.now, step.stage, reason=step.reason
-        )
+        moved = replace(rollout, phase=step.phase, since=world.now, stage=step.stage, reason=step.reason)
         follows = consequences(world, moved)
         also = Also(serving=follows.serving, wish=follows.wish, changes=follows.generations)
         counts = tuple((g, c.requests, c.failures) for g, c in sorted(world.edge.counts.items()))
@@ -186,16 +188,28 @@ class Effects:
         self.testing.start()
 
     def _run_tests(self, world: World, rollout: Rollout, generation: Generation) -> None:
+        """Test the groups that are new, one test after the other, and commit what was found."""
         failures = []
+        before = {member.group for member in world.members(rollout.old).values()}
         for member in generation.members:
-            for test in member.tests:
-                try:
-                    says = self._one_test(world, member.group, test)
-                except AnewError as error:
-                    says = error.what
+            for test in member.tests if member.group not in before else ():
+                says = self._within(world, member.group, test)
                 if says:
                     failures.append(f"{member.service}: {test}: {says}")
-        self.journal.tested(self.scope, rollout.id, "; ".join(failures) or "passed")
+        with suppress(Stale):  # the rollout has ended meanwhile, and nobody asks any more
+            self.journal.tested(self.scope, rollout.id, "; ".join(failures) or "passed")
+
+    def _within(self, world: World, group: str, test: OneTest) -> str:
+        """Try a test until it passes, within its bound; return "" or why it failed last."""
+        end = time.monotonic() + test.eventually
+        while True:
+            try:
+                says = self._one_test(world, group, replace(test, eventually=max(POLL, end - time.monotonic())))
+            except AnewError as error:
+                says = error.what
+            if not says or time.monotonic() + POLL > end:
+                return says
+            time.sleep(POLL)
 
     def _one_test(self, world: World, group: str, test: OneTest) -> str:
         state = world.groups[group].group

@@ -30,6 +30,7 @@ class Evidence:
     def take(self, now: float, rollout: Rollout | None, counts: Mapping[str, Counts]) -> None:
         """Add one reading of the counters."""
         stage = (rollout.id, rollout.version) if rollout else (0, 0)
+        is_first = not self.times and not self.last  # then a window holds more than the last seconds
         is_new = stage != self.stage
         if is_new:
             self.stage, self.windows, self.times = stage, [], []
@@ -45,7 +46,8 @@ class Evidence:
         if len(self.windows) > MOST:
             self.windows[:2] = [_merged(self.windows[0], self.windows[1])]
             self.times[:2] = [self.times[1]]
-        self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + [(now, window)]
+        lately = [] if is_first else [(now, window)]
+        self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + lately
 
     def samples(self) -> dict[str, tuple[Sample, ...]]:
         """Return the windows of each group since the stage was entered, oldest first, equal lengths."""

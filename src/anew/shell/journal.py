@@ -273,9 +273,13 @@ class Journal:
         with self._database.writing():
             place, row = self._row(scope)
             going = self._under_way(place)
+            known = self.generations.all(scope)
             if going is not None:
-                self._save(place, replace(going, phase="rolled back", reason="the environment was disposed of"))
-            warm = [n for n, g in self.generations.all(scope).items() if g.warm_until]
+                reason = "the environment was disposed of"
+                self._save(place, replace(going, phase="rolled back", reason=reason))
+                if known[going.new].outcome != "promoted":  # it may be wanted again, and begins anew then
+                    self.generations.apply(place, (Change(going.new, "withdrawn", reason),))
+            warm = [n for n, g in known.items() if g.warm_until]
             self.generations.apply(place, tuple(Change(n, warm_until=0.0) for n in warm))
             if not (going or warm or row.serving or row.wish):
                 return

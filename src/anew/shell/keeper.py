@@ -117,9 +117,17 @@ class Keeper:
                 continue
             self._tidying.look((a.name for a in world.allotments), say)
             if until_idle and decision.wait_until is None and world.rollout is None:
-                return
+                if self._has_left():
+                    return
+                continue
             if not self._observer.has_news:
                 self._lock.wait(self._pause(world, decision), self._deaths.fileno())
+
+    def _has_left(self) -> bool:
+        """Let go of the environment, unless something was asked for since the last look: who asked saw a keeper."""
+        seen = self._observer.committed
+        self._lock.release()
+        return seen is None or seen.stamp == self._journal.stamp() or not self._lock.acquire()
 
     def _endure(self, setbacks: int, error: AnewError, say: Say, *, is_urgent: bool = False) -> int:
         """Say what failed and pause before the next round; give up after too many in a row."""

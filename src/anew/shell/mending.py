@@ -60,8 +60,9 @@ class Mending:
             if self.clock.monotonic() > until:
                 self.journal.instances.set_aside(one.name, "", 0.0)
                 raise EngineError(
-                    f"nothing has taken the place of {one.name} in time, so it stays in traffic",
-                    hint=f"`anew status -e {self.scope.environment}` shows why",
+                    f"nothing has taken the place of {one.name} in time, so it stays in traffic; or, if it has left "
+                    "it already, somebody still talked to it",
+                    hint=f"`anew status -e {self.scope.environment}` shows which; then try again",
                 )
             if self.clock.monotonic() > held + HOLD / 3:
                 self.hold(one.name, HOLD, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from anew.core.machine import BEFORE_FULL
 from anew.core.world import Allotment
 from anew.errors import Conflict, NotFound, Unsupported
 from anew.model import Environment, Release, Rollout, Scope, Spec
@@ -45,6 +46,16 @@ def environment_of(spec: Spec, name: str) -> Environment:
             return environment
     known = ", ".join(e.name for e in spec.environments)
     raise NotFound(f"there is no environment {name!r}", where="anew.yaml environments", hint=f"there is: {known}")
+
+
+def ways_out(rollout: Rollout) -> str:
+    """Return what can be done about a rollout that is under way."""
+    ways = ["wait for its end"]
+    if rollout.phase in (*BEFORE_FULL, "full"):
+        ways += ["`anew promote`", "`anew abort`"]
+    if rollout.phase in BEFORE_FULL:
+        ways.append("`anew up --supersede`")
+    return ", or ".join(ways)
 
 
 def busy(rollout: Rollout, hint: str) -> Conflict:

@@ -11,11 +11,13 @@ from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Forget, Keep, L
 from anew.core.world import World
 from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound, SpecError, Unsupported
 from anew.model import Scope
+from anew.shell.database import Stale
 from anew.shell.effects import Effects
 from anew.shell.journal import Journal
 from anew.shell.parts import Parts
 
 AT_ONCE = 8
+MOST_FAILURES = 3  # of a round: an engine that hangs lets each wait
 COMMITS = (Begin, Enter, Allot, Taint, Drain, Retire, Forget, Keep)
 SIDE_BY_SIDE = (Launch, Stop)  # steps that don't wait for each other
 FINAL = (SpecError, Conflict, NotFound, Unsupported, Bug)  # trying again would meet the same
@@ -51,13 +53,18 @@ class Runner:
     def run(self, world: World, steps: Sequence[Step]) -> Done:
         """Carry out `steps` in order, neighbours that don't wait for each other side by side.
 
-        A failed step ends the round: what follows may rest on it. The next round decides again, from the world.
+        Steps rest on the world that was seen, and not on each other, except on what begins or enters a phase: if that
+        fails, the round ends. So it does after `MOST_FAILURES`, or if somebody else has committed; the next one decides
+        again, from the world.
         """
+        failures: list[tuple[Step, AnewError]] = []
         for batch in batches(steps):
-            failures = self._batch(world, batch)
-            if failures:
-                return Done(failures)
-        return Done()
+            failed = self._batch(world, batch)
+            failures += failed
+            is_moved = any(isinstance(error, Stale) for _, error in failed)
+            if is_moved or len(failures) >= MOST_FAILURES or (failed and isinstance(batch[0], Begin | Enter)):
+                break
+        return Done(tuple(failures))
 
     def _batch(self, world: World, batch: Sequence[Step]) -> tuple[tuple[Step, AnewError], ...]:
         if len(batch) == 1:

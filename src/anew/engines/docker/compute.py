@@ -274,9 +274,11 @@ class Docker:
 
     def _require_network(self, scope: Scope) -> None:
         """Make sure of the network; raise EngineError if it is another one than the order was made for."""
-        known, _ = self._inside.pop(scope, ("", 0.0))
-        gateway = self.inside(scope)
+        known, _ = self._inside.get(scope, ("", 0.0))
+        with self._store.lock():
+            gateway = self._network.ensure(scope)
         if known not in {"", gateway}:
+            self._inside[scope] = known, 0.0  # who launches beside us compares too; the next look asks anew
             raise EngineError(
                 f"somebody removed the network {name_of(scope)}: it was made anew, and this machine is {gateway} on it "
                 f"now, not {known}",

@@ -177,7 +177,7 @@ class Containers:
         return said
 
     def log_parts(self, container: str) -> Iterator[bytes]:
-        """Yield all that is kept of what a container wrote, in parts; nothing if it is gone."""
+        """Yield all that is kept of what a container wrote, in parts; raises NotFound if it is gone."""
         if self.client.is_podman:
             said = self.inspected(container) or {}
             path = Path(str(said.get("LogPath", "")))
@@ -186,7 +186,7 @@ class Containers:
                     yield from podlog.texts(file)
             return
         with self.client.asking("reading a log", f"GET /containers/{container}/logs?stdout=1&stderr=1") as api:
-            yield from api.logs(container, stdout=True, stderr=True, stream=True)
+            yield from api.logs(container, stdout=True, stderr=True, stream=True, follow=False)
 
 
 @contextmanager

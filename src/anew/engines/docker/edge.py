@@ -40,6 +40,7 @@ CPU_SHARES = 8192  # eight times those of an instance: it needs little, and ever
 CLEARS_WITHIN: Seconds = 20.0
 LOOKS_EVERY: Seconds = 0.02
 TRIES_AGAIN_AFTER: Seconds = 600.0  # to have an image for an edge that runs
+_PODMAN_RUNS = "state improper"  # Podman's words for what Docker calls a conflict
 _ALIVE = frozenset({"running", "paused", "restarting", "stopping"})
 _INTO_LOG = f'log=$0; exec {BINARY} "$@" >>"$log" 2>&1'
 
@@ -233,6 +234,9 @@ class ContainerProgram:
                 api.remove_container(identifier)
         except (NotFound, Conflict):
             return  # whoever asked looks again
+        except EngineError as cause:
+            if _PODMAN_RUNS not in cause.what:
+                raise
 
     def _require_ours(self, called: str) -> None:
         """Raise Conflict if there is a container of that name which is not of this edge."""

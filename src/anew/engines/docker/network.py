@@ -15,6 +15,7 @@ from anew.engines.docker.client import Client
 from anew.errors import Conflict, EngineError, NotFound
 from anew.model import Scope
 
+_IN_USE = re.compile(r"active endpoints|in use|being used", re.IGNORECASE)
 _FULL = re.compile(r"non-overlapping|address pool", re.IGNORECASE)
 
 
@@ -69,6 +70,8 @@ class Network:
         except NotFound:
             return
         except EngineError as cause:  # what one engine calls forbidden is a conflict for the other
+            if not _IN_USE.search(cause.what):
+                raise
             hint = "end what runs in it first"
             raise Conflict(cause.what, where=cause.where, hint=hint, facts=cause.facts) from cause
 
