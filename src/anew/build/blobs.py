@@ -36,7 +36,7 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._folder = root / "blobs" / "sha256"
-        self._drafts = root / "drafts"
+        self.drafts = root / "drafts"
 
     def path(self, digest: Digest) -> Path:
         """Return where a blob is or would be."""
@@ -82,7 +82,7 @@ class Blobs:
                 hint=_MEND,
                 facts={"expected": digest, "actual": actual},
             )
-        write(mark, stamp, folder=self._drafts, is_durable=False)
+        write(mark, stamp, folder=self.drafts, is_durable=False)
         return path
 
     def are_whole(self, digests: Iterable[Digest]) -> bool:
@@ -99,12 +99,12 @@ class Blobs:
         self._folder.mkdir(parents=True, exist_ok=True)
         with self.shared():
             draft.publish(self.path(digest))
-            write(self.mark(digest), _stamp(self.path(digest)), folder=self._drafts, is_durable=False)
+            write(self.mark(digest), _stamp(self.path(digest)), folder=self.drafts, is_durable=False)
 
     def add_bytes(self, data: bytes) -> Digest:
         """Add a small blob; return its digest."""
         digest = digest_bytes(data)
-        with drafted(self._drafts) as draft:
+        with drafted(self.drafts) as draft:
             draft.file.write(data)
             self.add(digest, draft)
         return digest
@@ -206,9 +206,9 @@ class Blobs:
     def _write_index(self, entries: list[dict[str, Any]]) -> None:
         layout = self._root / "oci-layout"
         if not layout.is_file():
-            write(layout, canonical(LAYOUT), folder=self._drafts)
+            write(layout, canonical(LAYOUT), folder=self.drafts)
         text = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
-        write(self._root / "index.json", canonical(text), folder=self._drafts)
+        write(self._root / "index.json", canonical(text), folder=self.drafts)
 
 
 def _stamp(path: Path) -> bytes:
