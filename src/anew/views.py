@@ -22,6 +22,29 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageMove:
+    """A package of which a head has another version; "" for none."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """One operating-system head: what it is locked to, and what moved."""
+
+    head: str
+    source: str  # as "debian bookworm", "tar rootfs.tar" or "host"
+    layer: Digest  # "" if it is not locked as the spec says
+    resolved: str  # when, in UTC; "" if that is not known
+    age: Seconds  # since then; 0 if that is not known
+    packages: int
+    size: Bytes  # of all package files
+    moves: tuple[PackageMove, ...]  # `lock`: what it changed; `outdated`: what an update would change
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """The verdict of the image gate about one image."""
 

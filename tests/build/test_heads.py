@@ -16,8 +16,9 @@ from building import Project, need_program, need_root, python, quiet, shell_head
 
 from anew.build import apt, lock
 from anew.build.packages import Package, moved, of_file, parsed
-from anew.errors import Conflict, SpecError, Unsupported
+from anew.errors import Conflict, NotFound, SpecError, Unsupported
 from anew.model import BuildStep, DebianHead, HostHead
+from anew.views import PackageMove
 
 PACKAGE = Package("x", "1:2+b1", "amd64", "sha256:" + 64 * "d", 3)
 
@@ -117,6 +118,20 @@ def test_the_oldest_lock_is_still_read(tmp_path: Path) -> None:
     assert lock.read(tmp_path).heads["base"] == lock.LockedHead(
         "sha256:1", "sha256:2", "sha256:3", (Package("a", "1", "", "", 0),)
     )
+
+
+def test_what_heads_are_locked_to_is_told(tmp_path: Path) -> None:
+    project = tar_project(tmp_path)
+    (before,) = project.builder.outdated(project.spec, quiet)
+    assert (before.head, before.source, before.layer, before.moves) == ("base", "tar head.tar", "", ())
+    (after,) = project.builder.lock(project.spec, (), quiet, update=False)
+    assert after.layer == locked(project)["heads"]["base"]["layer"]
+    assert project.builder.outdated(project.spec, quiet) == (after,)
+    subprocess.run(["tar", "--append", "--file=head.tar", "anew.lock"], cwd=project.root, check=True)
+    assert project.builder.outdated(project.spec, quiet) == (before,)
+    with pytest.raises(NotFound, match="no head 'bas'") as caught:
+        project.builder.lock(project.spec, ["bas"], quiet, update=True)
+    assert caught.value.hint == "the heads are: base"
 
 
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
@@ -286,6 +301,28 @@ def test_what_moved_is_told_by_name() -> None:
     told = [one.text for one in moved((PACKAGE, other), (newer, replace(other, name="z")))]
     assert told == ["x 1:2+b1 → 3", "y 1:2+b1 → (none)", "z (none) → 1:2+b1"]
     assert moved((PACKAGE,), (PACKAGE,)) == ()
+
+
+def test_what_is_newer_is_told_and_an_update_moves_there(debian: Project) -> None:
+    project = debian
+    first, _ = project.builder.build(project.spec, project.service(), quiet)
+    (same,) = project.builder.outdated(project.spec, quiet)
+    assert (same.head, same.source, same.moves, same.packages > 50) == ("base", "debian bookworm", (), True)
+    assert 0 <= same.age < 3600
+    text = locked(project)
+    packages = [parsed(line) for line in text["heads"]["base"]["packages"]]
+    newest = packages[0]
+    text["heads"]["base"]["packages"][0] = replace(newest, version="0.1-1").text
+    text["heads"]["base"]["resolved"] = "2024-01-01T00:00:00Z"
+    (project.root / "anew.lock").write_text(json.dumps(text))
+    (old,) = project.builder.outdated(project.spec, quiet)
+    assert old.age > 365 * 86400
+    (kept,) = project.builder.lock(project.spec, (), quiet, update=False)
+    assert kept.moves == ()
+    (moved_on,) = project.builder.lock(project.spec, ["base"], quiet, update=True)
+    assert old.moves == moved_on.moves == (PackageMove(newest.name, "0.1-1", newest.version),)
+    assert moved_on.age < 3600
+    assert project.builder.build(project.spec, project.service(), quiet)[0] == first
 
 
 def test_packages_can_be_installed_in_a_step_with_network(debian: Project) -> None:

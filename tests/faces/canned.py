@@ -8,6 +8,8 @@ from anew.views import (
     Check,
     Event,
     GroupView,
+    HeadView,
+    PackageMove,
     Plan,
     ReleaseView,
     RolloutView,
@@ -97,6 +99,21 @@ NO_PLAN = Plan("local", "r2", (), ())
 BUILT = (
     Built("web", IMAGE, OTHER, is_reused=False, seconds=1.25, size=12_345_678),
     Built("api", OTHER, IMAGE, is_reused=True, seconds=0.0, size=999),
+)
+HEADS = (
+    HeadView(
+        "base",
+        "debian bookworm",
+        IMAGE,
+        "2026-01-01T00:00:00Z",
+        41.5 * 86400,
+        118,
+        61_234_567,
+        (PackageMove("curl", "7.88.1-10", "7.88.1-11"), PackageMove("libnew1", "", "1:2.0-1")),
+    ),
+    HeadView("old", "tar rootfs.tar", OTHER, "", 0.0, 0, 0, ()),
+    HeadView("own", "host", "", "", 0.0, 0, 0, ()),
+    HeadView("new", "debian trixie", "", "", 0.0, 0, 0, ()),
 )
 TESTED = (
     Tested("web", IMAGE, is_passed=True, is_reused=True, results=(("http GET /", ""), ("run true", "")), at=NOON),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from canned import BACK, BUILT, CHECKS, HISTORY, NOON, PLAN, RELEASES, TESTED, WARM
+from canned import BACK, BUILT, CHECKS, HEADS, HISTORY, NOON, PLAN, RELEASES, TESTED, WARM
 
 from anew.model import Outcome, Seconds
 from anew.ports import Say
@@ -16,6 +16,7 @@ from anew.views import (
     Check,
     Collected,
     Event,
+    HeadView,
     Installed,
     Kept,
     Ordered,
@@ -48,6 +49,12 @@ class Canned:
     def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
         say("building")
         return BUILT
+
+    def lock(self, heads: Sequence[str], say: Say, *, update: bool = False) -> tuple[HeadView, ...]:
+        return HEADS
+
+    def outdated(self, say: Say) -> tuple[HeadView, ...]:
+        return HEADS[:1]
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
         return TESTED[:1]

@@ -27,6 +27,8 @@ COMMANDS = [
         "logs",
         "doctor",
         "serve",
+        "lock",
+        "outdated",
         "secret",
         "volumes",
         "run",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.build import apt, rootless
+from anew.build import apt, locking, rootless
 from anew.build.context import Context, gather, layer_entries
 from anew.build.drafts import sweep
 from anew.build.executor import Base, Executor, is_known, next_base, seen
@@ -17,7 +18,7 @@ from anew.build.store import ImageStore
 from anew.core.digest import digest, short
 from anew.model import DebianHead, Digest, Head, HostHead, Image, Service, Spec
 from anew.ports import Say
-from anew.views import Built
+from anew.views import Built, HeadView
 
 _FORMAT = 1  # of images; raised when the same inputs make another image
 
@@ -71,6 +72,16 @@ class Builder:
     def recognised(self, spec: Spec, service: Service) -> Image | None:
         """Return the image that `build` would return without making anything; None if it would make one."""
         return self.store.record(self.input_digest(spec, service))
+
+    def lock(self, spec: Spec, heads: Sequence[str], say: Say, *, update: bool) -> tuple[HeadView, ...]:
+        """Resolve `heads`, or all; see `anew.cases.Builder`."""
+        self._sweep()
+        return locking.locked(self._heads, spec, heads, say, update=update)
+
+    def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
+        """Compare the lock with what there is now; see `anew.cases.Builder`."""
+        self._sweep()
+        return locking.outdated(self._heads, spec, say)
 
     # ------------------------------------------------------------ the verbs
 

@@ -87,7 +87,7 @@ class Heads:
         with self._entries(head, packages, say) as entries:
             say(f"packing head {head.name}")
             packed = self.store.add_layer(entries)
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if packages else ""
+        now = datetime.now(UTC).strftime(lock.TIME) if packages else ""
         return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages, now)
 
     def _packages(self, head: DebianHead, pinned: tuple[Package, ...], say: Say) -> tuple[Package, ...]:

@@ -23,6 +23,7 @@ from anew.model import Digest
 
 NAME = "anew.lock"
 VERSION = 2
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True, slots=True)
