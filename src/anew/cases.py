@@ -20,6 +20,7 @@ from anew.views import (
     HeadView,
     Installed,
     Plan,
+    Rebuilt,
     ReleaseView,
     SecretView,
     Start,
@@ -54,6 +55,14 @@ class Builder(Protocol):
         With `update` those that are locked are resolved again, to what there is now. Idempotent.
         Returns  these heads, each with the packages that moved.
         Raises   NotFound for a head that the spec does not have; Conflict if a locked head can't be had any more.
+        """
+        ...
+
+    def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[Rebuilt, ...]:
+        """Make the images of a release ("": the newest, "*": all) again in an empty place, and compare.
+
+        With `is_offline` nothing is asked of the network. What can't be made again is an answer, and no error.
+        Raises  NotFound for a release that there is not.
         """
         ...
 

@@ -6,11 +6,13 @@ from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
 from anew.views import (
     Built,
     Check,
+    Difference,
     Event,
     GroupView,
     HeadView,
     PackageMove,
     Plan,
+    Rebuilt,
     ReleaseView,
     RolloutView,
     ServiceView,
@@ -114,6 +116,22 @@ HEADS = (
     HeadView("old", "tar rootfs.tar", OTHER, "", 0.0, 0, 0, ()),
     HeadView("own", "host", "", "", 0.0, 0, 0, ()),
     HeadView("new", "debian trixie", "", "", 0.0, 0, 0, ()),
+)
+REBUILT = (
+    Rebuilt("web", IMAGE, "identical", "", (), 21.25, ("r2", "r1")),
+    Rebuilt(
+        "api",
+        OTHER,
+        "differs",
+        "services.api.build[0] uses the network, and what it got was not recorded",
+        (
+            Difference("etc/shadow", "content", "an account holds the day on which it was made"),
+            Difference("srv/x", "mode 644 before, 600 now", ""),
+        ),
+        3.0,
+        ("r2",),
+    ),
+    Rebuilt("old", OTHER, "not proved", "an older anew made it", (), 0.0, ("r1",)),
 )
 TESTED = (
     Tested("web", IMAGE, is_passed=True, is_reused=True, results=(("http GET /", ""), ("run true", "")), at=NOON),

@@ -29,6 +29,7 @@ COMMANDS = [
         "serve",
         "lock",
         "outdated",
+        "rebuild",
         "secret",
         "volumes",
         "run",

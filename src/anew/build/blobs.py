@@ -22,6 +22,7 @@ from anew.core.digest import PREFIX, canonical, digest_bytes
 from anew.errors import Conflict, NotFound
 from anew.model import Digest
 
+_CHUNK = 1 << 20
 _MEND = "`anew build` makes it again"
 
 
@@ -106,6 +107,17 @@ class Blobs:
         digest = digest_bytes(data)
         with drafted(self.drafts) as draft:
             draft.file.write(data)
+            self.add(digest, draft)
+        return digest
+
+    def add_file(self, path: Path) -> Digest:
+        """Add a copy of a file; return its digest."""
+        sha = hashlib.sha256()
+        with drafted(self.drafts) as draft, path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                sha.update(chunk)
+                draft.file.write(chunk)
+            digest = PREFIX + sha.hexdigest()
             self.add(digest, draft)
         return digest
 

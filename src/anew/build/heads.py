@@ -16,6 +16,7 @@ from pathlib import Path
 
 from anew.build import debian, lock
 from anew.build.archive import members, plain
+from anew.build.definition import HeadRecord, of_head
 from anew.build.drafts import scratch
 from anew.build.entries import Entry
 from anew.build.epoch import EPOCH, architecture
@@ -71,10 +72,11 @@ class Heads:
                 return pinned.layer
             new = self._made(head, recipe, pinned.packages if is_pinned and pinned is not None else (), say)
             if is_pinned and pinned is not None:
-                if new.tree != pinned.tree:
+                if pinned.tree and new.tree != pinned.tree:
                     raise _moved(head, pinned, new)
                 new = replace(new, resolved=pinned.resolved)
-            self.store.pin(new.layer, head.name, [one.digest for one in new.packages])
+            kept = [self._kept(head)] if isinstance(head, TarHead) else [one.digest for one in new.packages]
+            self.store.pin(new.layer, head.name, kept)
             if new != pinned:
                 with self.store.lock(f"lock {self.project}"):
                     lock.with_head(self.project, head.name, new)
@@ -109,6 +111,29 @@ class Heads:
         where = f"anew.yaml os.{head.name}.tar"
         with scratch(self.work) as folder:
             yield members(plain(self._archive(head), folder, where), where)
+
+    def recorded(self, head: Head) -> HeadRecord:
+        """Return the record of a head that is locked, for a definition."""
+        record = of_head(head)
+        if isinstance(head, HostHead):
+            return replace(record, recipe=self.recipe(head))
+        pinned = lock.read(self.project).heads[head.name]
+        return replace(
+            record,
+            recipe=pinned.recipe,
+            layer=pinned.layer,
+            tree=pinned.tree,
+            packages=tuple(one.text for one in pinned.packages if one.digest),
+            archive=self._kept(head) if isinstance(head, TarHead) else "",
+        )
+
+    def _kept(self, head: TarHead) -> Digest:
+        """Keep a head's archive in the store, where it is not there yet."""
+        path = self._archive(head)
+        known = _file_digest(path)
+        if not self.store.blobs.are_whole([known]):
+            self.store.blobs.add_file(path)
+        return known
 
     def _archive(self, head: TarHead) -> Path:
         path = self.project / head.path

@@ -94,9 +94,9 @@ def with_head(project: Path, name: str, head: LockedHead) -> None:
 
 
 def _text(head: LockedHead) -> dict[str, object]:
-    lines = [one.text for one in head.packages]
-    said = {"recipe": head.recipe, "layer": head.layer, "tree": head.tree, "resolved": head.resolved, "packages": lines}
-    return {name: value for name, value in said.items() if value}
+    said: dict[str, object] = {"recipe": head.recipe, "layer": head.layer, "tree": head.tree}
+    more = {"resolved": head.resolved, "packages": [one.text for one in head.packages]}
+    return said | {name: value for name, value in more.items() if value}
 
 
 def _understood(one: _Written, *, is_old: bool) -> LockedHead:

@@ -19,13 +19,11 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from anew.build.blobs import Blobs
-from anew.build.drafts import drafted
 from anew.build.epoch import EPOCH
 from anew.core.digest import PREFIX
 from anew.errors import Conflict, EngineError
 from anew.model import Bytes, Digest
 
-_CHUNK = 1 << 20
 _LINE = re.compile(r"(\S+) (\S+) (\S+) (sha256:[0-9a-f]{64}) (\d+)")
 
 
@@ -81,20 +79,16 @@ def keep(package: Package, path: Path, blobs: Blobs) -> None:
 
     Raises  Conflict if it is another one.
     """
-    sha = hashlib.sha256()
-    with drafted(blobs.drafts) as draft, path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            sha.update(chunk)
-            draft.file.write(chunk)
-        actual = PREFIX + sha.hexdigest()
-        if actual != package.digest:
-            raise Conflict(
-                f"the package {package.name} {package.version} is not the one that is locked",
-                where=f"{path.name}",
-                hint="find out who changed it; `anew lock --update` accepts what there is now",
-                facts={"locked": package.digest, "now": actual},
-            )
-        blobs.add(actual, draft)
+    with path.open("rb") as file:
+        actual = PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != package.digest:
+        raise Conflict(
+            f"the package {package.name} {package.version} is not the one that is locked",
+            where=path.name,
+            hint="find out who changed it; `anew lock --update` accepts what there is now",
+            facts={"locked": package.digest, "now": actual},
+        )
+    blobs.add_file(path)
 
 
 def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Path) -> str:

@@ -62,8 +62,8 @@ class Choice:
 
 
 def parts_of(image: Image) -> tuple[Digest, ...]:
-    """Return the blobs that an image consists of."""
-    return (image.identity.manifest, image.identity.config, *image.layers)
+    """Return the blobs that an image consists of, and those that it can be made from again."""
+    return (image.identity.manifest, image.identity.config, *image.layers, *image.inputs)
 
 
 def held(holding: Holding, now: float) -> Iterator[Use]:

@@ -1,4 +1,4 @@
-"""The commands about what images are made of: the lock, and what has moved since it was written."""
+"""The commands about what images are made of: the lock, what has moved since, and whether they come out the same."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from collections.abc import Iterator, Sequence
 
 import click
 
+from anew.core.digest import short
+from anew.errors import SpecError
 from anew.faces import blocks
 from anew.faces.acts import Session
 from anew.faces.blocks import Block, Cell, Grid
 from anew.faces.options import shared
-from anew.views import HeadView
+from anew.views import HeadView, Rebuilt
 
 _DAY = 86400.0
+_SHOWN = 30  # differences of one image; JSON has them all
+_VERDICTS = {
+    "identical": Cell("the same bytes", "good"),
+    "same tree": Cell("the same files, packed otherwise", "good"),
+    "differs": Cell("differs", "bad"),
+    "not proved": Cell("not proved", "warn"),
+}
 
 
 @click.command("lock")
@@ -35,6 +44,52 @@ def _outdated(session: Session) -> int:
     found = session.anew().outdated(session.say)
     session.answer(found, of_heads(found, "nothing newer"))
     return 0
+
+
+@click.command("rebuild")
+@click.argument("release", default="", metavar="[RELEASE]")
+@click.option("--all", "is_all", is_flag=True, help="All releases of the project.")
+@click.option("--offline", "is_offline", is_flag=True, help="Ask nothing of the network.")
+@shared
+@click.pass_obj
+def _rebuild(session: Session, release: str, *, is_all: bool, is_offline: bool) -> int:
+    """Make the images of a release (the newest) again in an empty place, and say whether they come out the same.
+
+    The exit code is 1 unless all do.
+    """
+    if is_all and release:
+        raise SpecError(f"`--all` is every release, and {release} is one", where="command line", hint="choose one")
+    found = session.anew().rebuild("*" if is_all else release, session.say, is_offline=is_offline)
+    session.answer(found, of_rebuilt(found))
+    return 0 if all(one.verdict in {"identical", "same tree"} for one in found) else 1
+
+
+def of_rebuilt(found: Sequence[Rebuilt]) -> Iterator[Block]:
+    """Show what came of making images again."""
+    rows = tuple(
+        (
+            Cell(one.service, "strong"),
+            Cell(short(one.manifest)),
+            Cell(", ".join(one.releases)),
+            _VERDICTS[one.verdict],
+            Cell(f"{one.seconds:.1f} s"),
+        )
+        for one in found
+    )
+    yield Grid(("service", "image", "of", "made again", "in"), rows, frozenset({"in"}))
+    for one in found:
+        if one.why:
+            yield blocks.line(f"{one.service} {short(one.manifest)}: {one.why}", "warn")
+        if one.differences:
+            yield blocks.line(f"{one.service} {short(one.manifest)}: {_counted(one)}", "bad")
+        for each in one.differences[:_SHOWN]:
+            yield blocks.line(f"/{each.path}: {each.what}{f': {each.cause}' if each.cause else ''}", depth=1)
+
+
+def _counted(one: Rebuilt) -> str:
+    number = len(one.differences)
+    more = f", the first {_SHOWN} of them" if number > _SHOWN else ""
+    return f"{number} path{'s' if number > 1 else ''} came out otherwise{more}"
 
 
 def of_heads(found: Sequence[HeadView], none: str) -> Iterator[Block]:
@@ -65,4 +120,4 @@ def _age(one: HeadView) -> str:
     return f"{days} days ago" if days > 1 else "yesterday" if days else "today"
 
 
-COMMANDS = (_lock, _outdated)
+COMMANDS = (_lock, _outdated, _rebuild)
