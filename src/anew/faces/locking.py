@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from anew.core.digest import short
 from anew.errors import SpecError
 from anew.faces import blocks
 from anew.faces.acts import Session
-from anew.faces.blocks import Block, Cell, Grid
+from anew.faces.blocks import Block, Cell, Grid, short
 from anew.faces.options import shared
 from anew.views import HeadView, Rebuilt
 
