@@ -17,8 +17,10 @@ from anew.views import (
     Check,
     Collected,
     Event,
+    HeadView,
     Installed,
     Plan,
+    Rebuilt,
     ReleaseView,
     SecretView,
     Start,
@@ -45,6 +47,30 @@ class Builder(Protocol):
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
         """Build, then run the image gate; raises GateClosed if a test fails."""
+        ...
+
+    def lock(self, heads: Sequence[str], say: Say, *, update: bool = False) -> tuple[HeadView, ...]:
+        """Resolve `heads` (all of them if empty) that are not locked as the spec says, and write the lock.
+
+        With `update` those that are locked are resolved again, to what there is now. Idempotent.
+        Returns  these heads, each with the packages that moved.
+        Raises   NotFound for a head that the spec does not have; Conflict if a locked head can't be had any more.
+        """
+        ...
+
+    def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[Rebuilt, ...]:
+        """Make the images of a release ("": the newest, "*": all) again in an empty place, and compare.
+
+        With `is_offline` nothing is asked of the network. What can't be made again is an answer, and no error.
+        Raises  NotFound for a release that there is not.
+        """
+        ...
+
+    def outdated(self, say: Say) -> tuple[HeadView, ...]:
+        """Return every head with the packages that are newer by now where they come from; nothing is changed.
+
+        Raises  EngineError if the sources of packages can't be asked.
+        """
         ...
 
 

@@ -22,6 +22,54 @@ class Built:
 
 
 @dataclass(frozen=True, slots=True)
+class PackageMove:
+    """A package of which a head has another version; "" for none."""
+
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeadView:
+    """One operating-system head: what it is locked to, and what moved."""
+
+    head: str
+    source: str  # as "debian bookworm", "tar rootfs.tar" or "host"
+    layer: Digest  # "" if it is not locked as the spec says
+    resolved: str  # when, in UTC; "" if that is not known
+    age: Seconds  # since then; 0 if that is not known
+    packages: int
+    size: Bytes  # of all package files
+    moves: tuple[PackageMove, ...]  # `lock`: what it changed; `outdated`: what an update would change
+
+
+Verdict = Literal["identical", "same tree", "differs", "not proved"]  # of making an image again
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A path that came out otherwise when an image was made again."""
+
+    path: str
+    what: str  # as "content", "only now", "mode 644 before, 600 now"
+    cause: str  # "" if none is known
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What came of making an image again."""
+
+    service: str
+    manifest: Digest
+    verdict: Verdict
+    why: str  # what stands in the way of a proof; "" if nothing
+    differences: tuple[Difference, ...]
+    seconds: Seconds
+    releases: tuple[str, ...] = ()  # that have it
+
+
+@dataclass(frozen=True, slots=True)
 class Tested:
     """The verdict of the image gate about one image."""
 

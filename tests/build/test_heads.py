@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import pytest
 from building import Project, need_program, need_root, python, quiet, shell_head, tar_project
 
 from anew.build import apt, lock
-from anew.errors import Conflict, SpecError, Unsupported
+from anew.build.packages import Package, moved, of_file, parsed
+from anew.errors import Conflict, NotFound, SpecError, Unsupported
 from anew.model import BuildStep, DebianHead, HostHead
+from anew.views import PackageMove
+
+PACKAGE = Package("x", "1:2+b1", "amd64", "sha256:" + 64 * "d", 3)
 
 
 def locked(project: Project) -> dict[str, Any]:
@@ -27,9 +32,9 @@ def test_the_lock_pins_what_a_head_was_resolved_to(tmp_path: Path) -> None:
     project = tar_project(tmp_path)
     image, _ = project.builder.build(project.spec, project.service(), quiet)
     text = locked(project)
-    assert text["version"] == 1
+    assert text["version"] == 2
     assert text["heads"]["base"]["layer"] == image.layers[0]
-    assert sorted(text["heads"]["base"]) == ["layer", "packages", "recipe", "tree"]
+    assert sorted(text["heads"]["base"]) == ["layer", "recipe", "tree"]
     before = (project.root / "anew.lock").stat()
     project.builder.build(project.spec, project.service(), quiet)
     assert (project.root / "anew.lock").stat().st_mtime_ns == before.st_mtime_ns
@@ -37,7 +42,7 @@ def test_the_lock_pins_what_a_head_was_resolved_to(tmp_path: Path) -> None:
 
 def test_a_lock_with_other_heads_keeps_them(tmp_path: Path) -> None:
     project = tar_project(tmp_path)
-    other = lock.LockedHead("sha256:a", "sha256:b", "sha256:c", ("x=1",))
+    other = lock.LockedHead("sha256:a", "sha256:b", "sha256:c", (PACKAGE,), "2026-01-01T00:00:00Z")
     lock.with_head(project.root, "other", other)
     project.builder.build(project.spec, project.service(), quiet)
     assert lock.read(project.root).heads["other"] == other
@@ -68,7 +73,11 @@ def test_a_locked_head_that_comes_out_differently_is_a_conflict_until_it_is_acce
     project = tar_project(tmp_path)
     first, _ = project.builder.build(project.spec, project.service(), quiet)
     text = locked(project)
-    text["heads"]["base"] |= {"layer": "sha256:" + "0" * 64, "tree": "sha256:" + "0" * 64, "packages": ["curl=1"]}
+    text["heads"]["base"] |= {
+        "layer": "sha256:" + "0" * 64,
+        "tree": "sha256:" + "0" * 64,
+        "packages": [f"curl 1 amd64 sha256:{64 * '0'} 1"],
+    }
     (project.root / "anew.lock").write_text(json.dumps(text))
     with pytest.raises(Conflict, match=r"packages moved: curl 1 → \(none\)") as caught:
         project.builder.build(project.spec, project.service(), quiet)
@@ -82,7 +91,9 @@ def test_a_locked_head_that_comes_out_differently_is_a_conflict_until_it_is_acce
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ('{"version": 2, "heads": {}}', "version 2; this anew reads up to 1"),
+        ('{"version": 3, "heads": {}}', "version 3; this anew reads up to 2"),
+        ('{"version": 2}', "can't be read"),
+        ('{"version": 2, "heads": {"base": {"recipe": "a", "layer": "b", "tree": "c", "packages": ["x=1"]}}}', "x=1"),
         ("not json", "can't be read"),
         ("[]", "can't be read"),
         ('{"version": 1, "heads": {"base": {}}}', "can't be read"),
@@ -104,7 +115,23 @@ def test_the_oldest_lock_is_still_read(tmp_path: Path) -> None:
         '{"version": 1, "heads": {"base": {"recipe": "sha256:1", "layer": "sha256:2", "tree": "sha256:3",'
         ' "packages": ["a=1"]}}}'
     )
-    assert lock.read(tmp_path).heads["base"] == lock.LockedHead("sha256:1", "sha256:2", "sha256:3", ("a=1",))
+    assert lock.read(tmp_path).heads["base"] == lock.LockedHead(
+        "sha256:1", "sha256:2", "sha256:3", (Package("a", "1", "", "", 0),)
+    )
+
+
+def test_what_heads_are_locked_to_is_told(tmp_path: Path) -> None:
+    project = tar_project(tmp_path)
+    (before,) = project.builder.outdated(project.spec, quiet)
+    assert (before.head, before.source, before.layer, before.moves) == ("base", "tar head.tar", "", ())
+    (after,) = project.builder.lock(project.spec, (), quiet, update=False)
+    assert after.layer == locked(project)["heads"]["base"]["layer"]
+    assert project.builder.outdated(project.spec, quiet) == (after,)
+    subprocess.run(["tar", "--append", "--file=head.tar", "anew.lock"], cwd=project.root, check=True)
+    assert project.builder.outdated(project.spec, quiet) == (before,)
+    with pytest.raises(NotFound, match="no head 'bas'") as caught:
+        project.builder.lock(project.spec, ["bas"], quiet, update=True)
+    assert caught.value.hint == "the heads are: base"
 
 
 def test_a_missing_archive_is_named(tmp_path: Path) -> None:
@@ -166,8 +193,11 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_a_debian_head_holds_nothing_of_this_machine(debian: Project) -> None:
     head = locked(debian)["heads"]["base"]
-    assert any(p.startswith("dpkg=") for p in head["packages"])
-    assert head["packages"] == sorted(head["packages"])
+    assert any(p.startswith("dpkg ") for p in head["packages"])
+    packages = [parsed(line) for line in head["packages"]]
+    assert packages == sorted(packages)
+    assert [one.size for one in packages] == [debian.store.blobs.verify(one.digest).stat().st_size for one in packages]
+    assert head["resolved"].endswith("Z")
     tree = debian.store.tree(head["layer"])
     assert (tree / "etc" / "resolv.conf").read_text() == ""
     assert not (tree / "etc" / "machine-id").exists() or (tree / "etc" / "machine-id").read_text() == ""
@@ -196,6 +226,103 @@ print(Builder(folder, ImageStore(folder / "images"), folder).build(spec, service
     told = subprocess.run(["unshare", "--uts", "sh", "-c", script, program], check=True, capture_output=True, text=True)
     here, _ = debian.builder.build(debian.spec, debian.service(), quiet)
     assert told.stdout.strip() == here.digest
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from anew.build.builder import Builder
+from anew.build.store import ImageStore
+from anew.model import *
+home, root = Path(sys.argv[1]), Path(sys.argv[2])
+spec = Spec("shop", (DebianHead("base", "bookworm"),), (), ())
+service = Service("web", "base", ("x",))
+print(Builder(home, ImageStore(home / "images"), root).build(spec, service, lambda _: None)[0].digest)
+"""
+
+
+def test_a_lost_debian_head_is_made_again_without_any_network(debian: Project) -> None:
+    first, _ = debian.builder.build(debian.spec, debian.service(), quiet)
+    debian.store.blobs.path(first.layers[0]).unlink()
+    argv = ["unshare", "--net", python(), "-c", ALONE, str(debian.home), str(debian.root)]
+    told = subprocess.run(argv, check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == first.digest
+
+
+def test_a_package_that_is_lost_is_fetched_again_as_it_was_locked(debian: Project) -> None:
+    first, _ = debian.builder.build(debian.spec, debian.service(), quiet)
+    packages = [parsed(line) for line in locked(debian)["heads"]["base"]["packages"]]
+    for one in (first.layers[0], packages[0].digest):
+        debian.store.blobs.path(one).unlink()
+    before = (debian.root / "anew.lock").read_text()
+    again, _ = debian.builder.build(debian.spec, debian.service(), debian.lines.append)
+    assert again == first
+    assert (debian.root / "anew.lock").read_text() == before
+    assert any(line.startswith("fetching 1 packages") for line in debian.lines)
+
+
+def test_a_version_that_the_archive_has_no_more_is_named(debian: Project) -> None:
+    first, _ = debian.builder.build(debian.spec, debian.service(), quiet)
+    before = (debian.root / "anew.lock").read_text()
+    text = locked(debian)
+    packages = [parsed(line) for line in text["heads"]["base"]["packages"]]
+    gone = replace(packages[0], version="0.1-1", digest="sha256:" + "0" * 64)
+    text["heads"]["base"]["packages"][0] = gone.text
+    (debian.root / "anew.lock").write_text(json.dumps(text))
+    debian.store.blobs.path(first.layers[0]).unlink()
+    try:
+        with pytest.raises(Conflict, match=rf"has no more {gone.name} 0\.1-1") as caught:
+            debian.builder.build(debian.spec, debian.service(), quiet)
+        assert caught.value.where == "anew.lock heads.base"
+    finally:
+        (debian.root / "anew.lock").write_text(before)
+    assert debian.builder.build(debian.spec, debian.service(), quiet)[0] == first
+
+
+def test_a_package_is_one_line_and_one_file() -> None:
+    assert parsed(PACKAGE.text) == PACKAGE
+    assert PACKAGE.file_name == "x_1%3a2+b1_amd64.deb"
+    assert of_file(PACKAGE.file_name, PACKAGE.digest, 3) == PACKAGE
+    for line in (
+        "",
+        "x=1",
+        PACKAGE.text[:-2],
+        PACKAGE.text.replace("sha256:", ""),
+        PACKAGE.text + "x",
+        " " + PACKAGE.text,
+    ):
+        with pytest.raises(ValueError, match="is no package"):
+            parsed(line)
+
+
+def test_what_moved_is_told_by_name() -> None:
+    newer = replace(PACKAGE, version="3", digest="sha256:e")
+    other = replace(PACKAGE, name="y")
+    told = [one.text for one in moved((PACKAGE, other), (newer, replace(other, name="z")))]
+    assert told == ["x 1:2+b1 → 3", "y 1:2+b1 → (none)", "z (none) → 1:2+b1"]
+    assert moved((PACKAGE,), (PACKAGE,)) == ()
+
+
+def test_what_is_newer_is_told_and_an_update_moves_there(debian: Project) -> None:
+    project = debian
+    first, _ = project.builder.build(project.spec, project.service(), quiet)
+    (same,) = project.builder.outdated(project.spec, quiet)
+    assert (same.head, same.source, same.moves, same.packages > 50) == ("base", "debian bookworm", (), True)
+    assert 0 <= same.age < 3600
+    text = locked(project)
+    packages = [parsed(line) for line in text["heads"]["base"]["packages"]]
+    newest = packages[0]
+    text["heads"]["base"]["packages"][0] = replace(newest, version="0.1-1").text
+    text["heads"]["base"]["resolved"] = "2024-01-01T00:00:00Z"
+    (project.root / "anew.lock").write_text(json.dumps(text))
+    (old,) = project.builder.outdated(project.spec, quiet)
+    assert old.age > 365 * 86400
+    (kept,) = project.builder.lock(project.spec, (), quiet, update=False)
+    assert kept.moves == ()
+    (moved_on,) = project.builder.lock(project.spec, ["base"], quiet, update=True)
+    assert old.moves == moved_on.moves == (PackageMove(newest.name, "0.1-1", newest.version),)
+    assert moved_on.age < 3600
+    assert project.builder.build(project.spec, project.service(), quiet)[0] == first
 
 
 def test_packages_can_be_installed_in_a_step_with_network(debian: Project) -> None:

@@ -63,7 +63,8 @@ def test_a_look_finds_all_that_a_build_made(tmp_path: Path) -> None:
     assert one.name.startswith("shop-web-")
     assert [(head.layer, head.name) for head in stock.heads] == [(made.layers[0], "base")]
     assert [point.layers for point in stock.checkpoints] == [made.layers[1:]]
-    assert set(stock.blobs) == parts(made)
+    assert [head.packages for head in stock.heads] == [(made.inputs[1],)]
+    assert set(stock.blobs) == parts(made) | set(made.inputs)
     assert reduce(project.store, everything(stock)) == ()
     assert project.builder.recognised(project.spec, project.service(copy=(Copy("f", "/srv/"),))) == made
 

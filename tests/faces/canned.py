@@ -6,9 +6,13 @@ from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
 from anew.views import (
     Built,
     Check,
+    Difference,
     Event,
     GroupView,
+    HeadView,
+    PackageMove,
     Plan,
+    Rebuilt,
     ReleaseView,
     RolloutView,
     ServiceView,
@@ -97,6 +101,37 @@ NO_PLAN = Plan("local", "r2", (), ())
 BUILT = (
     Built("web", IMAGE, OTHER, is_reused=False, seconds=1.25, size=12_345_678),
     Built("api", OTHER, IMAGE, is_reused=True, seconds=0.0, size=999),
+)
+HEADS = (
+    HeadView(
+        "base",
+        "debian bookworm",
+        IMAGE,
+        "2026-01-01T00:00:00Z",
+        41.5 * 86400,
+        118,
+        61_234_567,
+        (PackageMove("curl", "7.88.1-10", "7.88.1-11"), PackageMove("libnew1", "", "1:2.0-1")),
+    ),
+    HeadView("old", "tar rootfs.tar", OTHER, "", 0.0, 0, 0, ()),
+    HeadView("own", "host", "", "", 0.0, 0, 0, ()),
+    HeadView("new", "debian trixie", "", "", 0.0, 0, 0, ()),
+)
+REBUILT = (
+    Rebuilt("web", IMAGE, "identical", "", (), 21.25, ("r2", "r1")),
+    Rebuilt(
+        "api",
+        OTHER,
+        "differs",
+        "services.api.build[0] uses the network, and what it got was not recorded",
+        (
+            Difference("etc/shadow", "content", "an account holds the day on which it was made"),
+            Difference("srv/x", "mode 644 before, 600 now", ""),
+        ),
+        3.0,
+        ("r2",),
+    ),
+    Rebuilt("old", OTHER, "not proved", "an older anew made it", (), 0.0, ("r1",)),
 )
 TESTED = (
     Tested("web", IMAGE, is_passed=True, is_reused=True, results=(("http GET /", ""), ("run true", "")), at=NOON),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from canned import BACK, BUILT, CHECKS, HISTORY, NOON, PLAN, RELEASES, TESTED, WARM
+from canned import BACK, BUILT, CHECKS, HEADS, HISTORY, NOON, PLAN, REBUILT, RELEASES, TESTED, WARM
 
 from anew.model import Outcome, Seconds
 from anew.ports import Say
@@ -16,10 +16,12 @@ from anew.views import (
     Check,
     Collected,
     Event,
+    HeadView,
     Installed,
     Kept,
     Ordered,
     Plan,
+    Rebuilt,
     ReleaseView,
     Sealed,
     SecretView,
@@ -48,6 +50,15 @@ class Canned:
     def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
         say("building")
         return BUILT
+
+    def lock(self, heads: Sequence[str], say: Say, *, update: bool = False) -> tuple[HeadView, ...]:
+        return HEADS
+
+    def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[Rebuilt, ...]:
+        return REBUILT[:1]
+
+    def outdated(self, say: Say) -> tuple[HeadView, ...]:
+        return HEADS[:1]
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
         return TESTED[:1]

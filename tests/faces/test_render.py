@@ -15,10 +15,12 @@ from canned import (
     BUILT,
     CHECKS,
     ERRORS,
+    HEADS,
     HISTORY,
     NO_PLAN,
     NOTHING,
     PLAN,
+    REBUILT,
     RELEASES,
     STATUS,
     TESTED,
@@ -27,7 +29,7 @@ from canned import (
 from rich.console import Console
 
 from anew.errors import AnewError
-from anew.faces import blocks, terminal
+from anew.faces import blocks, locking, terminal
 from anew.faces.render import as_json, error_json, error_text, plain
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -39,6 +41,8 @@ SHOWN: dict[str, tuple[object, tuple[blocks.Block, ...]]] = {
     "plan": (PLAN, blocks.of_plan(PLAN)),
     "plan-nothing": (NO_PLAN, blocks.of_plan(NO_PLAN)),
     "built": (BUILT, blocks.of_built(BUILT)),
+    "heads": (HEADS, tuple(locking.of_heads(HEADS, "nothing moved"))),
+    "rebuilt": (REBUILT, tuple(locking.of_rebuilt(REBUILT))),
     "tested": (TESTED, blocks.of_tested(TESTED)),
     "releases": (RELEASES, blocks.of_releases(RELEASES)),
     "releases-none": ((), blocks.of_releases(())),

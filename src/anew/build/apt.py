@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,23 @@ def source_lines(suite: str, folder: Path = APT) -> tuple[str, ...]:
     lines = tuple(dict.fromkeys(found))
     # Updates alone, without the suite itself, can't make a system.
     return lines if any(f" {suite} " in line for line in lines) else ()
+
+
+def usual_lines(suite: str) -> tuple[str, ...]:
+    """Return the lines that mmdebstrap takes for a suite if it is told none; empty if it knows nothing of it either."""
+    if shutil.which("mmdebstrap") is None:
+        return ()
+    # A system of no packages whose only act is to show its sources.
+    argv = ["mmdebstrap", "--variant=custom", "--skip=update,cleanup", "--format=null", "--quiet"]
+    done = subprocess.run(
+        [*argv, '--customize-hook=cat "$1/etc/apt/sources.list"', suite, "-"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return tuple(line for line in done.stdout.splitlines() if line.startswith("deb "))
 
 
 def _one_line(text: str, wanted: set[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from anew.core.digest import PREFIX, canonical, digest_bytes
 from anew.errors import Conflict, NotFound
 from anew.model import Digest
 
+_CHUNK = 1 << 20
 _MEND = "`anew build` makes it again"
 
 
@@ -36,7 +37,7 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._folder = root / "blobs" / "sha256"
-        self._drafts = root / "drafts"
+        self.drafts = root / "drafts"
 
     def path(self, digest: Digest) -> Path:
         """Return where a blob is or would be."""
@@ -82,7 +83,7 @@ class Blobs:
                 hint=_MEND,
                 facts={"expected": digest, "actual": actual},
             )
-        write(mark, stamp, folder=self._drafts, is_durable=False)
+        write(mark, stamp, folder=self.drafts, is_durable=False)
         return path
 
     def are_whole(self, digests: Iterable[Digest]) -> bool:
@@ -99,13 +100,24 @@ class Blobs:
         self._folder.mkdir(parents=True, exist_ok=True)
         with self.shared():
             draft.publish(self.path(digest))
-            write(self.mark(digest), _stamp(self.path(digest)), folder=self._drafts, is_durable=False)
+            write(self.mark(digest), _stamp(self.path(digest)), folder=self.drafts, is_durable=False)
 
     def add_bytes(self, data: bytes) -> Digest:
         """Add a small blob; return its digest."""
         digest = digest_bytes(data)
-        with drafted(self._drafts) as draft:
+        with drafted(self.drafts) as draft:
             draft.file.write(data)
+            self.add(digest, draft)
+        return digest
+
+    def add_file(self, path: Path) -> Digest:
+        """Add a copy of a file; return its digest."""
+        sha = hashlib.sha256()
+        with drafted(self.drafts) as draft, path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                sha.update(chunk)
+                draft.file.write(chunk)
+            digest = PREFIX + sha.hexdigest()
             self.add(digest, draft)
         return digest
 
@@ -206,9 +218,9 @@ class Blobs:
     def _write_index(self, entries: list[dict[str, Any]]) -> None:
         layout = self._root / "oci-layout"
         if not layout.is_file():
-            write(layout, canonical(LAYOUT), folder=self._drafts)
+            write(layout, canonical(LAYOUT), folder=self.drafts)
         text = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
-        write(self._root / "index.json", canonical(text), folder=self._drafts)
+        write(self._root / "index.json", canonical(text), folder=self.drafts)
 
 
 def _stamp(path: Path) -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.build import apt, rootless
+from anew.build import apt, locking, rootless
 from anew.build.context import Context, gather, layer_entries
+from anew.build.definition import Definition
 from anew.build.drafts import sweep
 from anew.build.executor import Base, Executor, is_known, next_base, seen
 from anew.build.filecache import FileDigests
@@ -17,7 +19,7 @@ from anew.build.store import ImageStore
 from anew.core.digest import digest, short
 from anew.model import DebianHead, Digest, Head, HostHead, Image, Service, Spec
 from anew.ports import Say
-from anew.views import Built
+from anew.views import Built, HeadView, Rebuilt
 
 _FORMAT = 1  # of images; raised when the same inputs make another image
 
@@ -46,10 +48,7 @@ class Builder:
             image = self.store.record(inputs)
             is_reused = image is not None
             if image is None:
-                base = Base((layer,) if layer else (), self._pin(head), isinstance(head, HostHead), _apt(head))
-                base = self._copied(base, context, service)
-                base = self._run(base, service, say)
-                image = self._packed(base, inputs, spec, service)
+                image = self._made(self._definition(spec, head, context, service), context, layer, say)
         built = Built(
             service=service.name,
             manifest=image.digest,
@@ -72,6 +71,29 @@ class Builder:
         """Return the image that `build` would return without making anything; None if it would make one."""
         return self.store.record(self.input_digest(spec, service))
 
+    def lock(self, spec: Spec, heads: Sequence[str], say: Say, *, update: bool) -> tuple[HeadView, ...]:
+        """Resolve `heads`, or all; see `anew.cases.Builder`."""
+        self._sweep()
+        return locking.locked(self._heads, spec, heads, say, update=update)
+
+    def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
+        """Make an image again in an empty place, and compare; see `anew.build.proof`."""
+        from anew.build.proof import Prover  # noqa: PLC0415 - which builds with this class
+
+        self._sweep()
+        prover = Prover(self.store, self.home / "work", self.home / "bin")
+        return prover.prove(service, image, say, is_offline=is_offline)
+
+    def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
+        """Compare the lock with what there is now; see `anew.cases.Builder`."""
+        self._sweep()
+        return locking.outdated(self._heads, spec, say)
+
+    def make(self, definition: Definition, context: Context, say: Say) -> Image:
+        """Return the image of a definition, whose head is locked here as it was then; raises as `build`."""
+        self._sweep()
+        return self._made(definition, context, self._heads.layer(definition.head.head, say), say)
+
     # ------------------------------------------------------------ the verbs
 
     @property
@@ -88,6 +110,17 @@ class Builder:
     def _sweep(self) -> None:
         sweep(self.home / "work")
         self.store.sweep()
+
+    def _definition(self, spec: Spec, head: Head, context: Context, service: Service) -> Definition:
+        return Definition(_FORMAT, spec.project, service.name, self._heads.recorded(head), context.items, service.build)
+
+    def _made(self, definition: Definition, context: Context, layer: Digest | None, say: Say) -> Image:
+        head, service = definition.head.head, definition.wanted()
+        pin = self._pin(head)
+        base = Base((layer,) if layer else (), pin, isinstance(head, HostHead), _apt(head))
+        base = self._copied(base, context, service)
+        base = self._run(base, service, say)
+        return self._packed(base, definition, _inputs(head, pin, context, service))
 
     def _copied(self, base: Base, context: Context, service: Service) -> Base:
         key = digest([_FORMAT, base.key, context.digest])
@@ -111,13 +144,15 @@ class Builder:
             base = executor.run(base, step, f"{where}[{number}]", say)
         return base
 
-    def _packed(self, base: Base, inputs: Digest, spec: Spec, service: Service) -> Image:
-        name = f"{spec.project}-{service.name}-{short(inputs)}"
+    def _packed(self, base: Base, definition: Definition, inputs: Digest) -> Image:
+        kept = (self.store.blobs.add_bytes(definition.text()), definition.head.archive)
+        name = f"{definition.project}-{definition.service}-{short(inputs)}"
         image = Image(
             identity=self.store.add_image(inputs, base.layers, name, is_host=base.is_host),
             layers=base.layers,
             is_host=base.is_host,
-            is_reproducible=not any(step.network for step in service.build),
+            is_reproducible=not any(step.network for step in definition.steps),
+            inputs=tuple(one for one in kept if one),
         )
         self.store.admit(image)
         self.store.remember(image)

@@ -10,15 +10,19 @@ import hashlib
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from anew.build import debian, lock
 from anew.build.archive import members, plain
+from anew.build.definition import HeadRecord, of_head
 from anew.build.drafts import scratch
 from anew.build.entries import Entry
 from anew.build.epoch import EPOCH, architecture
 from anew.build.listing import tree_digest
+from anew.build.packages import Package, moved
+from anew.build.resolver import archive
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX, digest
 from anew.errors import Bug, Conflict, SpecError
@@ -66,30 +70,70 @@ class Heads:
             is_pinned = pinned is not None and pinned.recipe == recipe and not update
             if is_pinned and pinned is not None and self.store.has_head(pinned.layer, head.name):
                 return pinned.layer
-            new = self._made(head, recipe, say)
-            if is_pinned and pinned is not None and new.tree != pinned.tree:
-                raise _moved(head, pinned, new)
-            self.store.pin(new.layer, head.name)
+            new = self._made(head, recipe, pinned.packages if is_pinned and pinned is not None else (), say)
+            if is_pinned and pinned is not None:
+                if pinned.tree and new.tree != pinned.tree:
+                    raise _moved(head, pinned, new)
+                new = replace(new, resolved=pinned.resolved)
+            kept = [self._kept(head)] if isinstance(head, TarHead) else [one.digest for one in new.packages]
+            self.store.pin(new.layer, head.name, kept)
             if new != pinned:
                 with self.store.lock(f"lock {self.project}"):
                     lock.with_head(self.project, head.name, new)
             return new.layer
 
-    def _made(self, head: DebianHead | TarHead, recipe: Digest, say: Say) -> lock.LockedHead:
-        with self._entries(head, say) as (entries, packages):
+    def _made(
+        self, head: DebianHead | TarHead, recipe: Digest, pinned: tuple[Package, ...], say: Say
+    ) -> lock.LockedHead:
+        packages = self._packages(head, pinned, say) if isinstance(head, DebianHead) else ()
+        with self._entries(head, packages, say) as entries:
             say(f"packing head {head.name}")
             packed = self.store.add_layer(entries)
-        return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages)
+        now = datetime.now(UTC).strftime(lock.TIME) if packages else ""
+        return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages, now)
+
+    def _packages(self, head: DebianHead, pinned: tuple[Package, ...], say: Say) -> tuple[Package, ...]:
+        """Return the packages of a head, with their files in the store: those that are pinned, or else today's."""
+        is_known = bool(pinned) and all(one.digest for one in pinned)
+        if is_known and self.store.blobs.are_whole(one.digest for one in pinned):
+            return pinned
+        with archive(head, self.store.blobs, self.work, say) as suite:
+            packages = pinned if is_known else suite.today()
+            suite.fetch(packages)
+        return packages
 
     @contextmanager
-    def _entries(self, head: DebianHead | TarHead, say: Say) -> Iterator[tuple[Sequence[Entry], tuple[str, ...]]]:
+    def _entries(self, head: DebianHead | TarHead, packages: Sequence[Package], say: Say) -> Iterator[Sequence[Entry]]:
         if isinstance(head, DebianHead):
-            with debian.made(head, self.work, say) as made:
-                yield made.entries, made.packages
+            with debian.made(head, packages, self.store.blobs, self.work, say) as entries:
+                yield entries
             return
         where = f"anew.yaml os.{head.name}.tar"
         with scratch(self.work) as folder:
-            yield members(plain(self._archive(head), folder, where), where), ()
+            yield members(plain(self._archive(head), folder, where), where)
+
+    def recorded(self, head: Head) -> HeadRecord:
+        """Return the record of a head that is locked, for a definition."""
+        record = of_head(head)
+        if isinstance(head, HostHead):
+            return replace(record, recipe=self.recipe(head))
+        pinned = lock.read(self.project).heads[head.name]
+        return replace(
+            record,
+            recipe=pinned.recipe,
+            layer=pinned.layer,
+            tree=pinned.tree,
+            packages=tuple(one.text for one in pinned.packages if one.digest),
+            archive=self._kept(head) if isinstance(head, TarHead) else "",
+        )
+
+    def _kept(self, head: TarHead) -> Digest:
+        """Keep a head's archive in the store, where it is not there yet."""
+        path = self._archive(head)
+        known = _file_digest(path)
+        if not self.store.blobs.are_whole([known]):
+            self.store.blobs.add_file(path)
+        return known
 
     def _archive(self, head: TarHead) -> Path:
         path = self.project / head.path
@@ -103,13 +147,12 @@ class Heads:
 
 
 def _moved(head: Head, pinned: lock.LockedHead, new: lock.LockedHead) -> Conflict:
-    old, now = (dict(p.split("=", 1) for p in one.packages) for one in (pinned, new))
-    names = sorted(name for name in old.keys() | now.keys() if old.get(name) != now.get(name))
-    told = [f"{name} {old.get(name, '(none)')} → {now.get(name, '(none)')}" for name in names[:_SHOWN]]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    moves = moved(pinned.packages, new.packages)
+    told = [one.text for one in moves[:_SHOWN]]
+    more = f" and {len(moves) - _SHOWN} more" if len(moves) > _SHOWN else ""
     return Conflict(
         f"the head {head.name} can't be made again as it was locked: "
-        + (f"packages moved: {', '.join(told)}{more}" if names else "the same packages gave other files"),
+        + (f"packages moved: {', '.join(told)}{more}" if moves else "the same packages gave other files"),
         where=f"{lock.NAME} heads.{head.name}",
         hint="`anew build --update` accepts what there is now",
         facts={"locked": pinned.tree, "now": new.tree},

@@ -8,6 +8,7 @@ import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from anew.ports import Say
 
@@ -29,8 +30,10 @@ class Ended:
         return "\n".join(self.tail)
 
 
-def streamed(argv: Sequence[str], environment: Mapping[str, str], say: Say) -> Ended:
+def streamed(argv: Sequence[str], environment: Mapping[str, str], say: Say, folder: Path | None = None) -> Ended:
     """Run a program with exactly this environment, nothing on its standard input, and no descriptor of ours.
+
+    It runs in `folder`, or else where we are.
 
     Blocks  until it has ended. If the caller is interrupted it is killed first.
     """
@@ -43,6 +46,7 @@ def streamed(argv: Sequence[str], environment: Mapping[str, str], say: Say) -> E
 
     with subprocess.Popen(
         argv,
+        cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

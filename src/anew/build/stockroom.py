@@ -57,7 +57,7 @@ class Room:
         for digest, name in store.blobs.named().items():
             config, layers = store.blobs.parts(digest) or ("", ())
             images.append(StoredImage(digest, name or short(digest), config, layers, blobs.get(digest, 0.0)))
-        heads = [StoredHead(layer, _head(path), _time(path)) for layer, path in _notes(store.root / "heads")]
+        heads = [_head(layer, path) for layer, path in _notes(store.root / "heads")]
         points = [
             Checkpoint(key, _decoded(path, tuple[Digest, ...]) or (), _time(path))
             for key, path in _notes(store.root / "checkpoints")
@@ -202,6 +202,12 @@ def _decoded(path: Path, kind: type[_Noted]) -> _Noted | None:
         return None
 
 
-def _head(path: Path) -> str:
-    note = _decoded(path, dict[str, str])
-    return note.get("head", "") if note else ""
+@dataclass(frozen=True, slots=True)
+class _HeadNote:
+    head: str = ""
+    packages: tuple[Digest, ...] = ()
+
+
+def _head(layer: Digest, path: Path) -> StoredHead:
+    note = _decoded(path, _HeadNote) or _HeadNote()
+    return StoredHead(layer, note.head, _time(path), note.packages)

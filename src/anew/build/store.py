@@ -163,10 +163,11 @@ class ImageStore:
         """Note what a build step made."""
         self._note("checkpoints", key, tuple(layers))
 
-    def pin(self, layer: Digest, head: str) -> None:
-        """Keep a head's layer whatever happens to the images made from it."""
+    def pin(self, layer: Digest, head: str, packages: Sequence[Digest] = ()) -> None:
+        """Keep a head's layer, and the packages that it was made of, whatever happens to the images made from it."""
         with self.blobs.shared():
-            write(self._path("heads", layer), canonical({"head": head}), folder=self.drafts)
+            note = canonical({"head": head, "packages": sorted(packages)})
+            write(self._path("heads", layer), note, folder=self.drafts)
 
     def has_head(self, layer: Digest, head: str) -> bool:
         """Say whether a head's layer is here and whole; then it is pinned, and marked as used."""

@@ -6,8 +6,8 @@ Rules
    project or a living instance refers to it, and for `FRESH` after it was last used: somebody may be building on it.
 2. A head or a checkpoint is kept while a kept image has its layers, and for `WARM` after it was last used, so that a
    build that takes long finds what it began with.
-3. A blob is kept while something kept refers to it, and for `FRESH` after it was last used: whoever made it has not
-   said yet what it belongs to.
+3. With a head stay the packages that it was made of, so that it can be made again. A blob is kept while something
+   kept refers to it, and for `FRESH` after it was last used: whoever made it has not said yet what it belongs to.
 4. Of ended instances the newest `LOGS` of each group are kept until the group has been disposed of for `LONG`; the
    newest `LOGS` of each service are kept for good: logs outlive servers.
 """
@@ -62,8 +62,8 @@ class Choice:
 
 
 def parts_of(image: Image) -> tuple[Digest, ...]:
-    """Return the blobs that an image consists of."""
-    return (image.identity.manifest, image.identity.config, *image.layers)
+    """Return the blobs that an image consists of, and those that it can be made from again."""
+    return (image.identity.manifest, image.identity.config, *image.layers, *image.inputs)
 
 
 def held(holding: Holding, now: float) -> Iterator[Use]:
@@ -142,7 +142,8 @@ def _choice(stock: Stock, reasons: dict[Digest, str], parts: Mapping[Digest, set
         for point in stock.checkpoints
         if now - point.used < WARM or (point.layers and needed.issuperset(point.layers))
     ]
-    blobs = needed | heads.keys() | {layer for point in points for layer in point.layers}
+    packages = {digest for head in stock.heads if head.layer in heads for digest in head.packages}
+    blobs = needed | heads.keys() | packages | {layer for point in points for layer in point.layers}
     blobs |= {digest for digest, used in stock.blobs.items() if now - used < FRESH}
     selection = Selection(
         images=frozenset(reasons),

@@ -28,6 +28,7 @@ class Image:
     layers: tuple[Digest, ...]  # lowest first; layer blobs are uncompressed, so these are the diff ids
     is_host: bool = False  # the head is the machine's own root: `layers` hold only what was added
     is_reproducible: bool = True  # false if a step had the network
+    inputs: tuple[Digest, ...] = ()  # blobs to make it from again; first its definition. (): an older anew made it
 
     @property
     def digest(self) -> Digest:

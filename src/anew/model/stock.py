@@ -27,6 +27,7 @@ class StoredHead:
     layer: Digest
     name: str
     used: float
+    packages: tuple[Digest, ...] = ()  # the files that it was made of
 
 
 @dataclass(frozen=True, slots=True)

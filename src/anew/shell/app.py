@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from anew.errors import Conflict, NotFound
 from anew.model import Digest, Environment, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
 from anew.shell import custody, refusing, viewing, ways
+from anew.shell.building import Building
 from anew.shell.clock import SystemClock
 from anew.shell.effects import order_of
 from anew.shell.journal import EnvironmentRow, Journal
@@ -26,7 +26,6 @@ from anew.shell.observe import Observer
 from anew.shell.parts import Parts
 from anew.shell.says import heard
 from anew.views import (
-    Built,
     Check,
     Collected,
     Event,
@@ -34,7 +33,6 @@ from anew.views import (
     ReleaseView,
     SecretView,
     Status,
-    Tested,
     Verified,
     VolumeRemoved,
     VolumeView,
@@ -43,30 +41,18 @@ from anew.views import (
 
 if TYPE_CHECKING:
     from anew.shell.keeper import Keeper
-    from anew.shell.making import Workshop
     from anew.shell.mending import Mending
 
 
-class App:
+class App(Building):
     """Implements `anew.cases.Anew` for one project on this machine."""
 
     def __init__(self, home: Path, root: Path, clock: SystemClock, journal: Journal, parts: Parts) -> None:
-        self._home = home
-        self._root = root
+        super().__init__(home, root, journal, parts)
         self._clock = clock
-        self._journal = journal
-        self._parts = parts
         self._starting: dict[Scope, Callable[[], bool]] = {}  # keepers of ours, which may not have their locks yet
 
-    @cached_property
-    def _workshop(self) -> Workshop:
-        from anew.shell.making import Workshop
-        from anew.shell.throwaways import Throwaways
-
-        throwaways = Throwaways(self._home / "trials", self._journal.owner)
-        return Workshop(self._root, self._journal, self._parts, throwaways)
-
-    # ------------------------------------------------------------ making
+    # ------------------------------------------------------------ planning
 
     def plan(self, environment: str, say: Say) -> Plan:
         """Say every step that `up` would take now."""
@@ -75,23 +61,6 @@ class App:
         say(f"planning for {environment}")
         scope = self._scope(spec.project, environment)
         return self._workshop.plan(spec, scope, self._observer(scope))
-
-    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
-        """Build the images of `services`, or all."""
-        spec = self._workshop.spec()
-        made = self._workshop.build(spec, services, say, update=update)
-        if update and any(one.engine == "docker" for one in spec.environments):
-            self._parts.update_edge(say)
-        return tuple(built for _, built in made)
-
-    def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
-        """Build and run the image gate."""
-        from anew.shell.making import require
-
-        spec = self._workshop.spec()
-        tested = self._workshop.test(spec, [p for p, _ in self._workshop.build(spec, services, say)], say)
-        require(tested)
-        return tested
 
     # ------------------------------------------------------------ moving
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
-from anew.views import Built, Check, Kept
+from anew.views import Built, Check, HeadView, Kept, Rebuilt
 
 
 class Making(Protocol):
@@ -27,6 +27,18 @@ class Making(Protocol):
 
     def recognised(self, spec: Spec, service: Service) -> Image | None:
         """Return the image if it can be recognised without making anything."""
+        ...
+
+    def lock(self, spec: Spec, heads: Sequence[str], say: Say, *, update: bool) -> tuple[HeadView, ...]:
+        """See `anew.cases.Builder`."""
+        ...
+
+    def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
+        """Make an image again in an empty place, and compare."""
+        ...
+
+    def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
+        """See `anew.cases.Builder`."""
         ...
 
 

@@ -1,0 +1,131 @@
+"""Whether an image can be made again: in an empty place, from what was recorded of it, and compared with what there is.
+
+What differs is told file by file, with its cause where that can be named (`anew.build.causes`).
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from anew.build import definition as definitions
+from anew.build import lock, packages
+from anew.build.builder import Builder
+from anew.build.causes import Copy, differences
+from anew.build.context import Context
+from anew.build.definition import Definition
+from anew.build.drafts import scratch
+from anew.build.heads import Heads
+from anew.build.store import ImageStore
+from anew.build.unpack import unpack
+from anew.core.digest import PREFIX
+from anew.errors import AnewError, NotFound
+from anew.model import HostHead, Image
+from anew.ports import Say
+from anew.views import Rebuilt, Verdict
+
+_UNKNOWN = PREFIX + 64 * "0"  # a layer that nothing has
+
+
+@dataclass(frozen=True, slots=True)
+class Prover:
+    """Makes images of one store again; `work` is where, and is left empty."""
+
+    store: ImageStore
+    work: Path
+    bin_dir: Path
+
+    def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
+        """Make an image again and compare; with `is_offline` nothing is asked of the network.
+
+        Raises  nothing for an image that can't be made again: that is an answer.
+        """
+        began = time.monotonic()
+        try:
+            definition = self._definition(image)
+            why = self._obstacle(definition, is_offline=is_offline)
+            if why:
+                return _unproved(service, image, why, began)
+            with scratch(self.work) as folder:
+                made, there = self._made(definition, image, folder, say)
+                found = tuple(
+                    differences(Copy(self.store, image.layers), Copy(there, made.layers))
+                    if made.identity.tree != image.identity.tree
+                    else ()
+                )
+        except AnewError as error:
+            return _unproved(service, image, f"{error.what} ({error.hint})" if error.hint else error.what, began)
+        verdict = _verdict(is_same=made.digest == image.digest, has_differences=bool(found))
+        why = next(_networked(definition), "")
+        return Rebuilt(service, image.digest, verdict, why, found, time.monotonic() - began)
+
+    def _definition(self, image: Image) -> Definition:
+        if not image.inputs:
+            raise NotFound(
+                "it was made by an older anew, which kept no definition", hint="change something and build it again"
+            )
+        return definitions.read(self.store.blobs.verify(image.inputs[0]).read_bytes())
+
+    def _obstacle(self, definition: Definition, *, is_offline: bool) -> str:
+        """Return why there can't be a proof; "" if there can be one."""
+        head = definition.head.head
+        if isinstance(head, HostHead):
+            here = Heads(Path(), self.store, self.work).recipe(head)
+            return (
+                ""
+                if here == definition.head.recipe
+                else "it lies on the root of another machine, or of this one before"
+            )
+        if definition.head.kind == "debian" and not definition.head.packages:
+            return "an older anew made its head, and kept no packages: anew lock --update"
+        return next(_networked(definition), "") if is_offline else ""
+
+    def _made(self, definition: Definition, image: Image, folder: Path, say: Say) -> tuple[Image, ImageStore]:
+        home, project = folder / "home", folder / "project"
+        project.mkdir()
+        store = ImageStore(home / "images")
+        head = definition.head
+        kept = tuple(packages.parsed(line) for line in head.packages)
+        archives = (head.archive,) if head.archive else ()
+        for digest in (*(one.digest for one in kept), *archives):
+            store.blobs.add_file(self.store.blobs.verify(digest))
+        if head.archive:
+            archive = project / head.path
+            archive.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(store.blobs.path(head.archive), archive)
+        if head.kind != "host":
+            lock.with_head(project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept))
+        if self.bin_dir.is_dir():
+            home.mkdir(exist_ok=True)
+            (home / "bin").symlink_to(self.bin_dir)
+        context = self._context(definition, image, folder)
+        return Builder(home, store, project).make(definition, context, say), store
+
+    def _context(self, definition: Definition, image: Image, folder: Path) -> Context:
+        """Return what was copied; its contents are taken from the layer that it became, which is checked anew."""
+        if not any(one.kind == "file" for one in definition.items):
+            return definition.context(lambda _: folder)
+        layer = image.layers[0 if image.is_host else 1]
+        tree = folder / "copied"
+        tree.mkdir()
+        unpack(self.store.blobs.verify(layer), tree)
+        return definition.context(definitions.contents(self.store.listing(layer), tree))
+
+
+def _networked(definition: Definition) -> Iterator[str]:
+    for number, step in enumerate(definition.steps):
+        if step.network:
+            yield f"services.{definition.service}.build[{number}] uses the network, and what it got was not recorded"
+
+
+def _verdict(*, is_same: bool, has_differences: bool) -> Verdict:
+    if is_same:
+        return "identical"
+    return "differs" if has_differences else "same tree"
+
+
+def _unproved(service: str, image: Image, why: str, began: float) -> Rebuilt:
+    return Rebuilt(service, image.digest, "not proved", why, (), time.monotonic() - began)

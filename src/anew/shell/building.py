@@ -1,0 +1,87 @@
+"""The use cases that make things: images, their tests, and the lock of what they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anew.errors import NotFound
+from anew.model import Digest, Release
+from anew.ports import Say
+from anew.shell.journal import Journal
+from anew.shell.parts import Parts
+from anew.views import Built, HeadView, Rebuilt, Tested
+
+if TYPE_CHECKING:
+    from anew.shell.making import Workshop
+
+
+class Building:
+    """Implements `anew.cases.Builder` for one project on this machine, but for `plan`."""
+
+    def __init__(self, home: Path, root: Path, journal: Journal, parts: Parts) -> None:
+        self._home = home
+        self._root = root
+        self._journal = journal
+        self._parts = parts
+
+    @cached_property
+    def _workshop(self) -> Workshop:
+        from anew.shell.making import Workshop
+        from anew.shell.throwaways import Throwaways
+
+        throwaways = Throwaways(self._home / "trials", self._journal.owner)
+        return Workshop(self._root, self._journal, self._parts, throwaways)
+
+    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
+        """Build the images of `services`, or all."""
+        spec = self._workshop.spec()
+        made = self._workshop.build(spec, services, say, update=update)
+        if update and any(one.engine == "docker" for one in spec.environments):
+            self._parts.update_edge(say)
+        return tuple(built for _, built in made)
+
+    def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
+        """Build and run the image gate."""
+        from anew.shell.making import require
+
+        spec = self._workshop.spec()
+        tested = self._workshop.test(spec, [p for p, _ in self._workshop.build(spec, services, say)], say)
+        require(tested)
+        return tested
+
+    def lock(self, heads: Sequence[str], say: Say, *, update: bool = False) -> tuple[HeadView, ...]:
+        """Resolve heads, and write the lock."""
+        spec = self._workshop.spec()
+        return self._parts.making(self._root).lock(spec, heads, say, update=update)
+
+    def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[Rebuilt, ...]:
+        """Make the images of releases again, each of them once, and compare."""
+        prove, out = self._parts.making(self._root).prove, []
+        chosen = self._releases(self._workshop.spec().project, release)
+        having: dict[Digest, list[str]] = {}
+        for one in chosen:
+            for part in one.parts:
+                having.setdefault(part.image.digest, []).append(one.name)
+        known = {part.image.digest: part for one in chosen for part in one.parts}
+        for image, part in known.items():
+            name = part.service.name
+            say(f"making the image of {name} in {having[image][0]} again")
+            found = prove(name, part.image, say, is_offline=is_offline)
+            out.append(replace(found, releases=tuple(having[image])))
+        return tuple(out)
+
+    def _releases(self, project: str, release: str) -> tuple[Release, ...]:
+        if release not in {"", "*"}:
+            return (self._journal.releases.named(project, release),)
+        every = self._journal.releases.all(project)
+        if not every:
+            raise NotFound(f"{project} has no release yet", hint="anew up makes the first one")
+        return every if release else every[:1]
+
+    def outdated(self, say: Say) -> tuple[HeadView, ...]:
+        """Compare the lock with what there is now."""
+        return self._parts.making(self._root).outdated(self._workshop.spec(), say)

@@ -1,0 +1,51 @@
+"""Releases made again with the commands that people use: the same bytes, or what differs and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from anew.testing.rig import Rig
+
+
+def refused(project: Rig, code: int, *arguments: str) -> str:
+    done = project.anew(*arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stderr
+
+
+def test_every_release_is_made_again_from_the_store_alone(project: Rig) -> None:
+    project.write("one")
+    project.expect("up")
+    project.write("two")
+    project.expect("up")
+    (project.root / "app" / "server.py").write_text("raise SystemExit('this is not what was released')\n")
+    found = json.loads(project.expect("rebuild", "--all", "--offline", "--json", limit=300))
+    assert [(one["verdict"], one["releases"], one["why"]) for one in found] == [
+        ("identical", ["r2"], ""),
+        ("identical", ["r1"], ""),
+    ]
+    assert "the same bytes" in project.expect("rebuild", "r1")
+    assert "no release r9" in refused(project, 3, "rebuild", "r9")
+    assert "choose one" in refused(project, 2, "rebuild", "r1", "--all")
+    assert list(Path(project.home, "work").iterdir()) == []
+
+
+def test_a_step_that_makes_something_else_each_time_is_named(project: Rig) -> None:
+    project.write("one")
+    spec = project.root / "anew.yaml"
+    step = "build: [{run: cat /proc/sys/kernel/random/uuid > /srv/app/identity}]"
+    spec.write_text(spec.read_text().replace("    copy:", f"    {step}\n    copy:"))
+    project.expect("up")
+    said = project.expect("rebuild", code=1)
+    assert "differs" in said
+    assert "/srv/app/identity: content: it holds something random" in said
+
+
+def test_what_was_never_released_can_not_be_made_again(project: Rig) -> None:
+    project.write("one")
+    assert "anew up makes the first one" in refused(project, 3, "rebuild")
+    (head,) = json.loads(project.expect("lock", "--json"))
+    assert (head["source"], head["layer"], head["moves"]) == ("host", "", [])
+    assert json.loads(project.expect("outdated", "--json")) == [head]
+    assert "no head" in refused(project, 3, "lock", "none")
