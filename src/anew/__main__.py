@@ -318,9 +318,8 @@ def _sockets(folder: Path, scope: Scope) -> Path:
     from anew.core.digest import digest, short
 
     near = folder / "edges" / _place(scope)
-    if len(str(near)) <= 80:
-        return near
-    return Path(tempfile.gettempdir()) / f"anew-{os.geteuid()}-{short(digest(str(near)))}"
+    far = Path(tempfile.gettempdir()) / f"anew-{os.geteuid()}-{short(digest(str(near)))}"
+    return near if len(str(near)) <= 80 else far
 
 
 def _read(root: Path) -> str:
