@@ -156,7 +156,8 @@ class HaproxyEdge:
         write(self._saved.draft, render.config(state.declaration, state.slots, self._sockets, self._limits))
 
     def _start(self, state: State) -> None:
-        process.end(self._saved.config)  # a worker whose master was killed may still hold the address
+        self._program.clear()  # which waits for one that is just being started
+        process.end(self._saved.config)  # or a worker whose master was killed: it may still hold the address
         self._program.clear()
         require_all(None, state.declaration, self._ours)
         self._check(state)
