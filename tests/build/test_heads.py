@@ -306,6 +306,12 @@ def test_what_moved_is_told_by_name() -> None:
 def test_what_is_newer_is_told_and_an_update_moves_there(debian: Project) -> None:
     project = debian
     first, _ = project.builder.build(project.spec, project.service(), quiet)
+    lock_file = project.root / "anew.lock"
+    before = lock_file.read_text()
+    lock_file.unlink()
+    (first_time,) = project.builder.lock(project.spec, (), quiet, update=False)
+    assert (first_time.moves, first_time.packages > 50) == ((), True), "what is new has not moved"
+    lock_file.write_text(before)
     (same,) = project.builder.outdated(project.spec, quiet)
     assert (same.head, same.source, same.moves, same.packages > 50) == ("base", "debian bookworm", (), True)
     assert 0 <= same.age < 3600

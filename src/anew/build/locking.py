@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from anew.build import lock, resolver
 from anew.build.heads import Heads
 from anew.build.lock import LockedHead
-from anew.build.packages import Package, moved
+from anew.build.packages import Move, moved
 from anew.errors import NotFound
 from anew.model import DebianHead, Head, HostHead, Seconds, Spec, TarHead
 from anew.ports import Say
@@ -19,10 +19,11 @@ def locked(heads: Heads, spec: Spec, names: Sequence[str], say: Say, *, update: 
     """Resolve heads and write the lock; see `anew.cases.Builder.lock`."""
     out = []
     for head in _chosen(spec, names):
-        before = _pinned(heads, head)
+        before = lock.read(heads.project).heads.get(head.name)  # for another recipe, maybe: what moves then is told too
         heads.layer(head, say, update=update)
         after = _pinned(heads, head)
-        out.append(_view(head, after, before.packages if before else (), after.packages if after else ()))
+        moves = moved(before.packages, after.packages) if before and after else ()
+        out.append(_view(head, after, moves))
     return tuple(out)
 
 
@@ -31,11 +32,11 @@ def outdated(heads: Heads, spec: Spec, say: Say) -> tuple[HeadView, ...]:
     out = []
     for head in spec.heads:
         pinned = _pinned(heads, head)
-        now: tuple[Package, ...] = ()
+        moves: tuple[Move, ...] = ()
         if isinstance(head, DebianHead) and pinned is not None:
             with resolver.archive(head, heads.store.blobs, heads.work, say) as suite:
-                now = suite.today()
-        out.append(_view(head, pinned, pinned.packages if now and pinned else (), now))
+                moves = moved(pinned.packages, suite.today())
+        out.append(_view(head, pinned, moves))
     return tuple(out)
 
 
@@ -55,7 +56,7 @@ def _chosen(spec: Spec, names: Sequence[str]) -> tuple[Head, ...]:
     return tuple(known[name] for name in names) if names else spec.heads
 
 
-def _view(head: Head, pinned: LockedHead | None, before: Iterable[Package], after: Iterable[Package]) -> HeadView:
+def _view(head: Head, pinned: LockedHead | None, moves: Iterable[Move]) -> HeadView:
     return HeadView(
         head=head.name,
         source=_source(head),
@@ -64,7 +65,7 @@ def _view(head: Head, pinned: LockedHead | None, before: Iterable[Package], afte
         age=_age(pinned.resolved) if pinned else 0.0,
         packages=len(pinned.packages) if pinned else 0,
         size=sum(one.size for one in pinned.packages) if pinned else 0,
-        moves=tuple(PackageMove(one.name, one.before, one.after) for one in moved(before, after)),
+        moves=tuple(PackageMove(one.name, one.before, one.after) for one in moves),
     )
 
 

@@ -7,7 +7,6 @@ an archive has by then does not matter.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shlex
 import shutil
@@ -102,7 +101,8 @@ def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Pa
     for package in packages:
         kept_at = blobs.verify(package.digest)
         there = pool / package.file_name
-        _linked(kept_at, there)
+        shutil.copyfile(kept_at, there)  # a link would change what is known of the blob
+        there.chmod(0o644)
         index.append(
             f"{_stanza(there)}\nFilename: ./{package.file_name}\nSize: {package.size}\n"
             f"SHA256: {package.digest.removeprefix(PREFIX)}\n"
@@ -138,14 +138,6 @@ def moved(before: Iterable[Package], after: Iterable[Package]) -> tuple[Move, ..
     old, new = ({one.name: one.version for one in ones} for ones in (before, after))
     names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     return tuple(Move(name, old.get(name, ""), new.get(name, "")) for name in names)
-
-
-def _linked(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system
-        shutil.copyfile(source, target)
-    target.chmod(0o644)
 
 
 def _stanza(path: Path) -> str:
