@@ -89,11 +89,9 @@ def test_a_scheduled_run_ends_where_all_is_disposed_of() -> None:
     assert tasks_look(replace(gone, seen={})).steps == (Retire(one.name, "never started", is_death=False),)
 
 
-def test_what_somebody_still_talks_to_is_not_kept_for_inspection() -> None:
+def test_a_touched_instance_is_kept_though_requests_are_stuck_in_it() -> None:
     before = world(generation(1, member("web-g1", size=2)))
-    left = replace(before.allotments[0], tainted="a shell", draining=before.now - 10)
+    left = replace(before.allotments[0], tainted="it is paused", draining=before.now - 10)
     away = replace(before, allotments=(left, *before.allotments[1:]))
-    away = replace(away, edge=replace(away.edge, declaration=None, weights={}, is_up=True))
+    away = replace(away, edge=replace(away.edge, declaration=None, weights={}, is_up=True, in_flight={left.name: 1}))
     assert not [step for step in decide(away).steps if isinstance(step, Stop)]
-    busy = replace(away, edge=replace(away.edge, in_flight={left.name: 1}))
-    assert [step.name for step in decide(busy).steps if isinstance(step, Stop)] == [left.name]

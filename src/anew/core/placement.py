@@ -127,8 +127,7 @@ def _part(world: World, leaving: Iterable[Allotment], policy: Policy, steps: lis
         elif not _is_out_of_traffic(world, one.name) or world.is_last(one):
             continue  # the edge is told first, or a successor must be ready first
         elif not world.edge.in_flight.get(one.name, 0) or world.now >= one.draining + policy.drain:
-            # What somebody still talks to is not kept: it would go on serving him.
-            until = aside.kept_until(world, one) if one.name in world.apart else 0.0
+            until = aside.kept_until(world, one)
             if until > world.now:
                 waits.append(until)
             else:
