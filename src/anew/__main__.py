@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anew.model import Image, Pin, Scope, Spec, Test, Trial
     from anew.ports import Compute, Inspection, Say
     from anew.shell.journal import Journal
-    from anew.shell.parts import Archive, Copies, Parts, Stockroom
+    from anew.shell.parts import Archive, Copies, Notary, Parts, Stockroom, Witness
     from anew.views import Check, Start
 
 SPEC = "anew.yaml"
@@ -240,6 +240,8 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         update_edge=engines.update_edge,
         unheld=engines.unheld,
         making=lambda project: _making(folder, store(), project),
+        notary=lambda project: _notary(folder, store(), project),
+        witness=lambda scope: _witness(folder, scope),
         try_image=_try_image,
         http_failure=_http_failure,
         is_free=is_free,
@@ -271,6 +273,18 @@ def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
     from anew.build.builder import Builder
 
     return Builder(folder, store, project)
+
+
+def _notary(folder: Path, store: ImageStore, project: str) -> Notary:
+    from anew.build.notary import Notary
+
+    return Notary(store, folder / "keys", project)
+
+
+def _witness(folder: Path, scope: Scope) -> Witness:
+    from anew.trust.witness import Witness
+
+    return Witness(scope, folder / "ledger-heads", folder / "keys")
 
 
 def _stockroom(folder: Path, store: ImageStore) -> Stockroom:

@@ -23,10 +23,12 @@ from anew.views import (
     Rebuilt,
     ReleaseView,
     SecretView,
+    SigningKeyView,
     Start,
     Status,
     Tested,
     Uninstalled,
+    Verification,
     Verified,
     VolumeRemoved,
     VolumeView,
@@ -64,6 +66,19 @@ class Builder(Protocol):
         With `is_offline` nothing is asked of the network. What can't be made again is an answer, and no error.
         Raises  NotFound for a release that there is not.
         """
+        ...
+
+    def verify_all(self, environment: str, release: str) -> Verification:
+        """See whether a release ("": the newest, "*": all) is still what was made, and who vouches for it.
+
+        What is not as it was, or nobody that `environment` trusts has signed, is an answer, and no error; the lock and
+        the ledgers of all environments are looked at too.
+        Raises  NotFound for a release that there is not.
+        """
+        ...
+
+    def signing_key(self) -> SigningKeyView:
+        """Return the public half of the key that signs for this project here; it is made if there is none."""
         ...
 
     def outdated(self, say: Say) -> tuple[HeadView, ...]:

@@ -249,6 +249,39 @@ class Verified:
     head: str  # the hash of the newest event
     broken: int = 0  # the number of the first event that does not hold; 0: all hold
     wrong: str = ""  # what is wrong with it
+    signed: int = 0  # the number of the event up to which it was signed; 0: nothing was ever promoted, or signed
+    key: str = ""  # that signed it
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """An image, and whether it may be sealed; `problems` are why not."""
+
+    service: str
+    manifest: Digest
+    releases: tuple[str, ...]  # that have it
+    keys: tuple[str, ...]  # trusted ones that said something of it
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyView:
+    """The public half of a project's key."""
+
+    project: str
+    id: str  # as `ssh-keygen -l` shows it
+    line: str  # for `trust` in a spec
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Whether all is what it was when it was made."""
+
+    environment: str  # whose trust is meant
+    trusted: tuple[str, ...]  # the ids of the keys
+    images: tuple[Vouched, ...]
+    lock: str  # what is wrong with anew.lock; "": nothing
+    ledgers: Mapping[str, Verified]  # by environment
 
 
 @dataclass(frozen=True, slots=True)

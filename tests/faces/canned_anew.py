@@ -25,12 +25,15 @@ from anew.views import (
     ReleaseView,
     Sealed,
     SecretView,
+    SigningKeyView,
     Status,
     Tested,
     Uninstalled,
+    Verification,
     Verified,
     VolumeRemoved,
     VolumeView,
+    Vouched,
     Why,
 )
 
@@ -141,6 +144,12 @@ class Canned:
     def verify(self, environment: str) -> Verified:
         return VERIFIED
 
+    def verify_all(self, environment: str, release: str) -> Verification:
+        return VERIFICATION
+
+    def signing_key(self) -> SigningKeyView:
+        return SIGNING_KEY
+
     def logs(self, environment: str, target: str, lines: int) -> tuple[tuple[str, str], ...]:
         return (("shop-local-web-g1-0", "listening"), ("shop-local-web-g1-1", "listening"))
 
@@ -151,6 +160,18 @@ class Canned:
         return {"title": "anew.yaml", "type": "object"}
 
 
+_KEY = "SHA256:kmYcvdi2GkPeWxB6XLjrZB8JHsy2Hm8luHMFp9GMvqk"
+SIGNING_KEY = SigningKeyView("shop", _KEY, f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{43 * 'A'}")
+VERIFICATION = Verification(
+    environment="local",
+    trusted=(_KEY,),
+    images=(
+        Vouched("api", f"sha256:{64 * 'a'}", ("r1", "r2"), (_KEY,), ()),
+        Vouched("web", f"sha256:{64 * 'b'}", ("r2",), (_KEY,), ()),
+    ),
+    lock="",
+    ledgers={"local": Verified(12, f"sha256:{64 * 'd'}", signed=9, key=_KEY)},
+)
 SECRETS = (
     SecretView("db_password", 1, NOON, is_revoked=True),
     SecretView("db_password", 2, NOON + 60, is_revoked=False),

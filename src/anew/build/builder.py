@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.build import apt, locking, rootless
+from anew.build import apt, lock, locking, rootless
 from anew.build.context import Context, gather, layer_entries
 from anew.build.definition import Definition
 from anew.build.drafts import sweep
@@ -17,6 +17,7 @@ from anew.build.filecache import FileDigests
 from anew.build.heads import Heads, named
 from anew.build.store import ImageStore
 from anew.core.digest import digest, short
+from anew.errors import SpecError
 from anew.model import DebianHead, Digest, Head, HostHead, Image, Service, Spec
 from anew.ports import Say
 from anew.views import Built, HeadView, Rebuilt
@@ -88,6 +89,14 @@ class Builder:
         """Compare the lock with what there is now; see `anew.cases.Builder`."""
         self._sweep()
         return locking.outdated(self._heads, spec, say)
+
+    def wrong_with_lock(self) -> str:
+        """Return what is wrong with the project's lock; "" if nothing is."""
+        try:
+            lock.read(self.project_root)
+        except SpecError as error:
+            return error.what
+        return ""
 
     def make(self, definition: Definition, context: Context, say: Say) -> Image:
         """Return the image of a definition, whose head is locked here as it was then; raises as `build`."""

@@ -10,7 +10,6 @@ whoever trusts them (`anew.build.trust`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,24 +52,11 @@ class Evidence:
     def add(self, image: Digest, predicate: str, envelope: bytes) -> Filed:
         """File a statement about an image. Idempotent."""
         one = Filed(predicate, self._store.blobs.add_bytes(envelope))
-        self._change(image, lambda before: {*before, one})
+        with locked(self._store.root / "locks" / "evidence.lock"):
+            after = sorted({*self.filed(image), one})
+            text = [{"predicate": each.predicate, "digest": each.digest} for each in after]
+            write(self._path(image), canonical(text), folder=self._store.drafts)
         return one
-
-    def replace(self, image: Digest, predicate: str, envelope: bytes) -> Filed:
-        """File a statement in place of all others of its kind."""
-        one = Filed(predicate, self._store.blobs.add_bytes(envelope))
-        self._change(image, lambda before: {*(old for old in before if old.predicate != predicate), one})
-        return one
-
-    def forget(self, image: Digest) -> None:
-        """Forget what is said of an image; the blobs stay for whoever collects them."""
-        self._path(image).unlink(missing_ok=True)
 
     def _path(self, image: Digest) -> Path:
         return self._store.root / "evidence" / f"{hexadecimal(image)}.json"
-
-    def _change(self, image: Digest, change: Callable[[tuple[Filed, ...]], Iterable[Filed]]) -> None:
-        with locked(self._store.root / "locks" / "evidence.lock"):
-            after = sorted(set(change(self.filed(image))))
-            text = [{"predicate": one.predicate, "digest": one.digest} for one in after]
-            write(self._path(image), canonical(text), folder=self._store.drafts)

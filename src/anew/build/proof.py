@@ -14,11 +14,12 @@ from pathlib import Path
 from anew.build import definition as definitions
 from anew.build import lock, packages
 from anew.build.builder import Builder
-from anew.build.causes import Copy, differences
+from anew.build.causes import differences
 from anew.build.context import Context
 from anew.build.definition import Definition
 from anew.build.drafts import scratch
 from anew.build.heads import Heads
+from anew.build.stack import Stack
 from anew.build.store import ImageStore
 from anew.build.unpack import unpack
 from anew.core.digest import PREFIX
@@ -52,7 +53,7 @@ class Prover:
             with scratch(self.work) as folder:
                 made, there = self._made(definition, image, folder, say)
                 found = tuple(
-                    differences(Copy(self.store, image.layers), Copy(there, made.layers))
+                    differences(Stack(self.store, image.layers), Stack(there, made.layers))
                     if made.identity.tree != image.identity.tree
                     else ()
                 )

@@ -21,6 +21,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from anew.build.drafts import abandoned, alone, discard, scratch
+from anew.build.evidence import Evidence
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX, short
 from anew.errors import Conflict
@@ -53,10 +54,11 @@ class Room:
             PREFIX + path.name: max(_time(path), _time(store.blobs.mark(path.name)))
             for path in _entries(store.root / "blobs" / "sha256")
         }
-        images = []
+        images, evidence = [], Evidence(store)
         for digest, name in store.blobs.named().items():
             config, layers = store.blobs.parts(digest) or ("", ())
-            images.append(StoredImage(digest, name or short(digest), config, layers, blobs.get(digest, 0.0)))
+            filed = tuple(one.digest for one in evidence.filed(digest))
+            images.append(StoredImage(digest, name or short(digest), config, layers, blobs.get(digest, 0.0), filed))
         heads = [_head(layer, path) for layer, path in _notes(store.root / "heads")]
         points = [
             Checkpoint(key, _decoded(path, tuple[Digest, ...]) or (), _time(path))
@@ -83,6 +85,9 @@ class Room:
             image = _decoded(path, Image)
             if image is None or image.digest not in stay.images:
                 self._drop("note", f"record {path.name}", path)
+        for image_digest, path in _notes(root / "evidence"):
+            if image_digest not in stay.images:
+                self._drop("note", f"evidence {path.name}", path)
         for key, path in _notes(root / "checkpoints"):
             if key not in stay.checkpoints:
                 self._drop("checkpoint", short(key), path)

@@ -292,4 +292,5 @@ def of_verified(found: views.Verified) -> tuple[Block, ...]:
     """Show whether a ledger holds."""
     if found.wrong:
         return (line(f"event {found.broken}: {found.wrong}", "bad"),)
-    return (line(f"{found.events} events hold, up to {found.head}", "good"),)
+    signed = f"; signed up to event {found.signed} by {found.key}" if found.signed else ""
+    return (line(f"{found.events} events hold, up to {found.head}{signed}", "good"),)

@@ -184,6 +184,7 @@ class Environment:
     overrides: tuple[Override, ...] = ()
     taint: Taint = "replace"  # what is done about an instance that something touched
     quarantine: Seconds = 3600.0  # for so long it is kept for inspection
+    trust: tuple[str, ...] = ()  # public keys whose word on images is taken here; none: the project's own one
 
 
 @dataclass(frozen=True, slots=True)

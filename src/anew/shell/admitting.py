@@ -11,6 +11,7 @@ from anew.shell.collecting import admit
 from anew.shell.journal import Journal
 from anew.shell.parts import Parts
 from anew.shell.sealing import seal, secrets_of
+from anew.shell.vouching import require
 
 
 def sealed(
@@ -18,10 +19,11 @@ def sealed(
 ) -> Generation:
     """Seal a release for an environment with the present versions of its secrets; return its generation.
 
-    Raises  GateClosed if the same seal failed here before, and not `again`; NotFound for an image that was collected,
-            or a secret that has no value here.
+    Raises  GateClosed if no trusted key vouches for an image, or the same seal failed here before, and not `again`;
+            NotFound for an image that was collected, or a secret that has no value here.
     """
     admit(parts.images(), release)
+    require(parts.notary(scope.project), release, settings.trust)
     made = seal(scope, release, settings, journal.vault.pins(scope, secrets_of(release)))
     failure = "" if again else journal.generations.failure_of(scope, made.seals)
     if failure:

@@ -16,7 +16,7 @@ from anew.core.names import RELEASE
 from anew.errors import Conflict, NotFound
 from anew.model import Digest, Environment, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
-from anew.shell import custody, refusing, viewing, ways
+from anew.shell import custody, refusing, viewing, vouching, ways
 from anew.shell.building import Building
 from anew.shell.clock import SystemClock
 from anew.shell.effects import order_of
@@ -241,7 +241,7 @@ class App(Building):
     def verify(self, environment: str) -> Verified:
         """Walk the chain of the ledger."""
         scope, _ = self._existing(environment)
-        return self._journal.ledger.verify(scope)
+        return vouching.witnessed(self._journal, self._parts.witness(scope), scope)
 
     def schema(self) -> dict[str, object]:
         """Return the JSON Schema of the spec."""

@@ -13,7 +13,7 @@ from anew.model import Digest, Release
 from anew.ports import Say
 from anew.shell.journal import Journal
 from anew.shell.parts import Parts
-from anew.views import Built, HeadView, Rebuilt, Tested
+from anew.views import Built, HeadView, Rebuilt, SigningKeyView, Tested, Verification
 
 if TYPE_CHECKING:
     from anew.shell.making import Workshop
@@ -73,6 +73,32 @@ class Building:
             found = prove(name, part.image, say, is_offline=is_offline)
             out.append(replace(found, releases=tuple(having[image])))
         return tuple(out)
+
+    def verify_all(self, environment: str, release: str) -> Verification:
+        """See whether all is what it was, and who vouches for it."""
+        from anew.shell import refusing, vouching
+
+        spec = self._workshop.spec()
+        settings = refusing.environment_of(spec, environment)
+        notary = self._parts.notary(spec.project)
+        images = vouching.vouched(notary, self._releases(spec.project, release), settings.trust)
+        scopes = [row.scope for row in self._journal.environments() if row.scope.project == spec.project]
+        return Verification(
+            environment=environment,
+            trusted=notary.trusted(settings.trust),
+            images=images,
+            lock=self._parts.making(self._root).wrong_with_lock(),
+            ledgers={
+                scope.environment: vouching.witnessed(self._journal, self._parts.witness(scope), scope)
+                for scope in scopes
+            },
+        )
+
+    def signing_key(self) -> SigningKeyView:
+        """Return the public half of the project's key."""
+        project = self._parts.project(self._root)
+        notary = self._parts.notary(project)
+        return SigningKeyView(project, notary.trusted(())[0], notary.line())
 
     def _releases(self, project: str, release: str) -> tuple[Release, ...]:
         if release not in {"", "*"}:

@@ -42,10 +42,11 @@ class Workshop:
     ) -> tuple[tuple[Part, Built], ...]:
         """Build the images of `services`, one after the other; steps of one image are the parallel part."""
         chosen = _chosen(spec, services)
-        making = self.parts.making(self.root)
+        making, notary = self.parts.making(self.root), self.parts.notary(spec.project)
         made = []
         for service in chosen:
             image, built = making.build(spec, service, say, update=update)
+            notary.attest(service.name, image)
             made.append((Part(service, image), built))
         return tuple(made)
 
@@ -60,7 +61,12 @@ class Workshop:
         missing = [name for name in trials.needed(tuple(known), needs) if name not in known]
         if missing:
             known |= {part.service.name: part for part, _ in self.build(spec, missing, say)}
-        return self._judged(spec.project, [(trials.trial_of(part, known), say) for part in parts])
+        asked = [trials.trial_of(part, known) for part in parts]
+        tested = self._judged(spec.project, [(trial, say) for trial in asked])
+        notary = self.parts.notary(spec.project)
+        for trial, verdict in zip(asked, tested, strict=True):
+            notary.testify(trial, trials.key(trial), verdict)
+        return tested
 
     def test_skew(self, project: str, old: Release, new: Release, say: Say) -> tuple[Tested, ...]:
         """Try old callers with the new versions of what they call, where both changed: they meet while traffic moves.

@@ -11,7 +11,7 @@ from typing import Protocol
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
-from anew.views import Built, Check, HeadView, Kept, Rebuilt
+from anew.views import Built, Check, HeadView, Kept, Rebuilt, Tested
 
 
 class Making(Protocol):
@@ -39,6 +39,60 @@ class Making(Protocol):
 
     def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         """See `anew.cases.Builder`."""
+        ...
+
+    def wrong_with_lock(self) -> str:
+        """Return what is wrong with the lock; "" if nothing is."""
+        ...
+
+
+class Notary(Protocol):
+    """Who signs what is said of images and of ledgers for a project, and looks whether it was said."""
+
+    def attest(self, service: str, image: Image) -> None:
+        """Say what an image that was made here is, and how it was made. Idempotent."""
+        ...
+
+    def testify(self, trial: Trial, key: Digest, tested: Tested) -> None:
+        """Say that the tests of a trial, remembered under `key`, passed; nothing of one that failed. Idempotent."""
+        ...
+
+    def doubts(self, image: Image, key: Digest, trusted: Sequence[str]) -> tuple[str, ...]:
+        """Return why an image, whose trial has that key, may not be sealed; () if it may.
+
+        `trusted` are lines of public keys; if there are none, this project's own key is trusted.
+        """
+        ...
+
+    def changed(self, image: Image) -> tuple[str, ...]:
+        """Return which parts of an image, and of what was said of it, are gone or not as they were; reads all."""
+        ...
+
+    def signers(self, image: Image, trusted: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids of the trusted keys that said something of an image, sorted."""
+        ...
+
+    def trusted(self, lines: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids of the keys of these lines; without any, of the project's own one."""
+        ...
+
+    def line(self) -> str:
+        """Return the public half of the project's own key, as a spec trusts it."""
+        ...
+
+
+class Witness(Protocol):
+    """Who signs how far the ledger of an environment has come, and remembers it outside of the state."""
+
+    def sign(self, number: int, hash_: Digest) -> None:
+        """Remember that the newest event has this number and hash. Idempotent."""
+        ...
+
+    def seen(self) -> tuple[int, Digest, str] | None:
+        """Return number and hash of the event that was signed last, and the key; None if nothing ever was.
+
+        Raises  Conflict if what is remembered was changed.
+        """
         ...
 
 
@@ -143,6 +197,8 @@ class Parts:
     update_edge: Callable[[Say], None]  # makes the edge's image of today's packages, where one was ever made
     unheld: Callable[[Scope], Mapping[str, str]]  # limits that its engine can't hold here, and why
     making: Callable[[Path], Making]  # project root → how its images are made
+    notary: Callable[[str], Notary]  # of a project
+    witness: Callable[[Scope], Witness]
     try_image: TryImage
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now

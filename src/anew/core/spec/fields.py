@@ -18,6 +18,7 @@ _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_PUBLIC_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}( .*)?\Z")  # as OpenSSH writes it
 _SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
 _REPLACED = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - names what an instance hides, opens nothing
@@ -254,4 +255,12 @@ Listen = Annotated[str, BeforeValidator(_listen)]
 Engine = Annotated[str, AfterValidator(_engine), WithJsonSchema({"enum": list(ENGINES)})]
 Yes = Annotated[bool, AfterValidator(_yes), WithJsonSchema({"const": True})]
 Package = Annotated[str, _matching(_PACKAGE, "this is no name of a Debian package", "write `ca-certificates`")]
+PublicKey = Annotated[
+    str,
+    _matching(
+        _PUBLIC_KEY,
+        "this is no public ed25519 key",
+        "write the line that `anew verify --key` shows: `ssh-ed25519 AAAA…`",
+    ),
+]
 Suite = Annotated[str, _matching(_SUITE, "this is no name of a Debian suite", "write `bookworm`")]

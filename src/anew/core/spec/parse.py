@@ -52,7 +52,7 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
         project=shape.project,
         heads=tuple(_head(name, head) for name, head in shape.os.items()),
         services=tuple(_service(name, service) for name, service in shape.services.items()),
-        environments=tuple(_environment(name, one) for name, one in environments.items()),
+        environments=tuple(_environment(name, one, shape) for name, one in environments.items()),
     )
 
 
@@ -141,7 +141,7 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
     )
 
 
-def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Environment:
+def _environment(name: str, environment: shapes.EnvironmentShape, project: shapes.ProjectShape) -> model.Environment:
     host, port = address(environment.listen)
     quarantine = environment.quarantine
     return model.Environment(
@@ -153,6 +153,7 @@ def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Envir
         overrides=tuple(_override(service, one) for service, one in environment.services.items()),
         taint=environment.taint,
         quarantine=model.Environment("").quarantine if quarantine is None else quarantine,
+        trust=tuple(environment.trust or project.trust or ()),
     )
 
 

@@ -265,6 +265,8 @@ class EnvironmentShape(Shape):
     """What is done about an instance that something touched: nothing, a word about it, or another in its place."""
     quarantine: f.Maybe[a.Duration] = None
     """A tainted instance that was replaced is kept this long for inspection; `1h` if left out."""
+    trust: f.Maybe[Annotated[list[f.PublicKey], Field(min_length=1)]] = None
+    """Public keys whose word on images is taken here; if left out, those of the project."""
     services: dict[str, OverrideShape] = {}
     """What is different here, by service."""
 
@@ -280,3 +282,5 @@ class ProjectShape(Shape):
     """Services by name."""
     environments: f.Maybe[dict[f.EnvironmentName, EnvironmentShape]] = None
     """Environments by name; if left out, there is `local`."""
+    trust: f.Maybe[Annotated[list[f.PublicKey], Field(min_length=1)]] = None
+    """Public keys whose word on images is taken; if left out, the project's own one on this machine."""
