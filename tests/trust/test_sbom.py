@@ -43,8 +43,8 @@ def test_a_bill_names_each_package_with_its_url_and_digest() -> None:
     assert urls == {
         "",
         "pkg:deb/debian/curl@7.88.1-10%2Bdeb12u8?arch=amd64&distro=debian-12",
-        "pkg:deb/debian/libc6@2%3A2.36-9?arch=amd64&distro=debian-12",
-        "pkg:deb/debian/libc6@2%3A2.36-9?arch=i386&distro=debian-12",
+        "pkg:deb/debian/libc6@2:2.36-9?arch=amd64&distro=debian-12",
+        "pkg:deb/debian/libc6@2:2.36-9?arch=i386&distro=debian-12",
         "pkg:npm/%40scope/tool@1.0.0",
         "pkg:npm/left@1.0",
         "pkg:pypi/flask@3.0",

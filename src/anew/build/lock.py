@@ -2,8 +2,12 @@
 
 ::
 
-    {"version": 2, "heads": {NAME: {"recipe": DIGEST, "layer": DIGEST, "tree": DIGEST, "resolved": TIME,
-                                    "packages": ["curl 7.88 amd64 sha256:… 315000", …]}}}
+    {"version": 3, "checksum": DIGEST,
+     "heads": {NAME: {"recipe": DIGEST, "layer": DIGEST, "tree": DIGEST, "resolved": TIME,
+                      "packages": ["curl 7.88 amd64 sha256:… 315000", …]}}}
+
+The checksum is that of all the rest, in canonical form: what was changed by hand, or by an accident, is noticed.
+Versions 1 and 2 have none.
 """
 
 from __future__ import annotations
@@ -18,11 +22,13 @@ import msgspec
 
 from anew.build.drafts import write
 from anew.build.packages import Package, parsed
+from anew.core.digest import digest
 from anew.errors import SpecError
 from anew.model import Digest
 
 NAME = "anew.lock"
-VERSION = 2
+VERSION = 3
+_CHECKED = 3  # the first version with a checksum
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -75,6 +81,13 @@ def read(project: Path) -> Lock:
                 where=str(path),
                 hint="use a newer anew, or the file as it was before",
             )
+        has_checksum = "checksum" in text or (isinstance(version, int) and version >= _CHECKED)
+        if has_checksum and text.get("checksum") != _checksum(text):
+            raise SpecError(
+                f"{NAME} is not as it was written: its checksum is another one",
+                where=str(path),
+                hint="restore it from version control; where two changes were merged, take either side and `anew lock`",
+            )
         written = msgspec.convert(text["heads"], type=dict[str, _Written])
         heads = {name: _understood(one, is_old=version == 1) for name, one in written.items()}
         return Lock(msgspec.convert(version, type=int), heads)
@@ -89,8 +102,19 @@ def read(project: Path) -> Lock:
 def with_head(project: Path, name: str, head: LockedHead) -> None:
     """Write the lock with one head changed; the others stay as they are in the file now. Call it under a lock."""
     heads = {**read(project).heads, name: head}
-    text = {"version": VERSION, "heads": {one: _text(heads[one]) for one in sorted(heads)}}
-    write(project / NAME, json.dumps(text, indent=2, ensure_ascii=False).encode() + b"\n")
+    said = {"version": VERSION, "heads": {one: _text(heads[one]) for one in sorted(heads)}}
+    write(project / NAME, checked(said))
+
+
+def checked(said: Mapping[str, object]) -> bytes:
+    """Return the file that says this, with its checksum."""
+    rest = {name: value for name, value in said.items() if name not in ("version", "checksum")}
+    text = {"version": said["version"], "checksum": _checksum(said), **rest}
+    return json.dumps(text, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _checksum(text: Mapping[str, object]) -> Digest:
+    return digest({name: value for name, value in text.items() if name != "checksum"})
 
 
 def _text(head: LockedHead) -> dict[str, object]:

@@ -81,7 +81,7 @@ class Building:
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
         notary = self._parts.notary(spec.project)
-        images = vouching.vouched(notary, self._releases(spec.project, release), settings.trust)
+        images = vouching.vouched(self._journal, notary, self._releases(spec.project, release), settings.trust)
         scopes = [row.scope for row in self._journal.environments() if row.scope.project == spec.project]
         return Verification(
             environment=environment,

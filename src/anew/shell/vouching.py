@@ -18,8 +18,14 @@ def key_of(release: Release, part: Part) -> Digest:
     return trials.key(trials.trial_of(part, trials.by_service(release)))
 
 
-def require(notary: Notary, release: Release, trusted: Sequence[str]) -> None:
-    """Raise GateClosed, with all that is missing, unless trusted keys vouch for every image of a release."""
+def require(journal: Journal, notary: Notary, release: Release, trusted: Sequence[str]) -> None:
+    """Raise GateClosed, with all that is missing, unless trusted keys vouch for every image of a release.
+
+    Raises  Conflict if what is recorded of the release was changed.
+    """
+    if not journal.releases.is_whole(release):
+        hint = "what the state says of it was changed; `anew up` makes a release of what the project's file says"
+        raise Conflict(f"what is recorded of {release.name} is not what it was made of", where=release.name, hint=hint)
     found = {
         part.service.name: "; ".join(doubts)
         for part in release.parts
@@ -37,12 +43,16 @@ def require(notary: Notary, release: Release, trusted: Sequence[str]) -> None:
         )
 
 
-def vouched(notary: Notary, releases: Sequence[Release], trusted: Sequence[str]) -> tuple[Vouched, ...]:
+def vouched(
+    journal: Journal, notary: Notary, releases: Sequence[Release], trusted: Sequence[str]
+) -> tuple[Vouched, ...]:
     """Look at every image of these releases, each once: whether it may be sealed, and is what it was made to be."""
     found: dict[Digest, Vouched] = {}
     for release in releases:
+        is_whole = journal.releases.is_whole(release)
+        wrong = () if is_whole else (f"what is recorded of {release.name} is not what it was made of",)
         for part in release.parts:
-            doubts = notary.doubts(part.image, key_of(release, part), trusted)
+            doubts = (*wrong, *notary.doubts(part.image, key_of(release, part), trusted))
             known = found.get(part.image.digest)
             if known is None:
                 problems = (*notary.changed(part.image), *doubts)
