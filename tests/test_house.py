@@ -100,6 +100,7 @@ EXCUSED = {  # a word of another trade, at the place where that trade is plied
     ("build", "node"),  # so has a file system
     ("build", "proxy"),  # of apt, as are the components of a suite
     ("build", "component"),
+    ("trust", "component"),  # of a bill of materials
     ("core", "canary"),  # the statistics compare a baseline with a canary
     ("testing", "backend"),  # of a load balancer
     ("edge", "backend"),  # HAProxy's word

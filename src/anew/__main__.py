@@ -48,8 +48,13 @@ def _demo(arguments: Sequence[str]) -> int:
 
 def _start(folder: Path, kind: str = "", command: str = "", *, is_writing: bool = True) -> Start:
     from anew.starter.start import start
+    from anew.trust.keys import signing_key
 
-    return start(folder, kind, command, is_writing=is_writing)
+    made = start(folder, kind, command, is_writing=is_writing)
+    if made.is_written:
+        _prepare(home())
+        signing_key(home() / "keys", made.project)  # what is built from now on is signed with it
+    return made
 
 
 def home() -> Path:

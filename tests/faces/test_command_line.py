@@ -30,6 +30,7 @@ COMMANDS = [
         "lock",
         "outdated",
         "rebuild",
+        "verify",
         "secret",
         "volumes",
         "run",
