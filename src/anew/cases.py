@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from anew.model import Outcome, Seconds
+from anew.model.comparison import Comparison
 from anew.ports import Say
 from anew.views import (
     Built,
@@ -216,6 +217,19 @@ class Installer(Protocol):
         ...
 
 
+class Developer(Protocol):
+    """The use cases of somebody who works on the project: what a change did, and what it will do."""
+
+    def compare(self, environment: str, before: str, after: str) -> Comparison:
+        """Return what differs between two releases ("r3"), or two generations of an environment ("g5").
+
+        Of generations all that was sealed is compared; one beside a release stands for its release. What is not known
+        any more, as when images were collected, is said in the answer.
+        Raises  NotFound if there is none of that name; SpecError for a name of neither.
+        """
+        ...
+
+
 class Viewer(Protocol):
     """The use cases that only look."""
 
@@ -264,5 +278,5 @@ class Starter(Protocol):
         ...
 
 
-class Anew(Builder, Mover, Custodian, Mender, Installer, Viewer, Protocol):
+class Anew(Builder, Mover, Custodian, Mender, Installer, Developer, Viewer, Protocol):
     """Everything that a face can ask for."""

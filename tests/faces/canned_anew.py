@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from canned import BACK, BUILT, CHECKS, HEADS, HISTORY, NOON, PLAN, REBUILT, RELEASES, TESTED, WARM
+from canned import BACK, BUILT, CHECKS, COMPARISON, HEADS, HISTORY, NOON, PLAN, REBUILT, RELEASES, TESTED, WARM
 
 from anew.model import Outcome, Seconds
+from anew.model.comparison import Comparison
 from anew.ports import Say
 from anew.views import (
     Autopsy,
@@ -137,6 +138,10 @@ class Canned:
 
     def why(self, environment: str, generation: int) -> Why:
         return WHY
+
+    def compare(self, environment: str, before: str, after: str) -> Comparison:
+        assert (before, after) == ("r1", "r2")
+        return COMPARISON
 
     def verify(self, environment: str) -> Verified:
         return VERIFIED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from anew.cases import Anew, Starter
 from anew.errors import Conflict, GateClosed, NotFound, SpecError, Unsupported
-from anew.faces import autopsies, blocks, screen
+from anew.faces import autopsies, blocks, comparisons, screen
 from anew.faces.blocks import Block
 from anew.faces.render import plain
 from anew.faces.report import INTERRUPTED
@@ -191,6 +191,13 @@ def why(session: Session, generation: str) -> int:
     """Tell why a generation is what it is."""
     found = session.anew().why(session.environment, _number(generation))
     session.answer(found, autopsies.of_why(found))
+    return 0
+
+
+def compare(session: Session, before: str, after: str, *, is_all: bool) -> int:
+    """Tell what differs between two releases or generations."""
+    found = session.anew().compare(session.environment, before, after)
+    session.answer(found, comparisons.of_comparison(found, is_all=is_all))
     return 0
 
 

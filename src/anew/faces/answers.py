@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from anew.model import Outcome
+from anew.model.comparison import Comparison
 from anew.views import (
     Built,
     Check,
@@ -53,6 +54,7 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "history --verify": Verified,
         "logs": tuple[LogLine, ...],
         "why": Why,
+        "why r1 r2": Comparison,
         "doctor": tuple[Check, ...],
         "serve": Status,
         "secret set": SecretSet,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
+from anew.model.comparison import ImageComparison
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
 from anew.views import Built, Check, HeadView, Kept, Rebuilt
 
@@ -144,6 +145,7 @@ class Parts:
     unheld: Callable[[Scope], Mapping[str, str]]  # limits that its engine can't hold here, and why
     making: Callable[[Path], Making]  # project root → how its images are made
     try_image: TryImage
+    compare_images: Callable[[Image, Image], ImageComparison]
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now
     require_address: Callable[[Scope, str, int], None]  # raises Conflict unless the edge has the address or may take it
