@@ -98,7 +98,7 @@ class _Engines:
         self._folder = folder
         self._journal = journal
         self._store = store
-        self._reveal = _reveal(journal)
+        self.reveal = _reveal(journal)
 
     def _is_docker(self, scope: Scope) -> bool:
         row = self._journal.environment(scope.project, scope.environment)
@@ -108,7 +108,7 @@ class _Engines:
     def _docker(self) -> Docker:
         from anew.engines.docker.compute import Docker
 
-        return Docker(self._folder, self._store().blobs, self._journal.owner, self._reveal, self._client)
+        return Docker(self._folder, self._store().blobs, self._journal.owner, self.reveal, self._client)
 
     @cached_property
     def _client(self) -> Client:
@@ -121,7 +121,7 @@ class _Engines:
         from anew.engines.embedded.compute import Embedded
 
         return Embedded(
-            self._folder, lambda digest: self._store().tree(digest), self._journal.owner, reveal=self._reveal
+            self._folder, lambda digest: self._store().tree(digest), self._journal.owner, reveal=self.reveal
         )
 
     def compute(self, scope: Scope) -> Docker | Embedded:
@@ -241,6 +241,9 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         unheld=engines.unheld,
         making=lambda project: _making(folder, store(), project),
         try_image=_try_image,
+        company=wiring.company,
+        workbench=lambda: wiring.workbench(folder, store(), journal.owner, engines.reveal),
+        source_tree=lambda project, service: wiring.source_tree(store(), project, service),
         compare_images=lambda before, after: wiring.compare_images(store(), before, after),
         http_failure=_http_failure,
         is_free=is_free,
@@ -255,13 +258,13 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
 
 
 def _reveal(journal: Journal) -> Callable[[Scope, Pin], bytes]:
-    """Return who tells the values of secrets: the vault; of those in the image gate, nobody knows any."""
+    """Return who tells the values of secrets: the vault; those without a version are made up."""
     key = os.urandom(32)
 
     def reveal(scope: Scope, pin: Pin) -> bytes:
-        from anew.build.gate_rehearsal import ENVIRONMENT, throwaway_secret
+        from anew.build.gate_rehearsal import throwaway_secret
 
-        if scope.environment == ENVIRONMENT and not pin.version:
+        if not pin.version:
             return throwaway_secret(key, pin)
         return journal.vault.value(scope, pin)
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from anew.model import Outcome, Seconds
 from anew.model.comparison import Comparison
+from anew.model.developed import Developed, Terminal
 from anew.ports import Say
 from anew.views import (
     Built,
@@ -226,6 +227,17 @@ class Developer(Protocol):
         Of generations all that was sealed is compared; one beside a release stands for its release. What is not known
         any more, as when images were collected, is said in the answer.
         Raises  NotFound if there is none of that name; SpecError for a name of neither.
+        """
+        ...
+
+    def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
+        """Run a service from the image of the release that serves (or the newest, or a build), with its sources in it.
+
+        The application is started again when a source changes, unless the terminal is to have a shell, or restarts are
+        not wanted. The environment is not touched.
+        Blocks   until it is interrupted, or the shell ends; of the instance nothing is left then.
+        Raises   NotFound for no such service; Unsupported where the environment's engine has no workbench; SpecError
+                 for sources that can't be mounted; EngineError if what the service needs can't be started.
         """
         ...
 

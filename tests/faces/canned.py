@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
 from anew.model.comparison import Change, Comparison, FileChange, ImageComparison, ServiceComparison, Side
+from anew.model.developed import Developed, Trace
 from anew.views import (
     Built,
     Check,
@@ -221,3 +222,16 @@ EQUAL = Comparison(
     is_equal=True,
     services=(ServiceComparison("web", "equal", None, ()),),
 )
+
+DEVELOPED = Developed(
+    "web",
+    "local",
+    IMAGE,
+    "g3 of r2, which serves",
+    "http://127.0.0.1:20001/",
+    3,
+    "",
+    0,
+    (Trace("/etc/hosts", "changed"), Trace("/etc/issue", "deleted"), Trace("/srv/new", "created")),
+)
+CLEAN = Developed("web", "local", IMAGE, "r2, the newest release", "", 1, "exit code 1", 1, ())

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from anew.model import Outcome
 from anew.model.comparison import Comparison
+from anew.model.developed import Developed
 from anew.views import (
     Built,
     Check,
@@ -55,6 +56,7 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "logs": tuple[LogLine, ...],
         "why": Why,
         "why r1 r2": Comparison,
+        "dev": Developed,
         "doctor": tuple[Check, ...],
         "serve": Status,
         "secret set": SecretSet,

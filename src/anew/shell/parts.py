@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Protocol
 
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
 from anew.model.comparison import ImageComparison
-from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
+from anew.model.developed import Sources
+from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
 from anew.views import Built, Check, HeadView, Kept, Rebuilt
 
 
@@ -53,6 +55,34 @@ class TryImage(Protocol):
 
         `serial`, 8 hexadecimal digits, is part of the instances' names.
         """
+        ...
+
+
+class Company(Protocol):
+    """Fresh instances of services that another one needs."""
+
+    def __call__(
+        self, compute: Compute, scope: Scope, trial: Trial, serial: str, port: Callable[[], int], say: Say
+    ) -> AbstractContextManager[Mapping[str, int]]:
+        """Let all of a trial run until the block ends; yields the port of each service that listens.
+
+        `serial`, 8 hexadecimal digits, is part of the instances' names. Raises EngineError if one can't become ready.
+        """
+        ...
+
+
+class SourceTree(Protocol):
+    """What a service copies, in the project's folder."""
+
+    def sources(self, image: Image) -> Sources:
+        """Return how the sources, as they are now, are mounted into an image of the service.
+
+        Raises  SpecError for a source that is missing or can't be part of an image; Unsupported for too many mounts.
+        """
+        ...
+
+    def changed(self, watched: Sequence[str], stop: Event) -> Iterator[tuple[str, ...]]:
+        """Yield what changed, gathered for a moment, relative to the project; ends when `stop` is set."""
         ...
 
 
@@ -145,6 +175,9 @@ class Parts:
     unheld: Callable[[Scope], Mapping[str, str]]  # limits that its engine can't hold here, and why
     making: Callable[[Path], Making]  # project root → how its images are made
     try_image: TryImage
+    company: Company
+    workbench: Callable[[], Workbench]
+    source_tree: Callable[[Path, Service], SourceTree]  # of a project's folder
     compare_images: Callable[[Image, Image], ImageComparison]
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now
