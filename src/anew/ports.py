@@ -227,8 +227,10 @@ class Workpiece(Protocol):
         """Send SIGTERM to the application, wait up to `grace`, then end all that is left. Success if nothing runs."""
         ...
 
-    def shell(self, mounts: Sequence[Mount], command: Sequence[str]) -> int:
+    def shell(self, mounts: Sequence[Mount], command: Sequence[str], output: int) -> int:
         """Run a command on this terminal, as root of the instance, with `mounts` to write to; return its exit code.
+
+        It writes to the descriptor `output`.
 
         Blocks  until it ends; nothing else of the workpiece may run.
         """

@@ -30,6 +30,7 @@ COMMANDS = [
         "lock",
         "outdated",
         "rebuild",
+        "dev",
         "secret",
         "volumes",
         "run",
@@ -42,7 +43,7 @@ COMMANDS = [
         "uninstall",
     ),
 ]
-WITH_MORE = {"demo", "init", "secret", "run", "debug", "completion"}  # they need arguments, or no project
+WITH_MORE = {"demo", "init", "secret", "run", "debug", "dev", "completion"}  # they need arguments, or no project
 
 
 @dataclass

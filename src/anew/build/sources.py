@@ -98,13 +98,15 @@ class SourceTree:
             )
             # An editor may put another file in the place of one: so the folder of a single file is watched.
             folders = {path if Path(path).is_dir() else os.path.dirname(path) for path in watched}  # noqa: PTH120 - text
+            identities = [_identity(path) for path in folders]
             found = watch(
-                *sorted(folders),
+                *folders,
                 watch_filter=matters,
                 debounce=_LONGEST,
                 step=_QUIET,
                 stop_event=stop,
                 rust_timeout=_TURN,
+                yield_on_timeout=True,
                 ignore_permission_denied=True,
             )
             try:
@@ -114,7 +116,9 @@ class SourceTree:
                     )
                     if lasting:
                         yield tuple(sorted(os.path.relpath(path, top) for path in lasting))
-                    if not all(os.path.lexists(path) for path in watched):
+                    # The kernel watches a folder, and not a path: another one may have taken its place.
+                    if identities != [_identity(path) for path in folders] or folders & {path for _, path in changes}:
+                        yield tuple(os.path.relpath(path, top) for path in watched)
                         break
             except FileNotFoundError:  # it went just now
                 time.sleep(_LOOKS_EVERY)
@@ -142,6 +146,14 @@ class _Filter:
 def _lasting(changed: Collection[str], added: Collection[str]) -> tuple[str, ...]:
     """Return what changed, without what came and went: many programs write another file, and rename it."""
     return tuple(path for path in changed if path not in added or os.path.lexists(path))
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - text
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def _kinds(path: str) -> tuple[bool, ...]:

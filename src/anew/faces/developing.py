@@ -27,7 +27,8 @@ def _dev(session: Session, service: str, *, is_shell: bool, is_once: bool) -> in
 
     It is started again when a source changes. In the end it says what was changed in the image's files by hand.
     """
-    terminal = Terminal(session.say, _shown(session), is_shell, not is_once)
+    output = screen.STDERR if session.is_json else screen.STDOUT
+    terminal = Terminal(session.say, _shown(session), is_shell, not is_once, output)
     found = session.anew().develop(session.environment, service, terminal)
     session.answer(found, of_developed(found))
     return found.code if found.code >= 0 else 128 - found.code

@@ -41,6 +41,7 @@ class Terminal:
     show: Callable[[str], None]  # takes a line of the application's
     is_shell: bool = False  # a shell instead of the application
     may_restart: bool = True  # when a source changes
+    output: int = 1  # the descriptor to which the shell writes
 
 
 @dataclass(frozen=True, slots=True)

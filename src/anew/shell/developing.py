@@ -37,7 +37,7 @@ class Developing(Building):
         scope = Scope(spec.project, environment, self._journal.owner)
         self._workshop.tidy(terminal.say)
         chosen = self._chosen(spec, scope, settings, service, terminal)
-        terminal.say(f"{service} as in {chosen.origin}, for {environment}")
+        terminal.say(f"{service} in {environment}, with the image of {chosen.origin}")
         self._parts.images().admit(chosen.group.image)
         known = {one.name: one for one in spec.services}
         tree = self._parts.source_tree(self._root, known.get(service, chosen.service))

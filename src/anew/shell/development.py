@@ -145,7 +145,7 @@ class Following:
         command = " ".join(self.asked.command)
         self.terminal.say(f"a shell in {self.chosen.service.name}, as root of it; its command is: {command}")
         self.mounts = self._sources().mounts
-        self.code = self.piece.shell(self.mounts, SHELL)
+        self.code = self.piece.shell(self.mounts, SHELL, self.terminal.output)
 
     def _follow(self) -> None:
         while True:
@@ -155,7 +155,6 @@ class Following:
             if not self.terminal.may_restart:
                 self.ended = why
                 self.code = 0 if why == "exit code 0" else 1
-                self.terminal.say(f"{self.chosen.service.name} ended: {why}")
                 return
             changed = self._taken()
             if not changed:

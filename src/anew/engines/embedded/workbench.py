@@ -33,6 +33,7 @@ from anew.model import Digest, Order, Seconds
 from anew.model.developed import Mount, Trace
 from anew.ports import Say
 from anew.sandbox import find, host, mounts, seccomp
+from anew.sandbox.fit import UID
 from anew.sandbox.mounts import Args
 from anew.sandbox.powers import CAPABILITIES
 from anew.sandbox.traces import traces
@@ -43,6 +44,8 @@ _MOST = 65536  # bytes that are read at once
 _LONGEST = 16384  # bytes of one line; longer ones are cut
 _DYING = ("--die-with-parent",)
 _SYSTEM = ("--ro-bind", "/proc/sys", "/proc/sys")  # root of this machine could write there
+# Of an ordinary user: the kernel lets nobody who is root in the outer one be somebody else in the inner one.
+_USER = ("--unshare-user", "--uid", str(UID), "--gid", str(UID))
 _ROOT_OF_USER = ("--unshare-user", "--uid", "0", "--gid", "0")
 _POWERS = ("--cap-drop", "ALL", *(part for name in CAPABILITIES for part in ("--cap-add", name)))
 
@@ -116,17 +119,18 @@ class Place:
             *("--dev-bind", "/", "/"),
             *overlay,
             *(part for one in sources for part in (bind, one.source, f"{at}{one.target}")),
-            *(() if os.geteuid() == 0 else _ROOT_OF_USER),
+            *(() if os.geteuid() == 0 else _USER),
             *_DYING,
         )
 
     def traces(self, sources: Sequence[Mount]) -> tuple[Trace, ...]:
         """Return what in the overlay is not as below."""
-        if self._host is not None:
-            host.prune_uppers(self._host, self._upper)
-            host.make_uppers(self._host, self._upper, self._work)
-        roots = host.roots(self._layers) if self._host is not None else self._layers
-        return tuple(traces(self._upper, roots, [one.target for one in sources]))
+        targets = [one.target for one in sources]
+        if self._host is None:
+            return tuple(traces(self._upper, self._layers, targets))
+        # An ordinary user could not give the folders that were made for the overlays to their owners.
+        made = [one.target for one in self._host.folders]
+        return tuple(traces(self._upper, host.roots(self._layers), [*targets, *made]))
 
 
 class Workpiece:
@@ -198,7 +202,7 @@ class Workpiece:
             self._status = -1
             cgroups.remove(self._start.cgroup.folders)
 
-    def shell(self, mounts: Sequence[Mount], command: Sequence[str]) -> int:
+    def shell(self, mounts: Sequence[Mount], command: Sequence[str], output: int) -> int:
         """Run a command as root of the instance; see the port."""
         self.stop(0.0)
         layout = replace(self._start.layout, environment=_of_root(self._start.layout))
@@ -213,7 +217,9 @@ class Workpiece:
                     inner = [str(self._start.bwrap), "--args", str(flags), "--", *command]
                     outer = self._within(inner, mounts, is_writable=True)
                     fds = [flags, *(fd for _, fd in values)]
-                    return subprocess.run(outer, check=False, env={}, cwd="/", umask=0o022, pass_fds=fds).returncode
+                    return subprocess.run(
+                        outer, check=False, env={}, cwd="/", umask=0o022, stdout=output, pass_fds=fds
+                    ).returncode
                 finally:
                     os.close(flags)
         finally:
