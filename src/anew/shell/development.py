@@ -180,7 +180,12 @@ class Following:
     def _wait(self) -> str:
         """Wait a moment; return how it ended, or that it has to, and "" if it goes on."""
         was_listening = self.piece.is_listening if self.asked.port else True
-        why = self.piece.ended(LOOKS_EVERY)
+        try:
+            why = self.piece.ended(LOOKS_EVERY)
+        except AnewError as error:
+            if self.starts == 1 or not self.terminal.may_restart:
+                raise
+            return f"it could not be started: {error.what}"
         if not why and not was_listening and self.piece.is_listening:
             self.terminal.say(f"{self.chosen.service.name} listens at {address(self.chosen, self.asked)}")
         if not why and self.terminal.may_restart and not self._changes.empty():
