@@ -133,7 +133,12 @@ def watched(project: Project, *names: str) -> Iterator[Callable[[], tuple[str, .
     found: queue.SimpleQueue[tuple[str, ...]] = queue.SimpleQueue()
     stop = threading.Event()
     paths = [os.path.realpath(project.root / name) for name in names]
-    thread = threading.Thread(target=lambda: [found.put(one) for one in tree.changed(paths, stop)])
+
+    def follow() -> None:
+        for one in tree.changed(paths, stop):
+            found.put(one)
+
+    thread = threading.Thread(target=follow)
     thread.start()
 
     def batch() -> tuple[str, ...]:
