@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from anew.model import Outcome, Seconds
-from anew.model.comparison import Comparison
-from anew.model.developed import Developed, Terminal
 from anew.ports import Say
 from anew.views import (
     Built,
@@ -34,6 +32,10 @@ from anew.views import (
     VolumeView,
     Why,
 )
+
+if TYPE_CHECKING:  # what only one command needs
+    from anew.model.comparison import Comparison
+    from anew.model.developed import Developed, Terminal
 
 
 class Builder(Protocol):

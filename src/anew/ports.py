@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from anew.model import (
     Bytes,
@@ -24,7 +24,9 @@ from anew.model import (
     Touched,
     Weights,
 )
-from anew.model.developed import Mount, Trace
+
+if TYPE_CHECKING:  # what only one command needs
+    from anew.model.developed import Mount, Trace
 
 Say = Callable[[str], None]  # takes one line of progress for people
 

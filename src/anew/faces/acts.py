@@ -10,7 +10,7 @@ from pathlib import Path
 
 from anew.cases import Anew, Starter
 from anew.errors import Conflict, GateClosed, NotFound, SpecError, Unsupported
-from anew.faces import autopsies, blocks, comparisons, screen
+from anew.faces import autopsies, blocks, screen
 from anew.faces.blocks import Block
 from anew.faces.render import plain
 from anew.faces.report import INTERRUPTED
@@ -196,6 +196,8 @@ def why(session: Session, generation: str) -> int:
 
 def compare(session: Session, before: str, after: str, *, is_all: bool) -> int:
     """Tell what differs between two releases or generations."""
+    from anew.faces import comparisons
+
     found = session.anew().compare(session.environment, before, after)
     session.answer(found, comparisons.of_comparison(found, is_all=is_all))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,9 @@ from anew.faces import blocks, screen
 from anew.faces.acts import Session
 from anew.faces.blocks import Block, Tone, line
 from anew.faces.options import shared
-from anew.model.developed import Developed, Terminal, Trace
+
+if TYPE_CHECKING:
+    from anew.model.developed import Developed, Trace
 
 _SHOWN = 40  # changed paths; JSON has them all
 _TONES: dict[str, Tone] = {"created": "good", "changed": "warn", "deleted": "bad"}
@@ -27,6 +30,8 @@ def _dev(session: Session, service: str, *, is_shell: bool, is_once: bool) -> in
 
     It is started again when a source changes. In the end it says what was changed in the image's files by hand.
     """
+    from anew.model.developed import Terminal
+
     output = screen.STDERR if session.is_json else screen.STDOUT
     terminal = Terminal(session.say, _shown(session), is_shell, not is_once, output)
     found = session.anew().develop(session.environment, service, terminal)

@@ -7,14 +7,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
-from anew.model.comparison import ImageComparison
-from anew.model.developed import Sources
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
 from anew.views import Built, Check, HeadView, Kept, Rebuilt
+
+if TYPE_CHECKING:  # what only one command needs
+    from anew.model.comparison import ImageComparison
+    from anew.model.developed import Sources
 
 
 class Making(Protocol):
