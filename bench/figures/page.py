@@ -19,7 +19,7 @@ from anew.testing.rig import show
 from figures.figure import Figure, Goal, Section
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-ORDER = ("rollouts", "rollback", "launch", "commands", "rest", "telemetry", "decide", "market", "containers")
+ORDER = ("rollouts", "rollback", "launch", "commands", "rest", "telemetry", "decide", "market", "containers", "build")
 HELP = {"within": "seconds after which no new one begins", "decisions": "of each size"}
 
 

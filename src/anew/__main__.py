@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from anew.build.edge_image import EdgeImage
     from anew.build.store import ImageStore
     from anew.cases import Anew
-    from anew.core.steps import Step
     from anew.edge.runtime import HaproxyEdge
     from anew.engines.docker.client import Client
     from anew.engines.docker.compute import Docker
@@ -104,7 +103,7 @@ class _Engines:
         self._folder = folder
         self._journal = journal
         self._store = store
-        self._reveal = _reveal(journal)
+        self.reveal = _reveal(journal)
 
     def _is_docker(self, scope: Scope) -> bool:
         row = self._journal.environment(scope.project, scope.environment)
@@ -114,7 +113,7 @@ class _Engines:
     def _docker(self) -> Docker:
         from anew.engines.docker.compute import Docker
 
-        return Docker(self._folder, self._store().blobs, self._journal.owner, self._reveal, self._client)
+        return Docker(self._folder, self._store().blobs, self._journal.owner, self.reveal, self._client)
 
     @cached_property
     def _client(self) -> Client:
@@ -127,7 +126,7 @@ class _Engines:
         from anew.engines.embedded.compute import Embedded
 
         return Embedded(
-            self._folder, lambda digest: self._store().tree(digest), self._journal.owner, reveal=self._reveal
+            self._folder, lambda digest: self._store().tree(digest), self._journal.owner, reveal=self.reveal
         )
 
     def compute(self, scope: Scope) -> Docker | Embedded:
@@ -219,6 +218,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
     from functools import cache
 
     from anew.engines.embedded.ports import is_free
+    from anew.shell import wiring
     from anew.shell.parts import Parts
 
     @cache
@@ -248,6 +248,10 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         notary=lambda project: _notary(folder, store(), project),
         witness=lambda scope: _witness(folder, scope),
         try_image=_try_image,
+        company=wiring.company,
+        workbench=lambda: wiring.workbench(folder, store(), journal.owner, engines.reveal),
+        source_tree=lambda project, service: wiring.source_tree(store(), project, service),
+        compare_images=lambda before, after: wiring.compare_images(store(), before, after),
         http_failure=_http_failure,
         is_free=is_free,
         require_address=lambda scope, host, port: engines.edge(scope).require_address(host, port),
@@ -256,18 +260,18 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         parse=lambda project: _parse(folder, project),
         project=lambda project: _project(folder, project),
         start_keeper=lambda scope: _start_keeper(folder, root, scope),
-        around=_faults(),
+        around=wiring.faults(),
     )
 
 
 def _reveal(journal: Journal) -> Callable[[Scope, Pin], bytes]:
-    """Return who tells the values of secrets: the vault; of those in the image gate, nobody knows any."""
+    """Return who tells the values of secrets: the vault; those without a version are made up."""
     key = os.urandom(32)
 
     def reveal(scope: Scope, pin: Pin) -> bytes:
-        from anew.build.gate_rehearsal import ENVIRONMENT, throwaway_secret
+        from anew.build.gate_rehearsal import throwaway_secret
 
-        if scope.environment == ENVIRONMENT and not pin.version:
+        if not pin.version:
             return throwaway_secret(key, pin)
         return journal.vault.value(scope, pin)
 
@@ -403,16 +407,6 @@ def _start_keeper(folder: Path, root: Path, scope: Scope) -> Callable[[], bool]:
             start_new_session=True,
         )
     return lambda: keeper.poll() is None
-
-
-def _faults() -> Callable[[str, Step], None]:
-    """Return what to do around each step: nothing, unless a test asks for faults."""
-    asked = os.environ.get("ANEW_FAULT")
-    if not asked:
-        return lambda _moment, _step: None
-    from anew.testing.faults import around
-
-    return around(asked)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from anew.model import Outcome, Seconds
 from anew.ports import Say
@@ -34,6 +34,10 @@ from anew.views import (
     VolumeView,
     Why,
 )
+
+if TYPE_CHECKING:  # what only one command needs
+    from anew.model.comparison import Comparison
+    from anew.model.developed import Developed, Terminal
 
 
 class Builder(Protocol):
@@ -231,6 +235,30 @@ class Installer(Protocol):
         ...
 
 
+class Developer(Protocol):
+    """The use cases of somebody who works on the project: what a change did, and what it will do."""
+
+    def compare(self, environment: str, before: str, after: str) -> Comparison:
+        """Return what differs between two releases ("r3"), or two generations of an environment ("g5").
+
+        Of generations all that was sealed is compared; one beside a release stands for its release. What is not known
+        any more, as when images were collected, is said in the answer.
+        Raises  NotFound if there is none of that name; SpecError for a name of neither.
+        """
+        ...
+
+    def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
+        """Run a service from the image of the release that serves (or the newest, or a build), with its sources in it.
+
+        The application is started again when a source changes, unless the terminal is to have a shell, or restarts are
+        not wanted. The environment is not touched.
+        Blocks   until it is interrupted, or the shell ends; of the instance nothing is left then.
+        Raises   NotFound for no such service; Unsupported where the environment's engine has no workbench; SpecError
+                 for sources that can't be mounted; EngineError if what the service needs can't be started.
+        """
+        ...
+
+
 class Viewer(Protocol):
     """The use cases that only look."""
 
@@ -279,5 +307,5 @@ class Starter(Protocol):
         ...
 
 
-class Anew(Builder, Mover, Custodian, Mender, Installer, Viewer, Protocol):
+class Anew(Builder, Mover, Custodian, Mender, Installer, Developer, Viewer, Protocol):
     """Everything that a face can ask for."""

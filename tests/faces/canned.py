@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
+from anew.model.comparison import Change, Comparison, FileChange, ImageComparison, ServiceComparison, Side
+from anew.model.developed import Developed, Trace
 from anew.views import (
     Built,
     Check,
@@ -171,3 +173,65 @@ ERRORS = {
     "gate": GateClosed("g3 was rolled back: it fails"),
     "bug": Bug("", facts={"traceback": "/tmp/anew-bug-1.txt"}),
 }
+
+OPENSSL = "package openssl 3.0.15-1 → 3.0.16-1"
+COMPARISON = Comparison(
+    Side("r1", "r1", IMAGE, NOON),
+    Side("r2", "r2", OTHER, NOON + 60),
+    is_equal=False,
+    services=(
+        ServiceComparison("api", "equal", None, ()),
+        ServiceComparison("cache", "removed", None, ()),
+        ServiceComparison("mail", "changed", None, (Change("flags.FROM", "me@example.com", ""),)),
+        ServiceComparison(
+            "web",
+            "changed",
+            ImageComparison(
+                IMAGE,
+                OTHER,
+                is_same_tree=False,
+                inputs=(
+                    Change("os locked layer", "0123456789ab", "fedcba987654"),
+                    Change(
+                        "build[0]", "", "python3 -m compileall -q /srv/app\nrm -rf /srv/app/tests/fixtures/very/large"
+                    ),
+                ),
+                packages=(Change("openssl", "3.0.15-1", "3.0.16-1"), Change("tzdata", "", "2025b-0")),
+                copied=(FileChange("srv/app/server.py", "content", "copy"),),
+                files=(
+                    FileChange("srv/app/server.py", "content", "copy"),
+                    *(FileChange(f"usr/share/doc/openssl/{n:02}", "content", OPENSSL) for n in range(12)),
+                    FileChange("usr/lib/x86_64-linux-gnu/libssl.so.3", "mode 644 before, 600 now", OPENSSL),
+                    FileChange("usr/share/zoneinfo/CET", "added", "package tzdata (none) → 2025b-0"),
+                    FileChange("var/cache/ldconfig/made", "removed", "head"),
+                ),
+                unknown=("the image before (0123456789ab) can't be read in full: blob sha256:01 is missing",),
+            ),
+            (
+                Change("command", "python3 /srv/app/server.py", "python3 -u /srv/app/server.py"),
+                Change("secrets.db_password", "v1", "v2"),
+            ),
+        ),
+        ServiceComparison("worker", "added", None, ()),
+    ),
+    notes=("g2 stands for its release here: flags, sizes and secrets of local are left out",),
+)
+EQUAL = Comparison(
+    Side("g1", "r1", IMAGE, NOON),
+    Side("g2", "r1", IMAGE, NOON + 60),
+    is_equal=True,
+    services=(ServiceComparison("web", "equal", None, ()),),
+)
+
+DEVELOPED = Developed(
+    "web",
+    "local",
+    IMAGE,
+    "g3 of r2, which serves",
+    "http://127.0.0.1:20001/",
+    3,
+    "",
+    0,
+    (Trace("/etc/hosts", "changed"), Trace("/etc/issue", "deleted"), Trace("/srv/new", "created")),
+)
+CLEAN = Developed("web", "local", IMAGE, "r2, the newest release", "", 1, "exit code 1", 1, ())

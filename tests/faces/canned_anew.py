@@ -6,9 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from canned import BACK, BUILT, CHECKS, HEADS, HISTORY, NOON, PLAN, REBUILT, RELEASES, TESTED, WARM
+from canned import (
+    BACK,
+    BUILT,
+    CHECKS,
+    COMPARISON,
+    DEVELOPED,
+    HEADS,
+    HISTORY,
+    NOON,
+    PLAN,
+    REBUILT,
+    RELEASES,
+    TESTED,
+    WARM,
+)
 
 from anew.model import Outcome, Seconds
+from anew.model.comparison import Comparison
+from anew.model.developed import Developed, Terminal
 from anew.ports import Say
 from anew.views import (
     Autopsy,
@@ -140,6 +156,15 @@ class Canned:
 
     def why(self, environment: str, generation: int) -> Why:
         return WHY
+
+    def compare(self, environment: str, before: str, after: str) -> Comparison:
+        assert (before, after) == ("r1", "r2")
+        return COMPARISON
+
+    def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
+        terminal.say("its address is told")
+        terminal.show("what it writes")
+        return DEVELOPED
 
     def verify(self, environment: str) -> Verified:
         return VERIFIED

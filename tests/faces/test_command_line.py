@@ -31,6 +31,7 @@ COMMANDS = [
         "outdated",
         "rebuild",
         "verify",
+        "dev",
         "secret",
         "volumes",
         "run",
@@ -43,7 +44,7 @@ COMMANDS = [
         "uninstall",
     ),
 ]
-WITH_MORE = {"demo", "init", "secret", "run", "debug", "completion"}  # they need arguments, or no project
+WITH_MORE = {"demo", "init", "secret", "run", "debug", "dev", "completion"}  # they need arguments, or no project
 
 
 @dataclass

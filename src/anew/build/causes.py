@@ -57,7 +57,7 @@ def differences(before: Stack, after: Stack) -> Iterator[Difference]:
         elif was.kind != now.kind:
             yield Difference(path, f"{was.kind} before, {now.kind} now", _of_path(path))
         elif was.content == now.content:
-            yield Difference(path, _attributes(was, now), "")
+            yield Difference(path, attributes(was, now), "")
         else:
             cause = _of_path(path)
             if not cause and was.kind == "file":
@@ -65,7 +65,8 @@ def differences(before: Stack, after: Stack) -> Iterator[Difference]:
             yield Difference(path, "content", cause)
 
 
-def _attributes(was: Node, now: Node) -> str:
+def attributes(was: Node, now: Node) -> str:
+    """Return how two nodes of one kind differ besides their contents; "" if they don't."""
     told = []
     if was.mode != now.mode:
         told.append(f"mode {was.mode:o} before, {now.mode:o} now")

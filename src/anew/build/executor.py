@@ -26,26 +26,11 @@ from anew.errors import EngineError, SpecError
 from anew.model import BuildStep, Digest
 from anew.ports import Say
 from anew.sandbox import find, host, mounts
+from anew.sandbox.powers import CAPABILITIES as _CAPABILITIES
 
 _FORMAT = 1  # of what a step leaves; raised when the same step leaves another layer
 _SHELL = ("/bin/sh", "-eu", "-c")
 _MOUNT_POINTS = {"dev": 0o755, "proc": 0o555, "run": 0o755, "sys": 0o555, "tmp": 0o1777}
-# What installing software needs; nothing that reaches past the sandbox, like devices, modules, mounts or the clock.
-_CAPABILITIES = (
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,15 @@ def why(session: Session, generation: str) -> int:
     return 0
 
 
+def compare(session: Session, before: str, after: str, *, is_all: bool) -> int:
+    """Tell what differs between two releases or generations."""
+    from anew.faces import comparisons
+
+    found = session.anew().compare(session.environment, before, after)
+    session.answer(found, comparisons.of_comparison(found, is_all=is_all))
+    return 0
+
+
 def logs(session: Session, target: str, lines: int) -> int:
     """Show the last lines that instances wrote."""
     found = session.anew().logs(session.environment, target, lines)

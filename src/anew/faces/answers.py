@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from anew.model import Outcome
+from anew.model.comparison import Comparison
+from anew.model.developed import Developed
 from anew.views import (
     Built,
     Check,
@@ -57,6 +59,8 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "history --verify": Verified,
         "logs": tuple[LogLine, ...],
         "why": Why,
+        "why r1 r2": Comparison,
+        "dev": Developed,
         "doctor": tuple[Check, ...],
         "serve": Status,
         "secret set": SecretSet,

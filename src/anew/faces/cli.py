@@ -15,7 +15,7 @@ import click
 from anew import __version__
 from anew.cases import Anew, Starter
 from anew.errors import AnewError, SpecError
-from anew.faces import acts, commands, custody, installing, locking, mending, screen, vouching
+from anew.faces import acts, commands, custody, developing, installing, locking, mending, screen, vouching
 from anew.faces.acts import Session
 from anew.faces.options import as_json
 from anew.faces.report import INTERRUPTED, bug, close_stdout, report, usage
@@ -115,8 +115,8 @@ def command_line(open_anew: OpenAnew, demo: Demo, starter: Starter) -> click.Gro
         return demo(arguments)
 
     anew.add_command(_init(starter))
-    groups = (acts_of.COMMANDS for acts_of in (commands, locking, vouching, custody, mending, installing))
-    for command in chain.from_iterable(groups):
+    groups = (commands, locking, vouching, developing, custody, mending, installing)
+    for command in chain.from_iterable(group.COMMANDS for group in groups):
         anew.add_command(command)
     return anew
 

@@ -113,12 +113,17 @@ def _history(session: Session, limit: int, *, is_verifying: bool) -> int:
 
 
 @click.command("why")
-@click.argument("generation", default="", metavar="[GENERATION]")
+@click.argument("one", default="", metavar="[GENERATION]")
+@click.argument("other", default="", metavar="[OTHER]")
+@click.option("--all", "is_all", is_flag=True, help="Of two: show long lists to their end.")
 @shared
 @click.pass_obj
-def _why(session: Session, generation: str) -> int:
-    """Tell why a generation (g2; or the last one) is what it is: what it runs, how it went, who died of what."""
-    return acts.why(session, generation)
+def _why(session: Session, one: str, other: str, *, is_all: bool) -> int:
+    """Tell why a generation (g2; or the last one) is what it is: what it runs, how it went, who died of what.
+
+    Of two releases or generations (r3 r5, g2 g4) it tells what differs: inputs, packages, files, flags and the rest.
+    """
+    return acts.compare(session, one, other, is_all=is_all) if other else acts.why(session, one)
 
 
 @click.command("logs")

@@ -17,8 +17,8 @@ from anew.errors import Conflict, NotFound
 from anew.model import Digest, Environment, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
 from anew.shell import custody, refusing, viewing, vouching, ways
-from anew.shell.building import Building
 from anew.shell.clock import SystemClock
+from anew.shell.developing import Developing
 from anew.shell.effects import order_of
 from anew.shell.journal import EnvironmentRow, Journal
 from anew.shell.keeperlock import KeeperLock
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from anew.shell.mending import Mending
 
 
-class App(Building):
+class App(Developing):
     """Implements `anew.cases.Anew` for one project on this machine."""
 
     def __init__(self, home: Path, root: Path, clock: SystemClock, journal: Journal, parts: Parts) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import Event
+from typing import TYPE_CHECKING, Protocol
 
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
-from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
+from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
 from anew.views import Built, Check, HeadView, Kept, Rebuilt, Tested
+
+if TYPE_CHECKING:  # what only one command needs
+    from anew.model.comparison import ImageComparison
+    from anew.model.developed import Sources
 
 
 class Making(Protocol):
@@ -109,6 +114,34 @@ class TryImage(Protocol):
         ...
 
 
+class Company(Protocol):
+    """Fresh instances of services that another one needs."""
+
+    def __call__(
+        self, compute: Compute, scope: Scope, trial: Trial, serial: str, port: Callable[[], int], say: Say
+    ) -> AbstractContextManager[Mapping[str, int]]:
+        """Let all of a trial run until the block ends; yields the port of each service that listens.
+
+        `serial`, 8 hexadecimal digits, is part of the instances' names. Raises EngineError if one can't become ready.
+        """
+        ...
+
+
+class SourceTree(Protocol):
+    """What a service copies, in the project's folder."""
+
+    def sources(self, image: Image) -> Sources:
+        """Return how the sources, as they are now, are mounted into an image of the service.
+
+        Raises  SpecError for a source that is missing or can't be part of an image; Unsupported for too many mounts.
+        """
+        ...
+
+    def changed(self, watched: Sequence[str], stop: Event) -> Iterator[tuple[str, ...]]:
+        """Yield what changed, gathered for a moment, relative to the project; ends when `stop` is set."""
+        ...
+
+
 class Room(Protocol):
     """The image store while a collection has it."""
 
@@ -200,6 +233,10 @@ class Parts:
     notary: Callable[[str], Notary]  # of a project
     witness: Callable[[Scope], Witness]
     try_image: TryImage
+    company: Company
+    workbench: Callable[[], Workbench]
+    source_tree: Callable[[Path, Service], SourceTree]  # of a project's folder
+    compare_images: Callable[[Image, Image], ImageComparison]
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now
     require_address: Callable[[Scope, str, int], None]  # raises Conflict unless the edge has the address or may take it

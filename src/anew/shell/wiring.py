@@ -1,0 +1,69 @@
+"""More of the composition root: what `__main__` has no room for. Like it, it knows concrete classes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from anew.build.sources import SourceTree
+    from anew.build.store import ImageStore
+    from anew.core.steps import Step
+    from anew.engines.embedded.revealed import Reveal
+    from anew.engines.embedded.workbench import Workbench
+    from anew.model import Image, Scope, Service, Trial
+    from anew.model.comparison import ImageComparison
+    from anew.ports import Compute, Say
+
+
+def compare_images(store: ImageStore, before: Image, after: Image) -> ImageComparison:
+    """Return what differs between two images of a store."""
+    from anew.build.comparison import compared
+
+    return compared(store, before, after)
+
+
+def company(
+    compute: Compute, scope: Scope, trial: Trial, serial: str, port: Callable[[], int], say: Say
+) -> AbstractContextManager[Mapping[str, int]]:
+    """Let the services that another one needs run."""
+    from anew.build.gate_rehearsal import Place, standing
+
+    return standing(compute, trial, Place(scope, serial, port), say)
+
+
+def source_tree(store: ImageStore, project: Path, service: Service) -> SourceTree:
+    """Return the sources of a service."""
+    from anew.build.sources import SourceTree
+
+    return SourceTree(project, service, store)
+
+
+def workbench(home: Path, store: ImageStore, owner: str, reveal: Reveal) -> Workbench:
+    """Return the workbench of a state folder: what it makes there goes with this process, as what builds make does."""
+    from contextlib import contextmanager
+
+    from anew.build.drafts import scratch, sweep
+    from anew.engines.embedded.workbench import Workbench
+
+    @contextmanager
+    def folder() -> Iterator[Path]:
+        sweep(home / "work")
+        with scratch(home / "work") as made:
+            yield made
+
+    return Workbench(home, store.tree, owner, reveal, folder)
+
+
+def faults() -> Callable[[str, Step], None]:
+    """Return what to do around each step: nothing, unless a test asks for faults."""
+    asked = os.environ.get("ANEW_FAULT")
+    if not asked:
+        return lambda _moment, _step: None
+    from anew.testing.faults import around
+
+    return around(asked)
