@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from anew.model import Bytes, Digest, PerMille, Seconds
+from anew.model import Bytes, Digest, Finding, PerMille, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Built:
     is_reused: bool  # recognised from its input digest; nothing was run
     seconds: Seconds
     size: int  # bytes of all its layers
+    findings: tuple[Finding, ...] = ()  # what is not as it should be in it, and does not keep it from being released
 
 
 @dataclass(frozen=True, slots=True)

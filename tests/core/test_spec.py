@@ -69,6 +69,8 @@ def test_the_reference_is_a_spec() -> None:
         model.TarHead("plain", "rootfs.tar"),
         model.HostHead("machine"),
     )
+    (allowance,) = spec.allowances
+    assert (allowance.service, allowance.rule, allowance.path) == ("web", "private-key", "/srv/app/tests/*.pem")
     found, api, cache, mailer, sweep = spec.services
     assert found.copy == (model.Copy("app/", "/srv/app/"), model.Copy("VERSION", "/srv/VERSION"))
     assert found.build[1] == model.BuildStep("python3 /srv/app/fetch.py", network=True)

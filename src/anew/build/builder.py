@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.build import apt, locking, rootless
+from anew.build import apt, inspection, locking, rootless
 from anew.build.context import Context, gather, layer_entries
 from anew.build.definition import Definition
 from anew.build.drafts import sweep
@@ -17,7 +17,7 @@ from anew.build.filecache import FileDigests
 from anew.build.heads import Heads, named
 from anew.build.store import ImageStore
 from anew.core.digest import digest, short
-from anew.model import DebianHead, Digest, Head, HostHead, Image, Service, Spec
+from anew.model import DebianHead, Digest, Finding, Head, HostHead, Image, Service, Spec
 from anew.ports import Say
 from anew.views import Built, HeadView, Rebuilt
 
@@ -36,7 +36,8 @@ class Builder:
         """Return the image of `service`: recognised from its inputs, or made.
 
         Raises  SpecError for what is wrong in the spec or its files; Conflict if a locked head can't be made again;
-                Unsupported for what this machine can't build; EngineError if a step fails or the disk is full.
+                Unsupported for what this machine can't build; EngineError if a step fails or the disk is full;
+                GateClosed if the image has what no image should have, and the spec does not allow it.
         """
         began = time.monotonic()
         self._sweep()
@@ -49,6 +50,7 @@ class Builder:
             is_reused = image is not None
             if image is None:
                 image = self._made(self._definition(spec, head, context, service), context, layer, say)
+        findings = self._findings(spec, service, image)
         built = Built(
             service=service.name,
             manifest=image.digest,
@@ -56,6 +58,7 @@ class Builder:
             is_reused=is_reused,
             seconds=time.monotonic() - began,
             size=self.store.size(image.layers),
+            findings=findings,
         )
         return image, built
 
@@ -106,6 +109,12 @@ class Builder:
 
     def _context(self, service: Service) -> Context:
         return gather(self.project_root, service, FileDigests(self.store.root / "context.cache", self.project_root))
+
+    def _findings(self, spec: Spec, service: Service, image: Image) -> tuple[Finding, ...]:
+        allowed = [one for one in spec.allowances if one.service == service.name]
+        found = inspection.judged(inspection.inspected(self.store, image), allowed)
+        inspection.require(service.name, found)
+        return found
 
     def _sweep(self) -> None:
         sweep(self.home / "work")

@@ -4,6 +4,7 @@ Times are UTC seconds as float, durations seconds, weights integers per mille, s
 """
 
 from anew.model.balance import Counts, Declaration, EdgeGroup, EdgeReading, Listener, Route, Sample, Target, Verdict
+from anew.model.hygiene import Allowance, Finding, Rule
 from anew.model.made import (
     Actor,
     Door,
@@ -49,6 +50,7 @@ from anew.model.wish import (
 __all__ = [
     "FULL",
     "Actor",
+    "Allowance",
     "BuildStep",
     "Bytes",
     "Checkpoint",
@@ -61,6 +63,7 @@ __all__ = [
     "EdgeGroup",
     "EdgeReading",
     "Environment",
+    "Finding",
     "Generation",
     "GenerationOutcome",
     "Gone",
@@ -88,6 +91,7 @@ __all__ = [
     "Remains",
     "Rollout",
     "Route",
+    "Rule",
     "Sample",
     "Scope",
     "Seal",

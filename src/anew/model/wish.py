@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from anew.model.hygiene import Allowance
 from anew.model.units import Bytes, PerMille, Seconds
 
 
@@ -194,3 +195,4 @@ class Spec:
     heads: tuple[Head, ...]
     services: tuple[Service, ...]
     environments: tuple[Environment, ...]
+    allowances: tuple[Allowance, ...] = ()  # no part of a service: an image is the same whatever is said of it

@@ -81,7 +81,10 @@ class Workshop:
 
     def release(self, spec: Spec, say: Say) -> Release:
         """Build, test and record a release. Raises GateClosed if a test fails: then nothing is recorded."""
-        parts = [part for part, _ in self.build(spec, (), say)]
+        parts = []
+        for part, built in self.build(spec, (), say):
+            _say_findings(built, say)
+            parts.append(part)
         require(self.test(spec, parts, say))
         body = {"project": spec.project, "parts": [_identity(part) for part in parts]}
         return self.journal.releases.add(Release(spec.project, "", digest.digest(body), tuple(parts)))
@@ -153,6 +156,14 @@ class Workshop:
             return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), ())
         steps = preview.preview(wanted)
         return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps))
+
+
+def _say_findings(built: Built, say: Say) -> None:
+    """Say that an image has what it should not have; where and what is for whoever builds it by name."""
+    count = sum(not one.allowed for one in built.findings)
+    if count:
+        things = "one thing" if count == 1 else f"{count} things"
+        say(f"the image of {built.service} has {things} that it should not have: anew build {built.service}")
 
 
 def require(tested: Sequence[Tested]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Annotated, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from anew.core.names import is_label
 from anew.core.spec.amounts import is_number
 from anew.core.spec.wrong import NOT_YET, wrong
+from anew.model.hygiene import RULES, UNUSED
 
 _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
@@ -222,6 +224,23 @@ def _engine(name: str) -> str:
     return name
 
 
+RULE_IDS = tuple(rule.id for rule in RULES if rule.id != UNUSED)
+
+
+def _rule_id(name: str) -> str:
+    if name not in RULE_IDS:
+        close = get_close_matches(name.lower(), RULE_IDS, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there is: {', '.join(RULE_IDS)}"
+        raise wrong("no rule of hygiene has this id", hint)
+    return name
+
+
+def _found_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise wrong("this path is absolute, in the image", f"write `/{text}`")
+    return text
+
+
 def _yes(value: object) -> object:
     if value is False:
         raise wrong("`host` is true or not there", "write `host: true`, or another kind of head")
@@ -252,6 +271,8 @@ UrlPath = Annotated[str, AfterValidator(_url_path)]
 Host = Annotated[str, AfterValidator(_host)]
 Listen = Annotated[str, BeforeValidator(_listen)]
 Engine = Annotated[str, AfterValidator(_engine), WithJsonSchema({"enum": list(ENGINES)})]
+RuleId = Annotated[str, AfterValidator(_rule_id), WithJsonSchema({"enum": list(RULE_IDS)})]
+FoundPath = Annotated[str, AfterValidator(_found_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Yes = Annotated[bool, AfterValidator(_yes), WithJsonSchema({"const": True})]
 Package = Annotated[str, _matching(_PACKAGE, "this is no name of a Debian package", "write `ca-certificates`")]
 Suite = Annotated[str, _matching(_SUITE, "this is no name of a Debian suite", "write `bookworm`")]

@@ -53,6 +53,11 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
         heads=tuple(_head(name, head) for name, head in shape.os.items()),
         services=tuple(_service(name, service) for name, service in shape.services.items()),
         environments=tuple(_environment(name, one) for name, one in environments.items()),
+        allowances=tuple(
+            model.Allowance(name, one.allow, one.path, one.why)
+            for name, service in shape.services.items()
+            for one in service.hygiene
+        ),
     )
 
 

@@ -180,6 +180,17 @@ class RolloutShape(Shape):
         return self
 
 
+class AllowanceShape(Shape):
+    """Something that the rules of hygiene find in the image, and that may be there."""
+
+    allow: f.RuleId
+    """The id of the rule, from the list in the reference."""
+    path: f.FoundPath
+    """Where: an absolute path; `*` is any name, `**` any number of them."""
+    why: f.Text
+    """The reason, for whoever reads it later."""
+
+
 class ServiceShape(Shape):
     """A role that other parts know by one name."""
 
@@ -189,6 +200,8 @@ class ServiceShape(Shape):
     """What is copied into the image: path in the project, then absolute path; a trailing slash means a folder."""
     build: list[BuildShape] = []
     """Commands that finish the image, in order; each result is kept and used again while its inputs are the same."""
+    hygiene: list[AllowanceShape] = []
+    """What the image may have though images should not, each with a reason."""
     command: f.Command
     """What an instance runs: a program and its arguments."""
     http: f.Maybe[HttpShape] = None
