@@ -19,7 +19,7 @@ from anew.build.entries import Entry, opaque, whiteout
 from anew.build.inspection import inspected, judged
 from anew.errors import GateClosed
 from anew.model import Allowance, BuildStep, Copy, Finding, Image, Service, Spec, TarHead
-from anew.model.hygiene import RULES
+from anew.model.hygiene import RULES, VERSION
 from anew.views import Built
 
 BODY = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj"  # of nobody's key
@@ -342,7 +342,7 @@ def recognised(project: Project, service: Service) -> Built:
 def test_a_scan_of_other_rules_is_made_again(tmp_path: Path) -> None:
     project = tar_project(tmp_path)
     image, _ = project.builder.build(project.spec, project.service(), quiet)
-    old = scan.Scan(scan.RULES_VERSION - 1, (scan.Trace("private-key", "x", "y"),))
+    old = scan.Scan(VERSION - 1, (scan.Trace("private-key", "x", "y"),))
     project.store.note("scans", image.layers[0], old)
     (project.store.root / "findings" / f"{image.digest.removeprefix('sha256:')}.json").unlink()
     assert inspected(project.store, image) == ()

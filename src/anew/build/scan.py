@@ -21,8 +21,8 @@ from anew.build.contents import is_core, secrets
 from anew.build.entries import OPAQUE, WHITEOUT, Entry, Region, chunks
 from anew.build.listing import text
 from anew.model import Bytes
+from anew.model.hygiene import VERSION
 
-RULES_VERSION = 1  # raised when the same layer tells something else
 MOST: Bytes = 1 << 20  # of a file that is looked at
 _BY_CONTENT = frozenset({"private-key", "dependency-key", "access-token", "credentials-file", "env-secret", "env-file"})
 _LARGEST_LISTED: Bytes = 16 << 20  # larger files are not compared with the lists of packages
@@ -90,7 +90,7 @@ def scan(layer: Path) -> Scan:
                 _look(walk, entry, name)
     published = set(_published(walk)) if walk.suspects else set()
     traces = tuple(one for (rule, path), one in walk.traces.items() if rule not in _BY_CONTENT or path not in published)
-    return Scan(RULES_VERSION, traces, walk.uids, walk.gids, tuple(sorted(walk.owners)))
+    return Scan(VERSION, traces, walk.uids, walk.gids, tuple(sorted(walk.owners)))
 
 
 def _look(walk: _Walk, entry: Entry, name: bytes) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
+VERSION = 1  # of the rules; raised when the same image tells something else
 Severity = Literal["refuse", "warn"]
 
 
@@ -223,3 +226,5 @@ RULES: tuple[Rule, ...] = (
         "remove it",
     ),
 )
+
+BY_ID: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in RULES})
