@@ -43,6 +43,7 @@ class HeadView:
     packages: int
     size: Bytes  # of all package files
     moves: tuple[PackageMove, ...]  # `lock`: what it changed; `outdated`: what an update would change
+    overdue: tuple[str, ...] = ()  # environments for which it is too old: "production takes none older than 30 days"
 
 
 Verdict = Literal["identical", "same tree", "differs", "not proved"]  # of making an image again
@@ -147,6 +148,7 @@ class Status:
     rollout: RolloutView | None = None
     warm: tuple[str, ...] = ()  # generations that can be gone back to at once
     trouble: str = ""  # why some of this could not be looked at
+    notes: tuple[str, ...] = ()  # heads that are too old, as `max_os_age` says
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,8 @@ def test_the_reference_is_a_spec() -> None:
     assert (mailer.is_singleton, mailer.ready_after, mailer.needs) == (True, 5.0, ("cache",))
     assert (sweep.schedule, sweep.within) == ("0 3 * * *", 1800.0)
     local, production = spec.environments
-    assert local == model.Environment("local")
+    assert local == model.Environment("local", max_os_age=model.OsAge(warn=30 * 86400.0))
+    assert production.max_os_age == model.OsAge(20 * 86400.0, 40 * 86400.0)
     assert production.overrides == (
         model.Override("web", 4, (("GREETING", "welcome"),), limits=model.Limits(1 << 30, 2.0, 400), max_age=86400.0),
         model.Override("cache", port=6380),

@@ -17,7 +17,7 @@ from anew.build.filecache import FileDigests
 from anew.build.heads import Heads, named
 from anew.build.store import ImageStore
 from anew.core.digest import digest, short
-from anew.model import DebianHead, Digest, Finding, Head, HostHead, Image, Service, Spec
+from anew.model import DebianHead, Digest, Finding, Head, HeadTime, HostHead, Image, Service, Spec
 from anew.ports import Say
 from anew.views import Built, HeadView, Rebuilt
 
@@ -73,6 +73,10 @@ class Builder:
     def recognised(self, spec: Spec, service: Service) -> Image | None:
         """Return the image that `build` would return without making anything; None if it would make one."""
         return self.store.record(self.input_digest(spec, service))
+
+    def head_time(self, image: Image, head: str) -> HeadTime:
+        """Return when the head of an image was resolved; see `anew.build.heads.Heads.time`."""
+        return self._heads.time(image, head)
 
     def lock(self, spec: Spec, heads: Sequence[str], say: Say, *, update: bool) -> tuple[HeadView, ...]:
         """Resolve `heads`, or all; see `anew.cases.Builder`."""

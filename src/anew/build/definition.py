@@ -34,6 +34,12 @@ class HeadRecord:
     tree: Digest = ""
     packages: tuple[str, ...] = ()  # lines of the lock
     archive: Digest = ""  # of a tar
+    resolved: str = ""  # when, in UTC; "" if an older anew wrote this
+
+    @property
+    def has_age(self) -> bool:
+        """Whether somebody resolved it, so that there may be a newer one."""
+        return self.kind not in {"tar", "host"}
 
     @property
     def head(self) -> Head:

@@ -102,6 +102,7 @@ def of_status(status: views.Status) -> tuple[Block, ...]:
         out.append(Grid(headings, tuple(rows), frozenset({"weight", "ready", "in flight"})))
     marked = {n: why for s in status.services for g in s.groups for n, why in g.marked.items()}
     out.extend(line(f"{name}: {why}", "warn") for name, why in sorted(marked.items()))
+    out.extend(line(note, "warn") for note in status.notes)
     if status.trouble:
         out.append(line(status.trouble, "bad"))
     if status.warm:

@@ -174,6 +174,14 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class OsAge:
+    """How old the head of an image may be that `up` brings somewhere; 0: as old as it likes."""
+
+    warn: Seconds = 0.0  # `up` says so when it is older
+    refuse: Seconds = 0.0  # and brings it nowhere when it is older than this
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Where a project runs."""
 
@@ -185,6 +193,7 @@ class Environment:
     overrides: tuple[Override, ...] = ()
     taint: Taint = "replace"  # what is done about an instance that something touched
     quarantine: Seconds = 3600.0  # for so long it is kept for inspection
+    max_os_age: OsAge = field(default_factory=OsAge)  # its own, or else the project's
 
 
 @dataclass(frozen=True, slots=True)

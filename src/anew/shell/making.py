@@ -14,6 +14,7 @@ from anew.core.world import GroupState, World
 from anew.errors import GateClosed, NotFound
 from anew.model import Environment, Generation, Group, Identity, Image, Part, Release, Scope, Service, Spec, Trial
 from anew.ports import Say
+from anew.shell import ageing
 from anew.shell.journal import Journal
 from anew.shell.observe import Observer
 from anew.shell.parts import Making, Parts
@@ -148,14 +149,15 @@ class Workshop:
                 image = _unbuilt(making, spec, service)
             parts.append(Part(service, image))
         release = Release(spec.project, "", "", tuple(parts))
+        old = ageing.notes(ageing.of_parts(making, parts, 0.0, observer.clock.now()), environment)
         is_used = self.journal.environment(scope.project, scope.environment) is not None
         world = replace(observer.world(), environment=environment) if is_used else _unused(observer, environment)
         sealed = seal(scope, release, environment, self.journal.vault.pins(scope, secrets_of(release)))
         wanted = imagined(world, sealed)
         if wanted is world:
-            return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), ())
+            return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), (), old)
         steps = preview.preview(wanted)
-        return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps))
+        return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), old)
 
 
 def _say_findings(built: Built, say: Say) -> None:

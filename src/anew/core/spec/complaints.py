@@ -63,6 +63,7 @@ _ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "cpus": "write `cpu: 0.5`",
         "pids_limit": "write `pids: 100`",
         "mounts": "write `volumes: {NAME: /srv/uploads}`",
+        "max_os_age": "write it in the project, or in an environment: a head may be that of several services",
         "worker": "remove it: a service without `http`, `tcp` and `schedule` is a worker",
     }
 )
@@ -108,6 +109,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
     (("services", "*", "tests", "*"), shapes.TestShape),
     (("services", "*", "tests", "*", "http"), shapes.HttpTestShape),
     (("services", "*", "hygiene", "*"), shapes.AllowanceShape),
+    (("max_os_age",), shapes.OsAgeShape),
+    (("environments", "*", "max_os_age"), shapes.OsAgeShape),
     (("environments", "*"), shapes.EnvironmentShape),
     (("environments", "*", "services", "*"), shapes.OverrideShape),
 )

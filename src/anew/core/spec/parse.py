@@ -52,7 +52,7 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
         project=shape.project,
         heads=tuple(_head(name, head) for name, head in shape.os.items()),
         services=tuple(_service(name, service) for name, service in shape.services.items()),
-        environments=tuple(_environment(name, one) for name, one in environments.items()),
+        environments=tuple(_environment(name, one, shape.max_os_age) for name, one in environments.items()),
         allowances=tuple(
             model.Allowance(name, one.allow, one.path, one.why)
             for name, service in shape.services.items()
@@ -146,7 +146,9 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
     )
 
 
-def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Environment:
+def _environment(
+    name: str, environment: shapes.EnvironmentShape, of_project: float | shapes.OsAgeShape | None
+) -> model.Environment:
     host, port = address(environment.listen)
     quarantine = environment.quarantine
     return model.Environment(
@@ -158,7 +160,14 @@ def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Envir
         overrides=tuple(_override(service, one) for service, one in environment.services.items()),
         taint=environment.taint,
         quarantine=model.Environment("").quarantine if quarantine is None else quarantine,
+        max_os_age=_os_age(of_project if environment.max_os_age is None else environment.max_os_age),
     )
+
+
+def _os_age(said: float | shapes.OsAgeShape | None) -> model.OsAge:
+    if isinstance(said, shapes.OsAgeShape):
+        return model.OsAge(said.warn or 0.0, said.refuse or 0.0)
+    return model.OsAge(said or 0.0)
 
 
 def _override(service: str, said: shapes.OverrideShape) -> model.Override:

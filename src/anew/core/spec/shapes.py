@@ -246,6 +246,33 @@ class ServiceShape(Shape):
     """How a new generation comes into traffic."""
 
 
+class OsAgeShape(Shape):
+    """How old a head may be: two bounds."""
+
+    warn: f.Maybe[a.OsAge] = None
+    """`up` says so when a head is older."""
+    refuse: f.Maybe[a.OsAge] = None
+    """`up` brings no release there whose head is older."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.warn is None and self.refuse is None:
+            raise wrong("neither `warn` nor `refuse` is written here", "write `max_os_age: 30d`")
+        if self.warn is not None and self.refuse is not None and self.refuse <= self.warn:
+            raise wrong("what is refused would never be warned of", "write `warn` smaller than `refuse`")
+        return self
+
+
+def _os_way(value: object) -> str:
+    return MAPPING if isinstance(value, (dict, OsAgeShape)) else TEXT
+
+
+MaxOsAge = Annotated[
+    Annotated[a.OsAge, Tag(TEXT)] | Annotated[OsAgeShape, Tag(MAPPING)],
+    Discriminator(_os_way),
+]
+
+
 class OverrideShape(Shape):
     """What an environment says differently of one service."""
 
@@ -278,6 +305,8 @@ class EnvironmentShape(Shape):
     """What is done about an instance that something touched: nothing, a word about it, or another in its place."""
     quarantine: f.Maybe[a.Duration] = None
     """A tainted instance that was replaced is kept this long for inspection; `1h` if left out."""
+    max_os_age: f.Maybe[MaxOsAge] = None
+    """As in the project, for this environment alone."""
     services: dict[str, OverrideShape] = {}
     """What is different here, by service."""
 
@@ -291,5 +320,7 @@ class ProjectShape(Shape):
     """Operating-system heads by name."""
     services: dict[f.ServiceName, ServiceShape]
     """Services by name."""
+    max_os_age: f.Maybe[MaxOsAge] = None
+    """How long ago a head may have been resolved: `up` warns of an older one; `{warn: 20d, refuse: 40d}` has both."""
     environments: f.Maybe[dict[f.EnvironmentName, EnvironmentShape]] = None
     """Environments by name; if left out, there is `local`."""
