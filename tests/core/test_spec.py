@@ -66,6 +66,17 @@ def test_the_reference_is_a_spec() -> None:
     assert spec.project == "shop"
     assert spec.heads == (
         model.DebianHead("base", "bookworm", ("python3", "ca-certificates")),
+        model.DebianHead(
+            "jammy",
+            "jammy",
+            ("python3",),
+            "ubuntu",
+            (
+                "http://mirror.example/ubuntu jammy main universe",
+                "http://mirror.example/ubuntu jammy-security main universe",
+            ),
+            "keys/archive.gpg",
+        ),
         model.TarHead("plain", "rootfs.tar"),
         model.HostHead("machine"),
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.build import apt, inspection, locking, rootless
+from anew.build import inspection, locking, rootless, suites
 from anew.build.context import Context, gather, layer_entries
 from anew.build.definition import Definition
 from anew.build.drafts import sweep
@@ -130,10 +130,13 @@ class Builder:
     def _made(self, definition: Definition, context: Context, layer: Digest | None, say: Say) -> Image:
         head, service = definition.head.head, definition.wanted()
         pin = self._pin(head)
-        base = Base((layer,) if layer else (), pin, isinstance(head, HostHead), _apt(head))
+        base = Base((layer,) if layer else (), pin, isinstance(head, HostHead), self._apt(head))
         base = self._copied(base, context, service)
         base = self._run(base, service, say)
         return self._packed(base, definition, _inputs(head, pin, context, service))
+
+    def _apt(self, head: Head) -> tuple[str, ...]:
+        return suites.known_sources(head, self.project_root) if isinstance(head, DebianHead) else ()
 
     def _copied(self, base: Base, context: Context, service: Service) -> Base:
         key = digest([_FORMAT, base.key, context.digest])
@@ -170,10 +173,6 @@ class Builder:
         self.store.admit(image)
         self.store.remember(image)
         return image
-
-
-def _apt(head: Head) -> tuple[str, ...]:
-    return apt.source_lines(head.suite) if isinstance(head, DebianHead) else ()
 
 
 def _inputs(head: Head, pin: Digest, context: Context, service: Service) -> Digest:

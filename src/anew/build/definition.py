@@ -24,7 +24,7 @@ from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, Service, T
 class HeadRecord:
     """A head and what it was locked to; "" and () where that says nothing."""
 
-    kind: str  # debian, tar or host
+    kind: str  # debian, ubuntu, tar or host
     name: str
     suite: str = ""
     named: tuple[str, ...] = ()  # packages, as in the spec
@@ -47,6 +47,8 @@ class HeadRecord:
         match self.kind:
             case "debian":
                 return DebianHead(self.name, self.suite, self.named)
+            case "ubuntu":
+                return DebianHead(self.name, self.suite, self.named, "ubuntu")
             case "tar":
                 return TarHead(self.name, self.path)
             case "host":
@@ -83,8 +85,8 @@ class Definition:
 def of_head(head: Head) -> HeadRecord:
     """Return the record of a head, with nothing of what it was locked to."""
     match head:
-        case DebianHead(name=name, suite=suite, packages=packages):
-            return HeadRecord("debian", name, suite, packages)
+        case DebianHead(name=name, suite=suite, packages=packages, distribution=distribution):
+            return HeadRecord(distribution, name, suite, packages)
         case TarHead(name=name, path=path):
             return HeadRecord("tar", name, path=path)
         case HostHead(name=name):

@@ -44,8 +44,8 @@ class Heads:
     def recipe(self, head: Head) -> Digest:
         """Return the digest of how to make a head. Raises SpecError for an archive that is missing."""
         match head:
-            case DebianHead(suite=suite, packages=packages):
-                said: dict[str, object] = {"debian": suite, "packages": sorted(set(packages))}
+            case DebianHead(suite=suite, packages=packages, distribution=distribution):
+                said: dict[str, object] = {distribution: suite, "packages": sorted(set(packages))}
             case TarHead():
                 said = {"tar": _file_digest(self._archive(head))}
             case HostHead():
@@ -97,7 +97,7 @@ class Heads:
         is_known = bool(pinned) and all(one.digest for one in pinned)
         if is_known and self.store.blobs.are_whole(one.digest for one in pinned):
             return pinned
-        with archive(head, self.store.blobs, self.work, say) as suite:
+        with archive(head, self.project, self.store.blobs, self.work, say) as suite:
             packages = pinned if is_known else suite.today()
             suite.fetch(packages)
         return packages

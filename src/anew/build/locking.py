@@ -34,7 +34,7 @@ def outdated(heads: Heads, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         pinned = _pinned(heads, head)
         moves: tuple[Move, ...] = ()
         if isinstance(head, DebianHead) and pinned is not None:
-            with resolver.archive(head, heads.store.blobs, heads.work, say) as suite:
+            with resolver.archive(head, heads.project, heads.store.blobs, heads.work, say) as suite:
                 moves = moved(pinned.packages, suite.today())
         out.append(_view(head, pinned, moves))
     return tuple(out)
@@ -71,8 +71,8 @@ def _view(head: Head, pinned: LockedHead | None, moves: Iterable[Move]) -> HeadV
 
 def _source(head: Head) -> str:
     match head:
-        case DebianHead(suite=suite):
-            return f"debian {suite}"
+        case DebianHead(suite=suite, distribution=distribution):
+            return f"{distribution} {suite}"
         case TarHead(path=path):
             return f"tar {path}"
         case HostHead():

@@ -11,11 +11,14 @@ from anew.model.units import Bytes, PerMille, Seconds
 
 @dataclass(frozen=True, slots=True)
 class DebianHead:
-    """An operating-system head made from a distribution's packages."""
+    """An operating-system head made from the packages of Debian, or of a distribution that is made as it is."""
 
     name: str
     suite: str  # "bookworm"
     packages: tuple[str, ...] = ()
+    distribution: Literal["debian", "ubuntu"] = "debian"
+    mirror: tuple[str, ...] = ()  # "URL SUITE COMPONENT…" each; (): where this machine's apt gets them
+    keyring: str = ""  # of the mirror, relative to the project; "": the keys that this machine trusts
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from anew.model.hygiene import RULES, UNUSED
 _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
+_SOURCE = re.compile(r"(?:https?|file|copy)://?\S+(?: [A-Za-z0-9][A-Za-z0-9./_-]*){2,}\Z")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
@@ -275,4 +276,12 @@ RuleId = Annotated[str, AfterValidator(_rule_id), WithJsonSchema({"enum": list(R
 FoundPath = Annotated[str, AfterValidator(_found_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Yes = Annotated[bool, AfterValidator(_yes), WithJsonSchema({"const": True})]
 Package = Annotated[str, _matching(_PACKAGE, "this is no name of a Debian package", "write `ca-certificates`")]
-Suite = Annotated[str, _matching(_SUITE, "this is no name of a Debian suite", "write `bookworm`")]
+Suite = Annotated[str, _matching(_SUITE, "this is no name of a suite", "write a code name: `bookworm`, `jammy`")]
+Source = Annotated[
+    str,
+    _matching(
+        _SOURCE,
+        "a source is the address of an archive, a suite and its components",
+        "write `http://HOST/debian bookworm main`",
+    ),
+]

@@ -62,8 +62,11 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
 
 
 def _head(name: str, head: shapes.HeadShape) -> model.Head:
+    packages, mirror, keyring = tuple(head.packages or ()), tuple(head.mirror or ()), head.keyring or ""
     if head.debian is not None:
-        return model.DebianHead(name, head.debian, tuple(head.packages or ()))
+        return model.DebianHead(name, head.debian, packages, "debian", mirror, keyring)
+    if head.ubuntu is not None:
+        return model.DebianHead(name, head.ubuntu, packages, "ubuntu", mirror, keyring)
     if head.tar is not None:
         return model.TarHead(name, head.tar)
     return model.HostHead(name)

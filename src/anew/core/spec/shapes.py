@@ -6,6 +6,7 @@ rollout are those of `model.Policy`, so a shape leaves out what the file leaves 
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -29,12 +30,18 @@ class Shape(BaseModel):
 
 
 class HeadShape(Shape):
-    """An operating-system head: exactly one of `debian`, `tar` and `host`."""
+    """An operating-system head: exactly one of `debian`, `ubuntu`, `tar` and `host`."""
 
     debian: f.Maybe[f.Suite] = None
     """A Debian suite, such as `bookworm`; resolved once and then pinned in `anew.lock`."""
+    ubuntu: f.Maybe[f.Suite] = None
+    """An Ubuntu suite, such as `jammy`; the same with the packages of another distribution."""
     packages: f.Maybe[list[f.Package]] = None
     """Packages of that suite, beside the smallest system."""
+    mirror: f.Maybe[list[f.Source]] = None
+    """Where they come from, as apt's sources have it: `URL SUITE COMPONENT…`; else where apt of this machine says."""
+    keyring: f.Maybe[f.RelativePath] = None
+    """The keys by which the mirror is signed, a file of the project; else those that this machine trusts."""
     tar: f.Maybe[f.RelativePath] = None
     """A tar archive of a root file system, relative to the project."""
     host: f.Maybe[f.Yes] = None
@@ -42,12 +49,22 @@ class HeadShape(Shape):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        kinds = [k for k in ("debian", "tar", "host") if getattr(self, k) is not None]
+        kinds = [k for k in ("debian", "ubuntu", "tar", "host") if getattr(self, k) is not None]
         if len(kinds) != 1:
             what = f"a head is of one kind, and this has {' and '.join(kinds) or 'none'}"
-            raise wrong(what, "write one of `debian: bookworm`, `tar: rootfs.tar`, `host: true`")
-        if self.packages is not None and kinds != ["debian"]:
-            raise wrong("`packages` belong to a `debian` head", "remove `packages`, or write `debian: bookworm`")
+            raise wrong(what, "write one of `debian: bookworm`, `ubuntu: jammy`, `tar: rootfs.tar`, `host: true`")
+        for key in ("packages", "mirror", "keyring"):
+            if getattr(self, key) is not None and kinds[0] not in {"debian", "ubuntu"}:
+                what = f"`{key}` belongs to a head of packages"
+                raise wrong(what, f"remove `{key}`, or write `debian: bookworm` or `ubuntu: jammy`")
+        if self.keyring is not None and not self.mirror:
+            raise wrong("a `keyring` is that of a `mirror`", "write `mirror: [URL SUITE main]`, or remove it")
+        suite = self.debian or self.ubuntu
+        for line in self.mirror or ():
+            if not re.match(rf"{suite}(?:[-/]|$)", line.split()[1]):
+                raise wrong(f"`{line}` is a source of another suite than {suite}", f"write `URL {suite} main`")
+        if self.mirror is not None and all(line.split()[1] != suite for line in self.mirror):
+            raise wrong(f"the mirror has no source of {suite} itself", f"write `mirror: [URL {suite} main]`")
         return self
 
 
