@@ -33,10 +33,10 @@ class PackageMove:
 
 @dataclass(frozen=True, slots=True)
 class HeadView:
-    """One operating-system head: what it is locked to, and what moved."""
+    """One operating-system head, or a fetched file by its address: what it is locked to, and what moved."""
 
     head: str
-    source: str  # as "debian bookworm", "tar rootfs.tar" or "host"
+    source: str  # as "debian bookworm", "tar rootfs.tar", "host" or "file"
     layer: Digest  # "" if it is not locked as the spec says
     resolved: str  # when, in UTC; "" if that is not known
     age: Seconds  # since then; 0 if that is not known

@@ -83,6 +83,9 @@ def test_the_reference_is_a_spec() -> None:
     (allowance,) = spec.allowances
     assert (allowance.service, allowance.rule, allowance.path) == ("web", "private-key", "/srv/app/tests/*.pem")
     found, api, cache, mailer, sweep = spec.services
+    tool, archive = found.fetch
+    assert (tool.target, len(tool.sha256), tool.is_executable) == ("/usr/local/bin/tool", 64, True)
+    assert archive == model.Fetch("https://example.com/tool-1.2.tar.gz", "/opt/tool-1.2.tar.gz")
     assert found.copy == (model.Copy("app/", "/srv/app/"), model.Copy("VERSION", "/srv/VERSION"))
     assert found.build[1] == model.BuildStep("python3 /srv/app/fetch.py", network=True)
     assert found.http == model.Http("/healthz")

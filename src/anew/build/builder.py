@@ -14,6 +14,7 @@ from anew.build.definition import Definition
 from anew.build.drafts import sweep
 from anew.build.executor import Base, Executor, is_known, next_base, seen
 from anew.build.filecache import FileDigests
+from anew.build.files import Files
 from anew.build.heads import Heads, named
 from anew.build.store import ImageStore
 from anew.core.digest import digest, short
@@ -43,12 +44,14 @@ class Builder:
         self._sweep()
         head = named(spec.heads, service.os)
         layer = self._heads.layer(head, say, update=update)
+        self._files.resolve(service, say, is_update=update)
         context = self._context(service)
         inputs = _inputs(head, self._pin(head), context, service)
         with self.store.lock(f"build {inputs}"):
             image = self.store.record(inputs)
             is_reused = image is not None
             if image is None:
+                self._files.supply(service, say)
                 image = self._made(self._definition(spec, head, context, service), context, layer, say)
         findings = self._findings(spec, service, image)
         built = Built(
@@ -81,7 +84,7 @@ class Builder:
     def lock(self, spec: Spec, heads: Sequence[str], say: Say, *, update: bool) -> tuple[HeadView, ...]:
         """Resolve `heads`, or all; see `anew.cases.Builder`."""
         self._sweep()
-        return locking.locked(self._heads, spec, heads, say, update=update)
+        return locking.locked(self._heads, self._files, spec, heads, say, update=update)
 
     def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
         """Make an image again in an empty place, and compare; see `anew.build.proof`."""
@@ -94,7 +97,7 @@ class Builder:
     def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         """Compare the lock with what there is now; see `anew.cases.Builder`."""
         self._sweep()
-        return locking.outdated(self._heads, spec, say)
+        return locking.outdated(self._heads, self._files, spec, say)
 
     def make(self, definition: Definition, context: Context, say: Say) -> Image:
         """Return the image of a definition, whose head is locked here as it was then; raises as `build`."""
@@ -111,8 +114,13 @@ class Builder:
         """Return what stands for a head in the input digest: its locked layer, or else its recipe."""
         return self._heads.locked(head) or self._heads.recipe(head)
 
+    @property
+    def _files(self) -> Files:
+        return Files(self.project_root, self.store)
+
     def _context(self, service: Service) -> Context:
-        return gather(self.project_root, service, FileDigests(self.store.root / "context.cache", self.project_root))
+        digests = FileDigests(self.store.root / "context.cache", self.project_root)
+        return self._files.context(service, gather(self.project_root, service, digests))
 
     def _findings(self, spec: Spec, service: Service, image: Image) -> tuple[Finding, ...]:
         allowed = [one for one in spec.allowances if one.service == service.name]
@@ -125,7 +133,8 @@ class Builder:
         self.store.sweep()
 
     def _definition(self, spec: Spec, head: Head, context: Context, service: Service) -> Definition:
-        return Definition(_FORMAT, spec.project, service.name, self._heads.recorded(head), context.items, service.build)
+        record, fetched = self._heads.recorded(head), self._files.recorded(service)
+        return Definition(_FORMAT, spec.project, service.name, record, context.items, service.build, fetched)
 
     def _made(self, definition: Definition, context: Context, layer: Digest | None, say: Say) -> Image:
         head, service = definition.head.head, definition.wanted()
@@ -161,7 +170,8 @@ class Builder:
         return base
 
     def _packed(self, base: Base, definition: Definition, inputs: Digest) -> Image:
-        kept = (self.store.blobs.add_bytes(definition.text()), definition.head.archive)
+        fetched = (content for _, content in definition.fetched)
+        kept = (self.store.blobs.add_bytes(definition.text()), definition.head.archive, *fetched)
         name = f"{definition.project}-{definition.service}-{short(inputs)}"
         image = Image(
             identity=self.store.add_image(inputs, base.layers, name, is_host=base.is_host),

@@ -66,6 +66,7 @@ class Definition:
     head: HeadRecord
     items: tuple[Item, ...]
     steps: tuple[BuildStep, ...]
+    fetched: tuple[tuple[str, Digest], ...] = ()  # address and content of those of the items that were fetched
 
     def text(self) -> bytes:
         """Return the definition as bytes; where files lay on the disk is no part of it."""

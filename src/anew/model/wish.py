@@ -48,6 +48,16 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """A file from an address; `target` is absolute."""
+
+    url: str
+    target: str
+    sha256: str = ""  # hexadecimal; "": whatever the address gave when it was locked
+    is_executable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BuildStep:
     """One command of `build`, run by `/bin/sh -c` in the sandbox."""
 
@@ -155,6 +165,7 @@ class Service:
     within: Seconds = 3600.0  # a scheduled run may take so long
     limits: Limits = field(default_factory=Limits)
     max_age: Seconds = 0.0  # an instance is reborn before it is older; 0: it may grow as old as it likes
+    fetch: tuple[Fetch, ...] = ()  # sorted by address
 
     @property
     def kind(self) -> Kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from anew.core import digest, preview, trials
@@ -244,7 +244,10 @@ def _chosen(spec: Spec, services: Sequence[str]) -> tuple[Service, ...]:
 
 
 def _identity(part: Part) -> dict[str, object]:
-    return {"service": part.service, "image": part.image.digest}
+    service = asdict(part.service)
+    if not part.service.fetch:  # releases that were made before there was such a thing are the same still
+        del service["fetch"]
+    return {"service": service, "image": part.image.digest}
 
 
 def _ago(at: float) -> str:

@@ -38,6 +38,7 @@ _MISSING: Mapping[str, str] = MappingProxyType(
         "run": "write `run: COMMAND`",
         "allow": "write `allow: private-key`; the reference lists the rules",
         "why": "write `why: REASON`",
+        "to": "write `to: /opt/tool.tar.gz`",
     }
 )
 
@@ -109,6 +110,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
     (("services", "*", "tests", "*"), shapes.TestShape),
     (("services", "*", "tests", "*", "http"), shapes.HttpTestShape),
     (("services", "*", "hygiene", "*"), shapes.AllowanceShape),
+    (("services", "*", "fetch", "*"), shapes.FetchShape),
     (("max_os_age",), shapes.OsAgeShape),
     (("environments", "*", "max_os_age"), shapes.OsAgeShape),
     (("environments", "*"), shapes.EnvironmentShape),

@@ -20,6 +20,7 @@ _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
 _SOURCE = re.compile(r"(?:https?|file|copy)://?\S+(?: [A-Za-z0-9][A-Za-z0-9./_-]*){2,}\Z")
+_URL = re.compile(r"https?://([^/?#]+)/")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
@@ -225,6 +226,17 @@ def _engine(name: str) -> str:
     return name
 
 
+def _url(text: str) -> str:
+    found = _URL.match(text)
+    if not found or any(c.isspace() or not c.isprintable() or not c.isascii() for c in text):
+        raise wrong("this is no address of a file", "write `https://HOST/PATH`, without blanks")
+    if "@" in found[1]:
+        raise wrong("a name or password has no place in this file", "fetch it by hand, and `copy` it")
+    if "#" in text:
+        raise wrong("an address of a file has no `#`", "remove it and what follows")
+    return text
+
+
 RULE_IDS = tuple(rule.id for rule in RULES if rule.id != UNUSED)
 
 
@@ -272,6 +284,11 @@ UrlPath = Annotated[str, AfterValidator(_url_path)]
 Host = Annotated[str, AfterValidator(_host)]
 Listen = Annotated[str, BeforeValidator(_listen)]
 Engine = Annotated[str, AfterValidator(_engine), WithJsonSchema({"enum": list(ENGINES)})]
+FetchUrl = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://[^/@]+/"})]
+Sha256 = Annotated[
+    str,
+    _matching(re.compile(r"[0-9a-f]{64}\Z"), "a SHA-256 has 64 hexadecimal digits", "write what `sha256sum FILE` says"),
+]
 RuleId = Annotated[str, AfterValidator(_rule_id), WithJsonSchema({"enum": list(RULE_IDS)})]
 FoundPath = Annotated[str, AfterValidator(_found_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Yes = Annotated[bool, AfterValidator(_yes), WithJsonSchema({"const": True})]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from anew import model
-from anew.core.spec import references, shapes
+from anew.core.spec import fetches, references, shapes
 from anew.core.spec.complaints import of_shape
 from anew.core.spec.fields import address
 from anew.core.spec.tree import read
@@ -79,6 +79,7 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         os=service.os,
         command=tuple(service.command),
         copy=tuple(model.Copy(source, target) for source, target in service.files.items()),
+        fetch=tuple(_fetch(url, service.fetch[url]) for url in sorted(service.fetch)),
         build=tuple(model.BuildStep(step.run, step.network) for step in service.build),
         http=None if service.http is None else model.Http(service.http.health),
         hosts=tuple(expose.hosts or ()),
@@ -101,6 +102,14 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         limits=_limits(service) or default.limits,
         max_age=service.max_age or default.max_age,
     )
+
+
+def _fetch(url: str, said: str | shapes.FetchShape) -> model.Fetch:
+    target = said if isinstance(said, str) else said.to
+    target += fetches.file_name(url) if target.endswith("/") else ""
+    if isinstance(said, str):
+        return model.Fetch(url, target)
+    return model.Fetch(url, target, said.sha256 or "", said.executable)
 
 
 def _limits(said: shapes.ServiceShape | shapes.OverrideShape) -> model.Limits | None:

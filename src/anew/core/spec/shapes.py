@@ -197,6 +197,27 @@ class RolloutShape(Shape):
         return self
 
 
+class FetchShape(Shape):
+    """A file from an address."""
+
+    to: f.ShippedPath
+    """Where it lies in the image: an absolute path; a trailing slash means a folder."""
+    sha256: f.Maybe[f.Sha256] = None
+    """The digest of the file; then it never moves, and may come without encryption."""
+    executable: bool = False
+    """Gives it the mode 0755 instead of 0644."""
+
+
+def _fetch_way(value: object) -> str:
+    return MAPPING if isinstance(value, (dict, FetchShape)) else TEXT
+
+
+FetchTo = Annotated[
+    Annotated[f.ShippedPath, Tag(TEXT)] | Annotated[FetchShape, Tag(MAPPING)],
+    Discriminator(_fetch_way),
+]
+
+
 class AllowanceShape(Shape):
     """Something that the rules of hygiene find in the image, and that may be there."""
 
@@ -215,6 +236,8 @@ class ServiceShape(Shape):
     """The name of its head, from the mapping `os` of the project."""
     files: Annotated[dict[f.RelativePath, f.ShippedPath], Field(alias="copy")] = {}
     """What is copied into the image: path in the project, then absolute path; a trailing slash means a folder."""
+    fetch: dict[f.FetchUrl, FetchTo] = {}
+    """What is fetched into the image: an address, then an absolute path or a mapping; pinned in `anew.lock`."""
     build: list[BuildShape] = []
     """Commands that finish the image, in order; each result is kept and used again while its inputs are the same."""
     hygiene: list[AllowanceShape] = []
