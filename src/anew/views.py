@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from anew.model import Bytes, Digest, PerMille, Seconds
+from anew.model import Bytes, Digest, Finding, PerMille, Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Built:
     is_reused: bool  # recognised from its input digest; nothing was run
     seconds: Seconds
     size: int  # bytes of all its layers
+    findings: tuple[Finding, ...] = ()  # what is not as it should be in it, and does not keep it from being released
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,17 @@ class PackageMove:
 
 @dataclass(frozen=True, slots=True)
 class HeadView:
-    """One operating-system head: what it is locked to, and what moved."""
+    """One operating-system head, or a fetched file by its address: what it is locked to, and what moved."""
 
     head: str
-    source: str  # as "debian bookworm", "tar rootfs.tar" or "host"
+    source: str  # as "debian bookworm", "tar rootfs.tar", "host" or "file"
     layer: Digest  # "" if it is not locked as the spec says
     resolved: str  # when, in UTC; "" if that is not known
     age: Seconds  # since then; 0 if that is not known
     packages: int
     size: Bytes  # of all package files
     moves: tuple[PackageMove, ...]  # `lock`: what it changed; `outdated`: what an update would change
+    overdue: tuple[str, ...] = ()  # environments for which it is too old: "production takes none older than 30 days"
 
 
 Verdict = Literal["identical", "same tree", "differs", "not proved"]  # of making an image again
@@ -146,6 +148,7 @@ class Status:
     rollout: RolloutView | None = None
     warm: tuple[str, ...] = ()  # generations that can be gone back to at once
     trouble: str = ""  # why some of this could not be looked at
+    notes: tuple[str, ...] = ()  # heads that are too old, as `max_os_age` says
 
 
 @dataclass(frozen=True, slots=True)

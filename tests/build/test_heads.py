@@ -93,6 +93,8 @@ def test_a_locked_head_that_comes_out_differently_is_a_conflict_until_it_is_acce
     [
         ('{"version": 4, "heads": {}}', "version 4; this anew reads up to 3"),
         ('{"version": 3, "heads": {}}', "its checksum is another one"),
+        ('{"version": 2, "heads": {}, "files": {"u": {"digest": "sha256:x", "size": 1}}}', "no digest of a file"),
+        ('{"version": 2, "heads": {}, "files": {"u": {"size": 1}}}', "can't be read"),
         ('{"version": 2}', "can't be read"),
         ('{"version": 2, "heads": {"base": {"recipe": "a", "layer": "b", "tree": "c", "packages": ["x=1"]}}}', "x=1"),
         ("not json", "can't be read"),

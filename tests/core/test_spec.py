@@ -66,10 +66,26 @@ def test_the_reference_is_a_spec() -> None:
     assert spec.project == "shop"
     assert spec.heads == (
         model.DebianHead("base", "bookworm", ("python3", "ca-certificates")),
+        model.DebianHead(
+            "jammy",
+            "jammy",
+            ("python3",),
+            "ubuntu",
+            (
+                "http://mirror.example/ubuntu jammy main universe",
+                "http://mirror.example/ubuntu jammy-security main universe",
+            ),
+            "keys/archive.gpg",
+        ),
         model.TarHead("plain", "rootfs.tar"),
         model.HostHead("machine"),
     )
+    (allowance,) = spec.allowances
+    assert (allowance.service, allowance.rule, allowance.path) == ("web", "private-key", "/srv/app/tests/*.pem")
     found, api, cache, mailer, sweep = spec.services
+    tool, archive = found.fetch
+    assert (tool.target, len(tool.sha256), tool.is_executable) == ("/usr/local/bin/tool", 64, True)
+    assert archive == model.Fetch("https://example.com/tool-1.2.tar.gz", "/opt/tool-1.2.tar.gz")
     assert found.copy == (model.Copy("app/", "/srv/app/"), model.Copy("VERSION", "/srv/VERSION"))
     assert found.build[1] == model.BuildStep("python3 /srv/app/fetch.py", network=True)
     assert found.http == model.Http("/healthz")
@@ -91,7 +107,8 @@ def test_the_reference_is_a_spec() -> None:
     local, production = spec.environments
     (laptop,), (builder,) = local.trust, production.trust
     assert (laptop.endswith(" a laptop"), builder.endswith(" the builder")) == (True, True)
-    assert local == model.Environment("local", trust=(laptop,))
+    assert local == model.Environment("local", trust=(laptop,), max_os_age=model.OsAge(warn=30 * 86400.0))
+    assert production.max_os_age == model.OsAge(20 * 86400.0, 40 * 86400.0)
     assert production.overrides == (
         model.Override("web", 4, (("GREETING", "welcome"),), limits=model.Limits(1 << 30, 2.0, 400), max_age=86400.0),
         model.Override("cache", port=6380),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
+from anew.model import Finding
 from anew.model.comparison import Change, Comparison, FileChange, ImageComparison, ServiceComparison, Side
 from anew.model.developed import Developed, Trace
 from anew.views import (
@@ -100,9 +101,14 @@ PLAN = Plan(
     ("the head `base` is the machine's own root",),
 )
 NO_PLAN = Plan("local", "r2", (), ())
+FINDINGS = (
+    Finding("private-key", "refuse", "/srv/tests/key.pem", "a private key in PEM", "make it a secret", "a test's"),
+    Finding("world-writable", "warn", "/srv/x", "a file of mode 0666", "`chmod o-w` in a step"),
+    Finding("world-writable", "warn", "/srv/y", "a file of mode 0666", "`chmod o-w` in a step"),
+)
 BUILT = (
     Built("web", IMAGE, OTHER, is_reused=False, seconds=1.25, size=12_345_678),
-    Built("api", OTHER, IMAGE, is_reused=True, seconds=0.0, size=999),
+    Built("api", OTHER, IMAGE, is_reused=True, seconds=0.0, size=999, findings=FINDINGS),
 )
 HEADS = (
     HeadView(

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.build import apt, lock, locking, rootless
+from anew.build import inspection, lock, locking, rootless, suites
 from anew.build.context import Context, gather, layer_entries
 from anew.build.definition import Definition
 from anew.build.drafts import sweep
 from anew.build.executor import Base, Executor, is_known, next_base, seen
 from anew.build.filecache import FileDigests
+from anew.build.files import Files
 from anew.build.heads import Heads, named
 from anew.build.store import ImageStore
 from anew.core.digest import digest, short
 from anew.errors import SpecError
-from anew.model import DebianHead, Digest, Head, HostHead, Image, Service, Spec
+from anew.model import DebianHead, Digest, Finding, Head, HeadTime, HostHead, Image, Service, Spec
 from anew.ports import Say
 from anew.views import Built, HeadView, Rebuilt
 
@@ -37,19 +38,23 @@ class Builder:
         """Return the image of `service`: recognised from its inputs, or made.
 
         Raises  SpecError for what is wrong in the spec or its files; Conflict if a locked head can't be made again;
-                Unsupported for what this machine can't build; EngineError if a step fails or the disk is full.
+                Unsupported for what this machine can't build; EngineError if a step fails or the disk is full;
+                GateClosed if the image has what no image should have, and the spec does not allow it.
         """
         began = time.monotonic()
         self._sweep()
         head = named(spec.heads, service.os)
         layer = self._heads.layer(head, say, update=update)
+        self._files.resolve(service, say, is_update=update)
         context = self._context(service)
         inputs = _inputs(head, self._pin(head), context, service)
         with self.store.lock(f"build {inputs}"):
             image = self.store.record(inputs)
             is_reused = image is not None
             if image is None:
+                self._files.supply(service, say)
                 image = self._made(self._definition(spec, head, context, service), context, layer, say)
+        findings = self._findings(spec, service, image)
         built = Built(
             service=service.name,
             manifest=image.digest,
@@ -57,6 +62,7 @@ class Builder:
             is_reused=is_reused,
             seconds=time.monotonic() - began,
             size=self.store.size(image.layers),
+            findings=findings,
         )
         return image, built
 
@@ -72,10 +78,14 @@ class Builder:
         """Return the image that `build` would return without making anything; None if it would make one."""
         return self.store.record(self.input_digest(spec, service))
 
+    def head_time(self, image: Image, head: str) -> HeadTime:
+        """Return when the head of an image was resolved; see `anew.build.heads.Heads.time`."""
+        return self._heads.time(image, head)
+
     def lock(self, spec: Spec, heads: Sequence[str], say: Say, *, update: bool) -> tuple[HeadView, ...]:
         """Resolve `heads`, or all; see `anew.cases.Builder`."""
         self._sweep()
-        return locking.locked(self._heads, spec, heads, say, update=update)
+        return locking.locked(self._heads, self._files, spec, heads, say, update=update)
 
     def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
         """Make an image again in an empty place, and compare; see `anew.build.proof`."""
@@ -88,7 +98,7 @@ class Builder:
     def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         """Compare the lock with what there is now; see `anew.cases.Builder`."""
         self._sweep()
-        return locking.outdated(self._heads, spec, say)
+        return locking.outdated(self._heads, self._files, spec, say)
 
     def wrong_with_lock(self) -> str:
         """Return what is wrong with the project's lock; "" if nothing is."""
@@ -113,23 +123,38 @@ class Builder:
         """Return what stands for a head in the input digest: its locked layer, or else its recipe."""
         return self._heads.locked(head) or self._heads.recipe(head)
 
+    @property
+    def _files(self) -> Files:
+        return Files(self.project_root, self.store)
+
     def _context(self, service: Service) -> Context:
-        return gather(self.project_root, service, FileDigests(self.store.root / "context.cache", self.project_root))
+        digests = FileDigests(self.store.root / "context.cache", self.project_root)
+        return self._files.context(service, gather(self.project_root, service, digests))
+
+    def _findings(self, spec: Spec, service: Service, image: Image) -> tuple[Finding, ...]:
+        allowed = [one for one in spec.allowances if one.service == service.name]
+        found = inspection.judged(inspection.inspected(self.store, image), allowed)
+        inspection.require(service.name, found)
+        return found
 
     def _sweep(self) -> None:
         sweep(self.home / "work")
         self.store.sweep()
 
     def _definition(self, spec: Spec, head: Head, context: Context, service: Service) -> Definition:
-        return Definition(_FORMAT, spec.project, service.name, self._heads.recorded(head), context.items, service.build)
+        record, fetched = self._heads.recorded(head), self._files.recorded(service)
+        return Definition(_FORMAT, spec.project, service.name, record, context.items, service.build, fetched)
 
     def _made(self, definition: Definition, context: Context, layer: Digest | None, say: Say) -> Image:
         head, service = definition.head.head, definition.wanted()
         pin = self._pin(head)
-        base = Base((layer,) if layer else (), pin, isinstance(head, HostHead), _apt(head))
+        base = Base((layer,) if layer else (), pin, isinstance(head, HostHead), self._apt(head))
         base = self._copied(base, context, service)
         base = self._run(base, service, say)
         return self._packed(base, definition, _inputs(head, pin, context, service))
+
+    def _apt(self, head: Head) -> tuple[str, ...]:
+        return suites.known_sources(head, self.project_root) if isinstance(head, DebianHead) else ()
 
     def _copied(self, base: Base, context: Context, service: Service) -> Base:
         key = digest([_FORMAT, base.key, context.digest])
@@ -154,7 +179,8 @@ class Builder:
         return base
 
     def _packed(self, base: Base, definition: Definition, inputs: Digest) -> Image:
-        kept = (self.store.blobs.add_bytes(definition.text()), definition.head.archive)
+        fetched = (content for _, content in definition.fetched)
+        kept = (self.store.blobs.add_bytes(definition.text()), definition.head.archive, *fetched)
         name = f"{definition.project}-{definition.service}-{short(inputs)}"
         image = Image(
             identity=self.store.add_image(inputs, base.layers, name, is_host=base.is_host),
@@ -166,10 +192,6 @@ class Builder:
         self.store.admit(image)
         self.store.remember(image)
         return image
-
-
-def _apt(head: Head) -> tuple[str, ...]:
-    return apt.source_lines(head.suite) if isinstance(head, DebianHead) else ()
 
 
 def _inputs(head: Head, pin: Digest, context: Context, service: Service) -> Digest:

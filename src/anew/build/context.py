@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -59,12 +59,13 @@ def gather(project: Path, service: Service, digests: FileDigests) -> Context:
         where = f"anew.yaml services.{service.name}.copy.{copy.source}"
         items.update((item.target, item) for item in reader.read(copy, where))
     digests.save()
-    _check_parents(items, f"anew.yaml services.{service.name}.copy")
+    check_parents(items, f"anew.yaml services.{service.name}.copy")
     ordered = tuple(items[target] for target in sorted(items))
     return Context(ordered, digest([[i.target, i.kind, i.mode, i.content] for i in ordered]))
 
 
-def _check_parents(items: dict[str, Item], where: str) -> None:
+def check_parents(items: Mapping[str, Item], where: str) -> None:
+    """Raise SpecError at `where` if something would lie in what is no folder."""
     for target in items:
         parent = target.rpartition("/")[0]
         while parent:

@@ -70,12 +70,12 @@ def mode_of(head: DebianHead) -> str:
     if shutil.which("mmdebstrap") is None:
         raise Unsupported(
             "mmdebstrap is not installed, and heads of Debian packages are made with it",
-            where=f"anew.yaml os.{head.name}.debian",
+            where=f"anew.yaml os.{head.name}.{head.distribution}",
             hint="apt-get install mmdebstrap; `os: {base: {host: true}}` or a tar archive work without it",
         )
     if os.geteuid() == 0:
         return "root"
-    require_subordinate_uids(f"anew.yaml os.{head.name}.debian")
+    require_subordinate_uids(f"anew.yaml os.{head.name}.{head.distribution}")
     return "unshare"
 
 

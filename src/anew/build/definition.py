@@ -24,7 +24,7 @@ from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, Service, T
 class HeadRecord:
     """A head and what it was locked to; "" and () where that says nothing."""
 
-    kind: str  # debian, tar or host
+    kind: str  # debian, ubuntu, tar or host
     name: str
     suite: str = ""
     named: tuple[str, ...] = ()  # packages, as in the spec
@@ -34,6 +34,12 @@ class HeadRecord:
     tree: Digest = ""
     packages: tuple[str, ...] = ()  # lines of the lock
     archive: Digest = ""  # of a tar
+    resolved: str = ""  # when, in UTC; "" if an older anew wrote this
+
+    @property
+    def has_age(self) -> bool:
+        """Whether somebody resolved it, so that there may be a newer one."""
+        return self.kind not in {"tar", "host"}
 
     @property
     def head(self) -> Head:
@@ -41,6 +47,8 @@ class HeadRecord:
         match self.kind:
             case "debian":
                 return DebianHead(self.name, self.suite, self.named)
+            case "ubuntu":
+                return DebianHead(self.name, self.suite, self.named, "ubuntu")
             case "tar":
                 return TarHead(self.name, self.path)
             case "host":
@@ -58,6 +66,7 @@ class Definition:
     head: HeadRecord
     items: tuple[Item, ...]
     steps: tuple[BuildStep, ...]
+    fetched: tuple[tuple[str, Digest], ...] = ()  # address and content of those of the items that were fetched
 
     def text(self) -> bytes:
         """Return the definition as bytes; where files lay on the disk is no part of it."""
@@ -77,8 +86,8 @@ class Definition:
 def of_head(head: Head) -> HeadRecord:
     """Return the record of a head, with nothing of what it was locked to."""
     match head:
-        case DebianHead(name=name, suite=suite, packages=packages):
-            return HeadRecord("debian", name, suite, packages)
+        case DebianHead(name=name, suite=suite, packages=packages, distribution=distribution):
+            return HeadRecord(distribution, name, suite, packages)
         case TarHead(name=name, path=path):
             return HeadRecord("tar", name, path=path)
         case HostHead(name=name):

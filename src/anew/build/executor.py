@@ -8,7 +8,9 @@ keyed by everything that it depends on, so an unchanged step after unchanged one
 from __future__ import annotations
 
 import os
+import re
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +31,7 @@ from anew.sandbox import find, host, mounts
 from anew.sandbox.powers import CAPABILITIES as _CAPABILITIES
 
 _FORMAT = 1  # of what a step leaves; raised when the same step leaves another layer
+_SIGNED_BY = re.compile(r"signed-by=([^\s\]]+)")
 _SHELL = ("/bin/sh", "-eu", "-c")
 _MOUNT_POINTS = {"dev": 0o755, "proc": 0o555, "run": 0o755, "sys": 0o555, "tmp": 0o1777}
 
@@ -145,7 +148,8 @@ class Executor:
             settings = folder / "apt"
             settings.mkdir(mode=0o755)
             (settings / "apt.conf").write_text('Dir::Etc::SourceList "/run/anew/sources.list";\n', encoding="utf-8")
-            (settings / "sources.list").write_text("\n".join((*base.apt, "")), encoding="utf-8")
+            lines = _with_keys(base.apt, lookup, settings)
+            (settings / "sources.list").write_text("\n".join((*lines, "")), encoding="utf-8")
             args += ["--ro-bind", str(settings), "/run/anew"]
             environment["APT_CONFIG"] = "/run/anew/apt.conf"
         (folder / "reach").mkdir(mode=0o755)
@@ -153,6 +157,20 @@ class Executor:
         if known.folder is not None:
             args += ["--ro-bind", str(known.folder), PLACE]
         return args, {**known.environment, **environment}
+
+
+def _with_keys(lines: Sequence[str], lookup: Lookup, settings: Path) -> list[str]:
+    """Return apt's sources with the keyrings that the image lacks put beside them."""
+    found: list[str] = []
+    for line in lines:
+        named = _SIGNED_BY.search(line)
+        if named and lookup(named[1].strip("/")) is None and Path(named[1]).is_file():
+            name = f"{len(found)}{Path(named[1]).suffix}"
+            shutil.copyfile(named[1], settings / name)
+            found.append(line.replace(named[1], f"/run/anew/{name}"))
+        else:
+            found.append(line)
+    return found
 
 
 def next_base(base: Base, step: BuildStep) -> Base:

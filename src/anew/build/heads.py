@@ -16,7 +16,7 @@ from pathlib import Path
 
 from anew.build import debian, lock
 from anew.build.archive import members, plain
-from anew.build.definition import HeadRecord, of_head
+from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
 from anew.build.entries import Entry
 from anew.build.epoch import EPOCH, architecture
@@ -25,8 +25,8 @@ from anew.build.packages import Package, moved
 from anew.build.resolver import archive
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX, digest
-from anew.errors import Bug, Conflict, SpecError
-from anew.model import DebianHead, Digest, Head, HostHead, TarHead
+from anew.errors import Bug, Conflict, NotFound, SpecError
+from anew.model import DebianHead, Digest, Head, HeadTime, HostHead, Image, TarHead
 from anew.ports import Say
 
 _FORMAT = 1  # of what a head's recipe makes; raised when the same recipe makes another layer
@@ -44,8 +44,8 @@ class Heads:
     def recipe(self, head: Head) -> Digest:
         """Return the digest of how to make a head. Raises SpecError for an archive that is missing."""
         match head:
-            case DebianHead(suite=suite, packages=packages):
-                said: dict[str, object] = {"debian": suite, "packages": sorted(set(packages))}
+            case DebianHead(suite=suite, packages=packages, distribution=distribution):
+                said: dict[str, object] = {distribution: suite, "packages": sorted(set(packages))}
             case TarHead():
                 said = {"tar": _file_digest(self._archive(head))}
             case HostHead():
@@ -97,7 +97,7 @@ class Heads:
         is_known = bool(pinned) and all(one.digest for one in pinned)
         if is_known and self.store.blobs.are_whole(one.digest for one in pinned):
             return pinned
-        with archive(head, self.store.blobs, self.work, say) as suite:
+        with archive(head, self.project, self.store.blobs, self.work, say) as suite:
             packages = pinned if is_known else suite.today()
             suite.fetch(packages)
         return packages
@@ -125,7 +125,33 @@ class Heads:
             tree=pinned.tree,
             packages=tuple(one.text for one in pinned.packages if one.digest),
             archive=self._kept(head) if isinstance(head, TarHead) else "",
+            resolved=pinned.resolved,
         )
+
+    def time(self, image: Image, name: str) -> HeadTime:
+        """Return when the head of an image was resolved.
+
+        The lock knows best, for a head that was looked at again and found to be the newest stays the same; else what
+        was recorded with the image. Of an image without layers, which is not built yet, the lock's head `name` tells.
+        """
+        known = lock.read(self.project).heads
+        if not image.layers:
+            one = known.get(name)
+            return HeadTime(name, _seconds(one.resolved)) if one is not None and one.resolved else HeadTime()
+        recorded = self._recorded(image)
+        if recorded is not None and not recorded.has_age:
+            return HeadTime()
+        times = {one.resolved: head for head, one in known.items() if one.layer == image.layers[0] and one.resolved}
+        if times and not image.is_host:
+            return HeadTime(times[max(times)], _seconds(max(times)))
+        return HeadTime() if recorded is None else HeadTime(recorded.name, _seconds(recorded.resolved))
+
+    def _recorded(self, image: Image) -> HeadRecord | None:
+        """Return what was recorded of an image's head; None if nothing was, or it is gone."""
+        try:
+            return read(self.store.blobs.verify(image.inputs[0]).read_bytes()).head if image.inputs else None
+        except (NotFound, Conflict):
+            return None
 
     def _kept(self, head: TarHead) -> Digest:
         """Keep a head's archive in the store, where it is not there yet."""
@@ -162,6 +188,14 @@ def _moved(head: Head, pinned: lock.LockedHead, new: lock.LockedHead) -> Conflic
 def _file_digest(path: Path) -> Digest:
     with path.open("rb") as file:
         return PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seconds(resolved: str) -> float:
+    """Return a time of the lock in UTC seconds; 0.0 for one that can't be read."""
+    try:
+        return datetime.strptime(resolved, lock.TIME).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _os_release() -> str:

@@ -1,4 +1,4 @@
-"""`anew.lock`: what each head was resolved to. It lies beside `anew.yaml` and belongs into version control.
+"""`anew.lock`: what each head and each fetched file was resolved to. It lies beside `anew.yaml`, under version control.
 
 ::
 
@@ -7,12 +7,14 @@
                       "packages": ["curl 7.88 amd64 sha256:… 315000", …]}}}
 
 The checksum is that of all the rest, in canonical form: what was changed by hand, or by an accident, is noticed.
-Versions 1 and 2 have none.
+Versions 1 and 2 have none. With fetched files there is ``"files": {URL: {"digest": DIGEST, "size": BYTES, "fetched":
+TIME}}`` besides.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +26,12 @@ from anew.build.drafts import write
 from anew.build.packages import Package, parsed
 from anew.core.digest import digest
 from anew.errors import SpecError
-from anew.model import Digest
+from anew.model import Bytes, Digest
 
 NAME = "anew.lock"
 VERSION = 3
 _CHECKED = 3  # the first version with a checksum
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -44,11 +47,21 @@ class LockedHead:
 
 
 @dataclass(frozen=True, slots=True)
+class LockedFile:
+    """What an address gave; `fetched` is when, in UTC."""
+
+    digest: Digest
+    size: Bytes
+    fetched: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """All of the file."""
 
     version: int = VERSION
     heads: Mapping[str, LockedHead] = field(default_factory=dict)
+    files: Mapping[str, LockedFile] = field(default_factory=dict)  # by address
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +103,10 @@ def read(project: Path) -> Lock:
             )
         written = msgspec.convert(text["heads"], type=dict[str, _Written])
         heads = {name: _understood(one, is_old=version == 1) for name, one in written.items()}
-        return Lock(msgspec.convert(version, type=int), heads)
+        files = msgspec.convert(text.get("files", {}), type=dict[str, LockedFile])
+        for one in files.values():
+            _require_digest(one.digest)
+        return Lock(msgspec.convert(version, type=int), heads, files)
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as e:
         raise SpecError(
             f"{NAME} can't be read: {e}",
@@ -99,11 +115,21 @@ def read(project: Path) -> Lock:
         ) from e
 
 
+def _require_digest(text: str) -> None:
+    if not _DIGEST.fullmatch(text):
+        raise ValueError(f"{text!r} is no digest of a file")
+
+
 def with_head(project: Path, name: str, head: LockedHead) -> None:
     """Write the lock with one head changed; the others stay as they are in the file now. Call it under a lock."""
-    heads = {**read(project).heads, name: head}
-    said = {"version": VERSION, "heads": {one: _text(heads[one]) for one in sorted(heads)}}
-    write(project / NAME, checked(said))
+    known = read(project)
+    _write(project, {**known.heads, name: head}, known.files)
+
+
+def with_file(project: Path, url: str, file: LockedFile) -> None:
+    """Write the lock with one fetched file changed; the rest stays as it is in the file now. Call it under a lock."""
+    known = read(project)
+    _write(project, known.heads, {**known.files, url: file})
 
 
 def checked(said: Mapping[str, object]) -> bytes:
@@ -115,6 +141,14 @@ def checked(said: Mapping[str, object]) -> bytes:
 
 def _checksum(text: Mapping[str, object]) -> Digest:
     return digest({name: value for name, value in text.items() if name != "checksum"})
+
+
+def _write(project: Path, heads: Mapping[str, LockedHead], files: Mapping[str, LockedFile]) -> None:
+    text: dict[str, object] = {"version": VERSION}
+    text["heads"] = {one: _text(heads[one]) for one in sorted(heads)}
+    if files:
+        text["files"] = {url: msgspec.to_builtins(files[url]) for url in sorted(files)}
+    write(project / NAME, checked(text))
 
 
 def _text(head: LockedHead) -> dict[str, object]:

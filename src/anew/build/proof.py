@@ -80,7 +80,7 @@ class Prover:
                 if here == definition.head.recipe
                 else "it lies on the root of another machine, or of this one before"
             )
-        if definition.head.kind == "debian" and not definition.head.packages:
+        if definition.head.kind in {"debian", "ubuntu"} and not definition.head.packages:
             return "an older anew made its head, and kept no packages: anew lock --update"
         return next(_networked(definition), "") if is_offline else ""
 

@@ -102,9 +102,13 @@ class Room:
                 self._drop("layer", short(path.name), path)
         for digest in sorted(stock.blobs.keys() - stay.blobs):
             self._drop("layer", short(digest), self.store.blobs.path(digest))
-        for layer, path in _notes(root / "listings"):
-            if layer not in stay.blobs:
-                self._drop("note", f"listing {path.name}", path)
+        for kind in ("listing", "scan"):
+            for layer, path in _notes(root / f"{kind}s"):
+                if layer not in stay.blobs:
+                    self._drop("note", f"{kind} {path.name}", path)
+        for image, path in _notes(root / "findings"):
+            if image not in stay.images:
+                self._drop("note", f"findings {path.name}", path)
         for path in _entries(root / "verified"):
             if PREFIX + path.name not in stay.blobs:
                 self._drop("note", f"mark {path.name}", path)

@@ -9,6 +9,7 @@
     records/HEX.json                             input digest → Image
     checkpoints/HEX.json                         step key → layers
     heads/HEX.json                               layers of heads that a lock pins: they outlive every image
+    scans/HEX.json  findings/HEX.json            what the rules of hygiene found in a layer, and in an image
 
 Rules: every write is a draft that is renamed; whatever two processes write under one name is equal; only the index
 is changed, under a lock. What is not blob or index can be made again, so a damaged note counts as none. What is used
@@ -179,6 +180,14 @@ class ImageStore:
             else:
                 self.pin(layer, head)
             return True
+
+    def note(self, kind: str, digest: Digest, value: object) -> None:
+        """Remember what was found out about something. It can be found out again, so nothing depends on it."""
+        self._note(kind, digest, value)
+
+    def noted(self, kind: str, digest: Digest, type_: type[_Noted]) -> _Noted | None:
+        """Return what is remembered of that kind; None if nothing is, or nothing that can be read."""
+        return self._noted(kind, digest, type_)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ from typing import Literal
 from anew import views
 
 Tone = Literal["", "good", "bad", "dim", "strong", "warn"]
+MOST_FINDINGS = 20  # shown of one image
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def of_status(status: views.Status) -> tuple[Block, ...]:
         out.append(Grid(headings, tuple(rows), frozenset({"weight", "ready", "in flight"})))
     marked = {n: why for s in status.services for g in s.groups for n, why in g.marked.items()}
     out.extend(line(f"{name}: {why}", "warn") for name, why in sorted(marked.items()))
+    out.extend(line(note, "warn") for note in status.notes)
     if status.trouble:
         out.append(line(status.trouble, "bad"))
     if status.warm:
@@ -168,7 +170,28 @@ def of_built(built: Sequence[views.Built]) -> tuple[Block, ...]:
         )
         for one in built
     )
-    return (Grid(("service", "image", "how", "size"), rows, frozenset({"size"})),)
+    found = (one for image in built for one in _findings(image))
+    return (Grid(("service", "image", "how", "size"), rows, frozenset({"size"})), *found)
+
+
+def _findings(image: views.Built) -> tuple[Block, ...]:
+    """Show what is not as it should be in an image, what to do about it once for each rule."""
+    out: list[Block] = []
+    told: set[str] = set()
+    for one in image.findings[:MOST_FINDINGS]:
+        what = f"{image.service}: {one.rule}: {one.path}: {one.text}"
+        if one.allowed:
+            out.append(line(f"{what} (allowed: {one.allowed})", "dim"))
+            continue
+        out.append(line(what, "warn"))
+        if one.rule not in told:
+            out.append(line(one.remedy, depth=1))
+        told.add(one.rule)
+    if len(image.findings) > MOST_FINDINGS:
+        out.append(
+            line(f"{image.service}: and {len(image.findings) - MOST_FINDINGS} more; --json has them all", "warn")
+        )
+    return tuple(out)
 
 
 def of_tested(tested: Sequence[views.Tested]) -> tuple[Block, ...]:

@@ -108,6 +108,7 @@ def of_heads(found: Sequence[HeadView], none: str) -> Iterator[Block]:
         for move in one.moves:
             text = f"{one.head}: {move.name} {move.before or '(none)'} → {move.after or '(none)'}"
             yield blocks.line(text, "warn", depth=1)
+        yield from (blocks.line(f"{one.head}: {text}", "warn", depth=1) for text in one.overdue)
 
 
 def _age(one: HeadView) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from anew.model.hygiene import Allowance
 from anew.model.units import Bytes, PerMille, Seconds
 
 
 @dataclass(frozen=True, slots=True)
 class DebianHead:
-    """An operating-system head made from a distribution's packages."""
+    """An operating-system head made from the packages of Debian, or of a distribution that is made as it is."""
 
     name: str
     suite: str  # "bookworm"
     packages: tuple[str, ...] = ()
+    distribution: Literal["debian", "ubuntu"] = "debian"
+    mirror: tuple[str, ...] = ()  # "URL SUITE COMPONENT…" each; (): where this machine's apt gets them
+    keyring: str = ""  # of the mirror, relative to the project; "": the keys that this machine trusts
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,16 @@ class Copy:
 
     source: str
     target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A file from an address; `target` is absolute."""
+
+    url: str
+    target: str
+    sha256: str = ""  # hexadecimal; "": whatever the address gave when it was locked
+    is_executable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,7 @@ class Service:
     within: Seconds = 3600.0  # a scheduled run may take so long
     limits: Limits = field(default_factory=Limits)
     max_age: Seconds = 0.0  # an instance is reborn before it is older; 0: it may grow as old as it likes
+    fetch: tuple[Fetch, ...] = ()  # sorted by address
 
     @property
     def kind(self) -> Kind:
@@ -173,6 +188,14 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class OsAge:
+    """How old the head of an image may be that `up` brings somewhere; 0: as old as it likes."""
+
+    warn: Seconds = 0.0  # `up` says so when it is older
+    refuse: Seconds = 0.0  # and brings it nowhere when it is older than this
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Where a project runs."""
 
@@ -185,6 +208,7 @@ class Environment:
     taint: Taint = "replace"  # what is done about an instance that something touched
     quarantine: Seconds = 3600.0  # for so long it is kept for inspection
     trust: tuple[str, ...] = ()  # public keys whose word on images is taken here; none: the project's own one
+    max_os_age: OsAge = field(default_factory=OsAge)  # its own, or else the project's
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,3 +219,4 @@ class Spec:
     heads: tuple[Head, ...]
     services: tuple[Service, ...]
     environments: tuple[Environment, ...]
+    allowances: tuple[Allowance, ...] = ()  # no part of a service: an image is the same whatever is said of it

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anew.core.ageing import Aged
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
 from anew.errors import Conflict, NotFound
-from anew.model import Digest, Environment, Outcome, Release, Scope, Seconds, Spec
+from anew.model import Digest, Environment, OsAge, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
-from anew.shell import custody, refusing, viewing, vouching, ways
+from anew.shell import ageing, custody, refusing, viewing, vouching, ways
 from anew.shell.clock import SystemClock
 from anew.shell.developing import Developing
 from anew.shell.effects import order_of
@@ -79,6 +80,7 @@ class App(Developing):
         refusing.refuse_host(made, settings)
         if made.digest != self._wanted(scope, row.wish):
             self._refuse_while_under_way(scope, supersede=supersede)  # before anything is sealed
+        self._require_young(made, settings, say, is_there=made.digest == self._wanted(scope, row.wish))
         self._try_together(scope, row.serving, made, say)
         self._parts.prepare(scope, [part.image for part in made.parts], say)
         generation = sealed(self._journal, self._parts, scope, made, settings, again=again)
@@ -212,10 +214,11 @@ class App(Developing):
         if self._journal.environment(project, environment) is None:
             refusing.environment_of(self._workshop.spec(), environment)
             return Status(project, environment, "", "", "", "nothing was ever brought up", 0, "")
-        scope, _ = self._existing(environment)
+        scope, row = self._existing(environment)
         keeper = self._lock(scope).holder()
         world = self._observer(scope).world()
-        return viewing.status(world, self._journal.last_rollout(scope), heard(self._says(scope)), keeper)
+        found = viewing.status(world, self._journal.last_rollout(scope), heard(self._says(scope)), keeper)
+        return replace(found, notes=ageing.notes(self._heads_of(project, found.release, row.settings), row.settings))
 
     def releases(self) -> tuple[ReleaseView, ...]:
         """Return all releases of the project."""
@@ -350,6 +353,17 @@ class App(Developing):
             raise NotFound(f"nothing serves in {scope}, so there is no release to take from there")
         say(f"{serving.release} serves in {release}, as {serving.name}")
         return self._journal.releases.named(spec.project, serving.release)
+
+    def _heads_of(self, project: str, release: str, settings: Environment) -> tuple[Aged, ...]:
+        """Return the heads of a release; () where nothing is said of their age."""
+        if not release or settings.max_os_age == OsAge():
+            return ()
+        made = self._journal.releases.named(project, release)
+        return ageing.of_parts(self._parts.making(self._root), made.parts, made.at, self._clock.now())
+
+    def _require_young(self, made: Release, settings: Environment, say: Say, *, is_there: bool) -> None:
+        heads = self._heads_of(made.project, made.name, settings)
+        ageing.require_young(made, heads, settings, say, is_there=is_there)
 
     def _try_together(self, scope: Scope, serving: int, made: Release, say: Say) -> None:
         """Try callers that serve now with the callees that are to come: for a while they may meet."""

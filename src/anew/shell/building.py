@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from anew.errors import NotFound
 from anew.model import Digest, Release
 from anew.ports import Say
+from anew.shell.ageing import overdue
 from anew.shell.journal import Journal
 from anew.shell.parts import Parts
 from anew.views import Built, HeadView, Rebuilt, SigningKeyView, Tested, Verification
@@ -56,7 +57,7 @@ class Building:
     def lock(self, heads: Sequence[str], say: Say, *, update: bool = False) -> tuple[HeadView, ...]:
         """Resolve heads, and write the lock."""
         spec = self._workshop.spec()
-        return self._parts.making(self._root).lock(spec, heads, say, update=update)
+        return overdue(self._parts.making(self._root).lock(spec, heads, say, update=update), spec)
 
     def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[Rebuilt, ...]:
         """Make the images of releases again, each of them once, and compare."""
@@ -110,4 +111,5 @@ class Building:
 
     def outdated(self, say: Say) -> tuple[HeadView, ...]:
         """Compare the lock with what there is now."""
-        return self._parts.making(self._root).outdated(self._workshop.spec(), say)
+        spec = self._workshop.spec()
+        return overdue(self._parts.making(self._root).outdated(spec, say), spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from anew.core import digest, preview, trials
@@ -14,6 +14,7 @@ from anew.core.world import GroupState, World
 from anew.errors import GateClosed, NotFound
 from anew.model import Environment, Generation, Group, Identity, Image, Part, Release, Scope, Service, Spec, Trial
 from anew.ports import Say
+from anew.shell import ageing
 from anew.shell.journal import Journal
 from anew.shell.observe import Observer
 from anew.shell.parts import Making, Parts
@@ -87,7 +88,10 @@ class Workshop:
 
     def release(self, spec: Spec, say: Say) -> Release:
         """Build, test and record a release. Raises GateClosed if a test fails: then nothing is recorded."""
-        parts = [part for part, _ in self.build(spec, (), say)]
+        parts = []
+        for part, built in self.build(spec, (), say):
+            _say_findings(built, say)
+            parts.append(part)
         require(self.test(spec, parts, say))
         body = {"project": spec.project, "parts": [_identity(part) for part in parts]}
         return self.journal.releases.add(Release(spec.project, "", digest.digest(body), tuple(parts)))
@@ -151,14 +155,23 @@ class Workshop:
                 image = _unbuilt(making, spec, service)
             parts.append(Part(service, image))
         release = Release(spec.project, "", "", tuple(parts))
+        old = ageing.notes(ageing.of_parts(making, parts, 0.0, observer.clock.now()), environment)
         is_used = self.journal.environment(scope.project, scope.environment) is not None
         world = replace(observer.world(), environment=environment) if is_used else _unused(observer, environment)
         sealed = seal(scope, release, environment, self.journal.vault.pins(scope, secrets_of(release)))
         wanted = imagined(world, sealed)
         if wanted is world:
-            return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), ())
+            return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), (), old)
         steps = preview.preview(wanted)
-        return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps))
+        return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), old)
+
+
+def _say_findings(built: Built, say: Say) -> None:
+    """Say that an image has what it should not have; where and what is for whoever builds it by name."""
+    count = sum(not one.allowed for one in built.findings)
+    if count:
+        things = "one thing" if count == 1 else f"{count} things"
+        say(f"the image of {built.service} has {things} that it should not have: anew build {built.service}")
 
 
 def require(tested: Sequence[Tested]) -> None:
@@ -237,7 +250,10 @@ def _chosen(spec: Spec, services: Sequence[str]) -> tuple[Service, ...]:
 
 
 def _identity(part: Part) -> dict[str, object]:
-    return {"service": part.service, "image": part.image.digest}
+    service = asdict(part.service)
+    if not part.service.fetch:  # releases that were made before there was such a thing are the same still
+        del service["fetch"]
+    return {"service": service, "image": part.image.digest}
 
 
 def _ago(at: float) -> str:

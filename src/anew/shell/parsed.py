@@ -21,7 +21,7 @@ from types import MappingProxyType
 import msgspec
 
 from anew import __version__
-from anew.model import DebianHead, Environment, Head, HostHead, Service, Spec, TarHead
+from anew.model import Allowance, DebianHead, Environment, Head, HostHead, Service, Spec, TarHead
 
 KINDS: Mapping[str, type[Head]] = MappingProxyType({one.__name__: one for one in (DebianHead, TarHead, HostHead)})
 
@@ -35,6 +35,7 @@ class _Kept:
     heads: tuple[tuple[str, msgspec.Raw], ...]
     services: tuple[Service, ...]
     environments: tuple[Environment, ...]
+    allowances: tuple[Allowance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,12 @@ def _decoded(data: bytes, key: str) -> Spec | None:
     if kept.key != key or any(kind not in KINDS for kind, _ in kept.heads):
         return None
     heads = tuple(msgspec.json.decode(body, type=KINDS[kind]) for kind, body in kept.heads)
-    return Spec(kept.project, heads, kept.services, kept.environments)
+    return Spec(kept.project, heads, kept.services, kept.environments, kept.allowances)
 
 
 def _encoded(key: str, spec: Spec) -> bytes:
     heads = tuple((type(one).__name__, msgspec.Raw(msgspec.json.encode(one))) for one in spec.heads)
-    return msgspec.json.encode(_Kept(key, spec.project, heads, spec.services, spec.environments))
+    return msgspec.json.encode(_Kept(key, spec.project, heads, spec.services, spec.environments, spec.allowances))
 
 
 def _write(path: Path, data: bytes) -> None:

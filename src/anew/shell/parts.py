@@ -10,7 +10,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from anew.core.steps import Step
-from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
+from anew.model import Digest, Gone, HeadTime, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
 from anew.views import Built, Check, HeadView, Kept, Rebuilt, Tested
 
@@ -40,6 +40,10 @@ class Making(Protocol):
 
     def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
         """Make an image again in an empty place, and compare."""
+        ...
+
+    def head_time(self, image: Image, head: str) -> HeadTime:
+        """Return when the head of an image was resolved; of an image without layers, when `head` was."""
         ...
 
     def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:

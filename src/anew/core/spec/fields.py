@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Annotated, TypeVar
 
@@ -13,10 +14,13 @@ from pydantic_core import PydanticCustomError
 from anew.core.names import is_label
 from anew.core.spec.amounts import is_number
 from anew.core.spec.wrong import NOT_YET, wrong
+from anew.model.hygiene import RULES, UNUSED
 
 _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
+_SOURCE = re.compile(r"(?:https?|file|copy)://?\S+(?: [A-Za-z0-9][A-Za-z0-9./_-]*){2,}\Z")
+_URL = re.compile(r"https?://([^/?#]+)/")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _PUBLIC_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}( .*)?\Z")  # as OpenSSH writes it
 _SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
@@ -223,6 +227,34 @@ def _engine(name: str) -> str:
     return name
 
 
+def _url(text: str) -> str:
+    found = _URL.match(text)
+    if not found or any(c.isspace() or not c.isprintable() or not c.isascii() for c in text):
+        raise wrong("this is no address of a file", "write `https://HOST/PATH`, without blanks")
+    if "@" in found[1]:
+        raise wrong("a name or password has no place in this file", "fetch it by hand, and `copy` it")
+    if "#" in text:
+        raise wrong("an address of a file has no `#`", "remove it and what follows")
+    return text
+
+
+RULE_IDS = tuple(rule.id for rule in RULES if rule.id != UNUSED)
+
+
+def _rule_id(name: str) -> str:
+    if name not in RULE_IDS:
+        close = get_close_matches(name.lower(), RULE_IDS, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there is: {', '.join(RULE_IDS)}"
+        raise wrong("no rule of hygiene has this id", hint)
+    return name
+
+
+def _found_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise wrong("this path is absolute, in the image", f"write `/{text}`")
+    return text
+
+
 def _yes(value: object) -> object:
     if value is False:
         raise wrong("`host` is true or not there", "write `host: true`, or another kind of head")
@@ -253,6 +285,13 @@ UrlPath = Annotated[str, AfterValidator(_url_path)]
 Host = Annotated[str, AfterValidator(_host)]
 Listen = Annotated[str, BeforeValidator(_listen)]
 Engine = Annotated[str, AfterValidator(_engine), WithJsonSchema({"enum": list(ENGINES)})]
+FetchUrl = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://[^/@]+/"})]
+Sha256 = Annotated[
+    str,
+    _matching(re.compile(r"[0-9a-f]{64}\Z"), "a SHA-256 has 64 hexadecimal digits", "write what `sha256sum FILE` says"),
+]
+RuleId = Annotated[str, AfterValidator(_rule_id), WithJsonSchema({"enum": list(RULE_IDS)})]
+FoundPath = Annotated[str, AfterValidator(_found_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Yes = Annotated[bool, AfterValidator(_yes), WithJsonSchema({"const": True})]
 Package = Annotated[str, _matching(_PACKAGE, "this is no name of a Debian package", "write `ca-certificates`")]
 PublicKey = Annotated[
@@ -263,4 +302,12 @@ PublicKey = Annotated[
         "write the line that `anew verify --key` shows: `ssh-ed25519 AAAA…`",
     ),
 ]
-Suite = Annotated[str, _matching(_SUITE, "this is no name of a Debian suite", "write `bookworm`")]
+Suite = Annotated[str, _matching(_SUITE, "this is no name of a suite", "write a code name: `bookworm`, `jammy`")]
+Source = Annotated[
+    str,
+    _matching(
+        _SOURCE,
+        "a source is the address of an archive, a suite and its components",
+        "write `http://HOST/debian bookworm main`",
+    ),
+]

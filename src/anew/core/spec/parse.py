@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from anew import model
-from anew.core.spec import references, shapes
+from anew.core.spec import fetches, references, shapes
 from anew.core.spec.complaints import of_shape
 from anew.core.spec.fields import address
 from anew.core.spec.tree import read
@@ -53,12 +53,20 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
         heads=tuple(_head(name, head) for name, head in shape.os.items()),
         services=tuple(_service(name, service) for name, service in shape.services.items()),
         environments=tuple(_environment(name, one, shape) for name, one in environments.items()),
+        allowances=tuple(
+            model.Allowance(name, one.allow, one.path, one.why)
+            for name, service in shape.services.items()
+            for one in service.hygiene
+        ),
     )
 
 
 def _head(name: str, head: shapes.HeadShape) -> model.Head:
+    packages, mirror, keyring = tuple(head.packages or ()), tuple(head.mirror or ()), head.keyring or ""
     if head.debian is not None:
-        return model.DebianHead(name, head.debian, tuple(head.packages or ()))
+        return model.DebianHead(name, head.debian, packages, "debian", mirror, keyring)
+    if head.ubuntu is not None:
+        return model.DebianHead(name, head.ubuntu, packages, "ubuntu", mirror, keyring)
     if head.tar is not None:
         return model.TarHead(name, head.tar)
     return model.HostHead(name)
@@ -71,6 +79,7 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         os=service.os,
         command=tuple(service.command),
         copy=tuple(model.Copy(source, target) for source, target in service.files.items()),
+        fetch=tuple(_fetch(url, service.fetch[url]) for url in sorted(service.fetch)),
         build=tuple(model.BuildStep(step.run, step.network) for step in service.build),
         http=None if service.http is None else model.Http(service.http.health),
         hosts=tuple(expose.hosts or ()),
@@ -93,6 +102,14 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         limits=_limits(service) or default.limits,
         max_age=service.max_age or default.max_age,
     )
+
+
+def _fetch(url: str, said: str | shapes.FetchShape) -> model.Fetch:
+    target = said if isinstance(said, str) else said.to
+    target += fetches.file_name(url) if target.endswith("/") else ""
+    if isinstance(said, str):
+        return model.Fetch(url, target)
+    return model.Fetch(url, target, said.sha256 or "", said.executable)
 
 
 def _limits(said: shapes.ServiceShape | shapes.OverrideShape) -> model.Limits | None:
@@ -154,7 +171,14 @@ def _environment(name: str, environment: shapes.EnvironmentShape, project: shape
         taint=environment.taint,
         quarantine=model.Environment("").quarantine if quarantine is None else quarantine,
         trust=tuple(environment.trust or project.trust or ()),
+        max_os_age=_os_age(project.max_os_age if environment.max_os_age is None else environment.max_os_age),
     )
+
+
+def _os_age(said: float | shapes.OsAgeShape | None) -> model.OsAge:
+    if isinstance(said, shapes.OsAgeShape):
+        return model.OsAge(said.warn or 0.0, said.refuse or 0.0)
+    return model.OsAge(said or 0.0)
 
 
 def _override(service: str, said: shapes.OverrideShape) -> model.Override:

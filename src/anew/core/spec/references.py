@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from anew.core.names import MOST, SUFFIX, fits, is_label
-from anew.core.spec import folders, kinds, needs, public
+from anew.core.spec import fetches, folders, kinds, needs, public
 from anew.core.spec.complaints import nearest
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, items, mapping, shortened
@@ -44,6 +44,7 @@ def _service(tree: Tree, path: Path, service: dict[str, object], heads: Iterable
         if source.endswith("/") and isinstance(target, str) and not target.endswith("/"):
             what = f"`{shortened(source)}` is a folder, and `{shortened(target)}` is not"
             yield tree.complaint((*path, "copy", source), what, f"write `{shortened(target)}/`")
+    yield from fetches.check(tree, (*path, "fetch"), service)
     yield from _secrets(tree, (*path, "secrets"), service)
     yield from _flags(tree, (*path, "flags"), service)
     yield from kinds.check(tree, path, service)

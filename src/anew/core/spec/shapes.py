@@ -6,6 +6,7 @@ rollout are those of `model.Policy`, so a shape leaves out what the file leaves 
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -29,12 +30,18 @@ class Shape(BaseModel):
 
 
 class HeadShape(Shape):
-    """An operating-system head: exactly one of `debian`, `tar` and `host`."""
+    """An operating-system head: exactly one of `debian`, `ubuntu`, `tar` and `host`."""
 
     debian: f.Maybe[f.Suite] = None
     """A Debian suite, such as `bookworm`; resolved once and then pinned in `anew.lock`."""
+    ubuntu: f.Maybe[f.Suite] = None
+    """An Ubuntu suite, such as `jammy`; the same with the packages of another distribution."""
     packages: f.Maybe[list[f.Package]] = None
     """Packages of that suite, beside the smallest system."""
+    mirror: f.Maybe[list[f.Source]] = None
+    """Where they come from, as apt's sources have it: `URL SUITE COMPONENT…`; else where apt of this machine says."""
+    keyring: f.Maybe[f.RelativePath] = None
+    """The keys by which the mirror is signed, a file of the project; else those that this machine trusts."""
     tar: f.Maybe[f.RelativePath] = None
     """A tar archive of a root file system, relative to the project."""
     host: f.Maybe[f.Yes] = None
@@ -42,12 +49,22 @@ class HeadShape(Shape):
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        kinds = [k for k in ("debian", "tar", "host") if getattr(self, k) is not None]
+        kinds = [k for k in ("debian", "ubuntu", "tar", "host") if getattr(self, k) is not None]
         if len(kinds) != 1:
             what = f"a head is of one kind, and this has {' and '.join(kinds) or 'none'}"
-            raise wrong(what, "write one of `debian: bookworm`, `tar: rootfs.tar`, `host: true`")
-        if self.packages is not None and kinds != ["debian"]:
-            raise wrong("`packages` belong to a `debian` head", "remove `packages`, or write `debian: bookworm`")
+            raise wrong(what, "write one of `debian: bookworm`, `ubuntu: jammy`, `tar: rootfs.tar`, `host: true`")
+        for key in ("packages", "mirror", "keyring"):
+            if getattr(self, key) is not None and kinds[0] not in {"debian", "ubuntu"}:
+                what = f"`{key}` belongs to a head of packages"
+                raise wrong(what, f"remove `{key}`, or write `debian: bookworm` or `ubuntu: jammy`")
+        if self.keyring is not None and not self.mirror:
+            raise wrong("a `keyring` is that of a `mirror`", "write `mirror: [URL SUITE main]`, or remove it")
+        suite = self.debian or self.ubuntu
+        for line in self.mirror or ():
+            if not re.match(rf"{suite}(?:[-/]|$)", line.split()[1]):
+                raise wrong(f"`{line}` is a source of another suite than {suite}", f"write `URL {suite} main`")
+        if self.mirror is not None and all(line.split()[1] != suite for line in self.mirror):
+            raise wrong(f"the mirror has no source of {suite} itself", f"write `mirror: [URL {suite} main]`")
         return self
 
 
@@ -180,6 +197,38 @@ class RolloutShape(Shape):
         return self
 
 
+class FetchShape(Shape):
+    """A file from an address."""
+
+    to: f.ShippedPath
+    """Where it lies in the image: an absolute path; a trailing slash means a folder."""
+    sha256: f.Maybe[f.Sha256] = None
+    """The digest of the file; then it never moves, and may come without encryption."""
+    executable: bool = False
+    """Gives it the mode 0755 instead of 0644."""
+
+
+def _fetch_way(value: object) -> str:
+    return MAPPING if isinstance(value, (dict, FetchShape)) else TEXT
+
+
+FetchTo = Annotated[
+    Annotated[f.ShippedPath, Tag(TEXT)] | Annotated[FetchShape, Tag(MAPPING)],
+    Discriminator(_fetch_way),
+]
+
+
+class AllowanceShape(Shape):
+    """Something that the rules of hygiene find in the image, and that may be there."""
+
+    allow: f.RuleId
+    """The id of the rule, from the list in the reference."""
+    path: f.FoundPath
+    """Where: an absolute path; `*` is any name, `**` any number of them."""
+    why: f.Text
+    """The reason, for whoever reads it later."""
+
+
 class ServiceShape(Shape):
     """A role that other parts know by one name."""
 
@@ -187,8 +236,12 @@ class ServiceShape(Shape):
     """The name of its head, from the mapping `os` of the project."""
     files: Annotated[dict[f.RelativePath, f.ShippedPath], Field(alias="copy")] = {}
     """What is copied into the image: path in the project, then absolute path; a trailing slash means a folder."""
+    fetch: dict[f.FetchUrl, FetchTo] = {}
+    """What is fetched into the image: an address, then an absolute path or a mapping; pinned in `anew.lock`."""
     build: list[BuildShape] = []
     """Commands that finish the image, in order; each result is kept and used again while its inputs are the same."""
+    hygiene: list[AllowanceShape] = []
+    """What the image may have though images should not, each with a reason."""
     command: f.Command
     """What an instance runs: a program and its arguments."""
     http: f.Maybe[HttpShape] = None
@@ -233,6 +286,33 @@ class ServiceShape(Shape):
     """How a new generation comes into traffic."""
 
 
+class OsAgeShape(Shape):
+    """How old a head may be: two bounds."""
+
+    warn: f.Maybe[a.OsAge] = None
+    """`up` says so when a head is older."""
+    refuse: f.Maybe[a.OsAge] = None
+    """`up` brings no release there whose head is older."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.warn is None and self.refuse is None:
+            raise wrong("neither `warn` nor `refuse` is written here", "write `max_os_age: 30d`")
+        if self.warn is not None and self.refuse is not None and self.refuse <= self.warn:
+            raise wrong("what is refused would never be warned of", "write `warn` smaller than `refuse`")
+        return self
+
+
+def _os_way(value: object) -> str:
+    return MAPPING if isinstance(value, (dict, OsAgeShape)) else TEXT
+
+
+MaxOsAge = Annotated[
+    Annotated[a.OsAge, Tag(TEXT)] | Annotated[OsAgeShape, Tag(MAPPING)],
+    Discriminator(_os_way),
+]
+
+
 class OverrideShape(Shape):
     """What an environment says differently of one service."""
 
@@ -267,6 +347,8 @@ class EnvironmentShape(Shape):
     """A tainted instance that was replaced is kept this long for inspection; `1h` if left out."""
     trust: f.Maybe[Annotated[list[f.PublicKey], Field(min_length=1)]] = None
     """Public keys whose word on images is taken here; if left out, those of the project."""
+    max_os_age: f.Maybe[MaxOsAge] = None
+    """As in the project, for this environment alone."""
     services: dict[str, OverrideShape] = {}
     """What is different here, by service."""
 
@@ -280,6 +362,8 @@ class ProjectShape(Shape):
     """Operating-system heads by name."""
     services: dict[f.ServiceName, ServiceShape]
     """Services by name."""
+    max_os_age: f.Maybe[MaxOsAge] = None
+    """How long ago a head may have been resolved: `up` warns of an older one; `{warn: 20d, refuse: 40d}` has both."""
     environments: f.Maybe[dict[f.EnvironmentName, EnvironmentShape]] = None
     """Environments by name; if left out, there is `local`."""
     trust: f.Maybe[Annotated[list[f.PublicKey], Field(min_length=1)]] = None
