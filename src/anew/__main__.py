@@ -239,7 +239,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         sweep=lambda scope: engines.compute(scope).sweep(),
         update_edge=engines.update_edge,
         unheld=engines.unheld,
-        making=lambda project: _making(folder, store(), project),
+        making=lambda project: _making(folder, store(), project, journal),
         try_image=_try_image,
         http_failure=_http_failure,
         is_free=is_free,
@@ -267,10 +267,16 @@ def _reveal(journal: Journal) -> Callable[[Scope, Pin], bytes]:
     return reveal
 
 
-def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
+def _making(folder: Path, store: ImageStore, project: Path, journal: Journal) -> Builder:
     from anew.build.builder import Builder
+    from anew.model import BUILD, Scope
 
-    return Builder(folder, store, project)
+    def lend(name: str) -> bytes:
+        scope = Scope(_project(folder, project), BUILD)
+        (pin,) = journal.vault.pins(scope, [name])
+        return journal.vault.value(scope, pin)
+
+    return Builder(folder, store, project, lend)
 
 
 def _stockroom(folder: Path, store: ImageStore) -> Stockroom:

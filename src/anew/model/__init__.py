@@ -24,8 +24,9 @@ from anew.model.made import (
 )
 from anew.model.running import Instance, Order, Outcome, Touched
 from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
-from anew.model.units import FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
+from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
 from anew.model.wish import (
+    AS_USUAL,
     BuildStep,
     Copy,
     DebianHead,
@@ -35,10 +36,12 @@ from anew.model.wish import (
     Http,
     Kind,
     Limits,
+    Manner,
     Override,
     Policy,
     Service,
     Spec,
+    StepKind,
     Taint,
     TarHead,
     Task,
@@ -47,6 +50,8 @@ from anew.model.wish import (
 )
 
 __all__ = [
+    "AS_USUAL",
+    "BUILD",
     "FULL",
     "Actor",
     "BuildStep",
@@ -73,6 +78,7 @@ __all__ = [
     "Instance",
     "Kind",
     "Limits",
+    "Manner",
     "Listener",
     "Member",
     "Need",
@@ -95,6 +101,7 @@ __all__ = [
     "Selection",
     "Service",
     "Spec",
+    "StepKind",
     "Stock",
     "StoredHead",
     "StoredImage",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
 from anew.errors import Conflict, NotFound
-from anew.model import Digest, Environment, Outcome, Release, Scope, Seconds, Spec
+from anew.model import BUILD, Digest, Environment, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
 from anew.shell import custody, refusing, viewing, ways
 from anew.shell.building import Building
@@ -131,7 +131,8 @@ class App(Building):
     def put_secret(self, environment: str, name: str, value: bytes) -> int:
         """Keep a new version of a secret."""
         project = self._project()
-        refusing.environment_of(self._workshop.spec(), environment)
+        if environment != BUILD:
+            refusing.environment_of(self._workshop.spec(), environment)
         row = self._journal.open_environment(project, environment, self._parts.is_free)
         return self._journal.vault.put(row.scope, name, value)
 
@@ -146,11 +147,13 @@ class App(Building):
 
     def secrets(self, environment: str) -> tuple[SecretView, ...]:
         """Return the versions of all secrets of an environment."""
-        scope, _ = self._existing(environment)
+        scope = self._scope(self._project(), BUILD) if environment == BUILD else self._existing(environment)[0]
         return self._journal.vault.all(scope)
 
     def revoke_secret(self, environment: str, name: str, version: int) -> tuple[int, tuple[str, ...]]:
         """Make a version of a secret unusable."""
+        if environment == BUILD:
+            return self._journal.vault.revoke(self._scope(self._project(), BUILD), name, version), ()
         scope, row = self._existing(environment)
         return custody.revoke(self._journal, row, scope, name, version)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from ipaddress import ip_address
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -18,6 +19,9 @@ _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_MODE = re.compile(r"0?[0-7]{3}\Z|[0-7]{4}\Z")
+_OWNER = re.compile(r"(?:[a-z_][a-z0-9_.-]*|[0-9]{1,9})(?::(?:[a-z_][a-z0-9_.-]*|[0-9]{1,9}))?\Z")
 _SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
 _REPLACED = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - names what an instance hides, opens nothing
@@ -222,6 +226,21 @@ def _engine(name: str) -> str:
     return name
 
 
+def _mode(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise wrong("a mode is a text of octal digits", "put it in quotes: `'0644'`")
+    return value
+
+
+def _plain(value: object) -> object:
+    """Refuse what JSON can't hold: numbers that are none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise wrong("this is no number that a variable can have", "put it in quotes if it is a text")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _plain(one)
+    return value
+
+
 def _yes(value: object) -> object:
     if value is False:
         raise wrong("`host` is true or not there", "write `host: true`, or another kind of head")
@@ -246,6 +265,14 @@ VolumePath = Annotated[str, AfterValidator(_volume_path), WithJsonSchema({"type"
 SecretName = Annotated[
     str, AfterValidator(_secret_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"})
 ]
+VariableName = Annotated[
+    str, _matching(_VARIABLE, "a variable's name is letters, digits and underscores", "write `workers`")
+]
+Plain = Annotated[Any, AfterValidator(_plain)]
+Mode = Annotated[
+    str, BeforeValidator(_mode), _matching(_MODE, "a mode is three or four octal digits", "write `'0644'`")
+]
+Owner = Annotated[str, _matching(_OWNER, "an owner is a user, or a user and a group", "write `root:www-data` or `'33:33'`")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tcp = Annotated[T | None, BeforeValidator(_tcp)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from anew import model
+from anew.core.digest import canonical
 from anew.core.spec import references, shapes
 from anew.core.spec.complaints import of_shape
 from anew.core.spec.fields import address
@@ -71,7 +72,7 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         os=service.os,
         command=tuple(service.command),
         copy=tuple(model.Copy(source, target) for source, target in service.files.items()),
-        build=tuple(model.BuildStep(step.run, step.network) for step in service.build),
+        build=tuple(_step(step) for step in service.build),
         http=None if service.http is None else model.Http(service.http.health),
         hosts=tuple(expose.hosts or ()),
         is_exposed=service.expose is not None,
@@ -92,6 +93,23 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         within=default.within if service.within is None else service.within,
         limits=_limits(service) or default.limits,
         max_age=service.max_age or default.max_age,
+    )
+
+
+def _step(step: shapes.BuildShape) -> model.BuildStep:
+    default = model.BuildStep()
+    return model.BuildStep(
+        run=step.run or "",
+        network=step.network,
+        name=step.name or "",
+        ansible=step.ansible or "",
+        puppet=step.puppet or "",
+        files=tuple(sorted((step.files or {}).items())),
+        vars=canonical(step.vars).decode() if step.vars else "",
+        inputs=tuple(dict.fromkeys(step.inputs or ())),
+        secrets=tuple(sorted(set(step.secrets))),
+        mode=int(step.mode, 8) if step.mode else default.mode,
+        owner=step.owner or "",
     )
 
 
