@@ -32,7 +32,9 @@ class Built:
     steps: int = 0
     steps_reused: int = 0  # of them, those that were not run
     age: Seconds = 0.0  # of the image if it is reused, else of the oldest result of a step that is; 0: none
-    again: Literal["", "same", "differs"] = ""  # how it came out, where all steps were run again and it was there before
+    again: Literal["", "same", "differs"] = (
+        ""  # how it came out, where all steps were run again and it was there before
+    )
     until: str = ""  # the step at which the build was to end
 
 

@@ -152,7 +152,9 @@ def _puppet(step: BuildStep, tool: Path, inputs: Path) -> Applied:
     folder = posixpath.dirname(posixpath.normpath(step.puppet))
     known = [posixpath.normpath(posixpath.join(folder, one)) for one in ("modules", "../modules")]
     modules = [f"{INPUTS}/{one}" for one in dict.fromkeys((*known, "modules")) if (inputs / one).is_dir()]
-    hiera = [one for one in dict.fromkeys((posixpath.join(folder, "hiera.yaml"), "hiera.yaml")) if (inputs / one).is_file()]
+    hiera = [
+        one for one in dict.fromkeys((posixpath.join(folder, "hiera.yaml"), "hiera.yaml")) if (inputs / one).is_file()
+    ]
     settings = _PUPPET.replace("HIERA", f"{INPUTS}/{hiera[0]}" if hiera else "/tmp/puppet/hiera.yaml")
     files = {
         "ruby": _started(tool, f"{TOOLS}/usr/bin/{program.name}", f"{PROGRAMS}/ruby", " ".join(_ruby_paths(tool))),

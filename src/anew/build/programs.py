@@ -54,6 +54,18 @@ def dying(argv: Sequence[str]) -> list[str]:
     return [tool, "--pdeathsig", "TERM", "--", *argv] if tool else list(argv)
 
 
+def dying_whole(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose program is killed, with all that it started, when the process that starts it dies.
+
+    For root alone: the program is process 1 of a namespace of its own, and with it the kernel ends the others.
+    """
+    tools = shutil.which("setpriv"), shutil.which("unshare")
+    if os.geteuid() != 0 or not all(tools):
+        return dying(argv)
+    alone = ("--pid", "--fork", "--kill-child", "--mount-proc")
+    return [str(tools[0]), "--pdeathsig", "KILL", "--", str(tools[1]), *alone, "--", *argv]
+
+
 def streamed(
     argv: Sequence[str],
     environment: Mapping[str, str],

@@ -86,7 +86,9 @@ def run_where_needed(executor: Executor, base: Base, jobs: Sequence[Job], say: S
     Raises  as `run`.
     """
     left = list(jobs)
-    while left and (left[0].step.kind == "files" or (not executor.is_fresh and is_known(executor.store, base, left[:1]))):
+    while left and (
+        left[0].step.kind == "files" or (not executor.is_fresh and is_known(executor.store, base, left[:1]))
+    ):
         base = executor.run(base, left.pop(0), say)
     if not left and look is None:
         return base

@@ -169,7 +169,10 @@ def of_built(built: Sequence[views.Built]) -> tuple[Block, ...]:
         for one in built
     )
     reused = [line(f"{one.service} reused: {_reused(one)}", "dim") for one in built if _reused(one)]
-    again = {"same": ("the same image came out again", "good"), "differs": ("not reproducible: another image came out", "bad")}
+    again: dict[str, tuple[str, Tone]] = {
+        "same": ("the same image came out again", "good"),
+        "differs": ("not reproducible: another image came out", "bad"),
+    }
     told = [line(f"{one.service}: {again[one.again][0]}", again[one.again][1]) for one in built if one.again]
     return (Grid(("service", "image", "how", "size"), rows, frozenset({"size"})), *reused, *told)
 
@@ -179,7 +182,9 @@ def _reused(one: views.Built) -> str:
     heads = [f"head {head.head}" + (f" ({_old(head.age)} old)" if head.age else "") for head in one.heads]
     parts = [*heads, counted(one.files, "file")] if one.is_reused else heads
     if one.steps:
-        parts.append(counted(one.steps, "step") if one.is_reused else f"{one.steps_reused} of {counted(one.steps, 'step')}")
+        parts.append(
+            counted(one.steps, "step") if one.is_reused else f"{one.steps_reused} of {counted(one.steps, 'step')}"
+        )
     made = f"; made {_old(one.age)} ago" if one.age else ""
     return f"{', '.join(parts)}{made}" if parts else ""
 

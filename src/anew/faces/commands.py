@@ -21,9 +21,15 @@ def _plan(session: Session) -> int:
 @click.command("build")
 @services
 @click.option("--update", "is_update", is_flag=True, help="Resolve the operating-system heads again.")
-@click.option("--no-cache", "is_fresh", is_flag=True, help="Run every step again, and say whether all comes out as before.")
-@click.option("--step", "step", default="", metavar="NAME", help="End after this step (its name or number), with no image.")
-@click.option("--debug", "is_debugging", is_flag=True, help="Open a shell where a step fails; or, with --step, before it.")
+@click.option(
+    "--no-cache", "is_fresh", is_flag=True, help="Run every step again, and say whether all comes out as before."
+)
+@click.option(
+    "--step", "step", default="", metavar="NAME", help="End after this step (its name or number), with no image."
+)
+@click.option(
+    "--debug", "is_debugging", is_flag=True, help="Open a shell where a step fails; or, with --step, before it."
+)
 @shared
 @click.pass_obj
 def _build(

@@ -73,7 +73,11 @@ class Workshop:
         having = having or (list(chosen) if len(chosen) == 1 else [])
         if not having:
             known = ", ".join(sorted({step.name for one in chosen for step in one.build if step.name}))
-            hint = f"the named steps are: {known}" if known else "give it a `name`; or name the service, and write its number"
+            hint = (
+                f"the named steps are: {known}"
+                if known
+                else "give it a `name`; or name the service, and write its number"
+            )
             raise NotFound(f"there is no build step {manner.until!r}", where="anew.yaml services", hint=hint)
         if len(having) > 1:
             names = " and ".join(one.name for one in having)

@@ -9,7 +9,21 @@ from pathlib import Path
 from typing import Protocol
 
 from anew.core.steps import Step
-from anew.model import AS_USUAL, Digest, Gone, Image, Manner, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
+from anew.model import (
+    AS_USUAL,
+    Digest,
+    Gone,
+    Image,
+    Manner,
+    Remains,
+    Scope,
+    Selection,
+    Service,
+    Spec,
+    Stock,
+    Test,
+    Trial,
+)
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
 from anew.views import Built, Check, HeadView, Kept, Rebuilt
 

@@ -84,9 +84,15 @@ class Vault:
         missing = [name for name in wanted if name not in newest]
         if missing:
             noun = "secret" if len(missing) == 1 else "secrets"
-            owner = f"{scope.project} has no {noun} of builds" if scope.environment == BUILD else f"{scope} has no {noun}"
+            owner = (
+                f"{scope.project} has no {noun} of builds" if scope.environment == BUILD else f"{scope} has no {noun}"
+            )
             hint = "; ".join(_how_to_set(scope, name) for name in missing)
-            raise NotFound(f"{owner}: {', '.join(missing)}" if scope.environment == BUILD else f"{owner} {', '.join(missing)}", where=str(scope), hint=hint)
+            raise NotFound(
+                f"{owner}: {', '.join(missing)}" if scope.environment == BUILD else f"{owner} {', '.join(missing)}",
+                where=str(scope),
+                hint=hint,
+            )
         return tuple(newest[name] for name in wanted)
 
     def value(self, scope: Scope, pin: Pin) -> bytes:

@@ -272,7 +272,9 @@ Plain = Annotated[Any, AfterValidator(_plain)]
 Mode = Annotated[
     str, BeforeValidator(_mode), _matching(_MODE, "a mode is three or four octal digits", "write `'0644'`")
 ]
-Owner = Annotated[str, _matching(_OWNER, "an owner is a user, or a user and a group", "write `root:www-data` or `'33:33'`")]
+Owner = Annotated[
+    str, _matching(_OWNER, "an owner is a user, or a user and a group", "write `root:www-data` or `'33:33'`")
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tcp = Annotated[T | None, BeforeValidator(_tcp)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
