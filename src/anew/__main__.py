@@ -269,14 +269,8 @@ def _reveal(journal: Journal) -> Callable[[Scope, Pin], bytes]:
 
 def _making(folder: Path, store: ImageStore, project: Path, journal: Journal) -> Builder:
     from anew.build.builder import Builder
-    from anew.model import BUILD, Scope
 
-    def lend(name: str) -> bytes:
-        scope = Scope(_project(folder, project), BUILD)
-        (pin,) = journal.vault.pins(scope, [name])
-        return journal.vault.value(scope, pin)
-
-    return Builder(folder, store, project, lend)
+    return Builder(folder, store, project, lambda name: journal.vault.of_builds(_project(folder, project), name))
 
 
 def _stockroom(folder: Path, store: ImageStore) -> Stockroom:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from canned import BACK, BUILT, CHECKS, HEADS, HISTORY, NOON, PLAN, REBUILT, RELEASES, TESTED, WARM
 
-from anew.model import Outcome, Seconds
+from anew.model import AS_USUAL, Manner, Outcome, Seconds
 from anew.ports import Say
 from anew.views import (
     Autopsy,
@@ -47,7 +47,9 @@ class Canned:
         say(f"planning for {environment}")
         return PLAN
 
-    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
+    def build(
+        self, services: Sequence[str], say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Built, ...]:
         say("building")
         return BUILT
 

@@ -42,13 +42,6 @@ class _Inflater(Protocol):
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes: ...
 
 
-_COMPRESSED: Sequence[tuple[bytes, Callable[[], _Inflater]]] = (
-    (b"\x1f\x8b", lambda: _Gzip()),
-    (b"\xfd7zXZ\x00", lzma.LZMADecompressor),
-    (b"BZh", bz2.BZ2Decompressor),
-)
-
-
 def needles(secrets: Mapping[str, bytes], where: str) -> tuple[Needle, ...]:
     """Return what to look for.
 
@@ -126,7 +119,7 @@ def _forms(value: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _base64(value: bytes, shift: int) -> bytes:
-    """Return the digits that a value has in base64 wherever it begins in a group of three bytes; all of them its own."""
+    """Return the digits of a value in base64 that are its own, where `shift` bytes of a group of three precede it."""
     digits = base64.b64encode(b"\0" * shift + value)
     first = (0, 2, 3)[shift]  # digits that depend on what stands before
     spare = (len(value) + shift) % 3
@@ -204,3 +197,10 @@ class _Gzip:
             if data and not data.startswith(b"\x1f\x8b"):
                 break
         return out
+
+
+_COMPRESSED: Sequence[tuple[bytes, Callable[[], _Inflater]]] = (
+    (b"\x1f\x8b", _Gzip),
+    (b"\xfd7zXZ\x00", lzma.LZMADecompressor),
+    (b"BZh", bz2.BZ2Decompressor),
+)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.build import absence, console, rendering
+from anew.build import absence, console
 from anew.build.definition import Job
 from anew.build.drafts import scratch
 from anew.build.entries import Entry, scanned
@@ -67,7 +67,7 @@ class Executor:
                 made_at = self.store.made_at(after.key)
                 since = min(one for one in (base.since or made_at, made_at))
                 return replace(after, layers=(*base.layers, *known), reused=base.reused + 1, since=since)
-            if base.reused:
+            if base.reused and not base.has_run:
                 many = "the step before it is" if base.reused == 1 else f"the {base.reused} steps before it are"
                 say(f"going on at {job.title}: {many} not run again")
             say(f"running {job.title}: {job.step.title}")
@@ -75,7 +75,7 @@ class Executor:
             if known is not None and known != layers:
                 say(f"not reproducible: {job.title} made something else than before")
             self.store.remember_checkpoint(after.key, layers)
-        return replace(after, layers=(*base.layers, *layers), reused=0, since=base.since)
+        return replace(after, layers=(*base.layers, *layers), has_run=True)
 
     def look(self, base: Base, job: Job, say: Say) -> None:
         """Open a shell in the sandbox of a step that is not run; nothing of what is done there stays."""
@@ -97,6 +97,8 @@ class Executor:
             return (self.store.add_layer(entries).digest,) if entries else ()
 
     def _rendered(self, base: Base, job: Job) -> tuple[Entry, ...]:
+        from anew.build import rendering  # noqa: PLC0415 - with Jinja, which most builds have no use for
+
         texts = rendering.rendered(job.step, self.store.tree(job.supply.layer), job.where)
         lookup, trees = seen(self.store, base), [self.store.tree(one) for one in base.layers]
         read = rendering.reader([Path("/"), *trees] if base.is_host else trees, lookup)

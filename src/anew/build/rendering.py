@@ -16,7 +16,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
+from jinja2 import (
+    BaseLoader,
+    Environment,
+    FunctionLoader,
+    StrictUndefined,
+    TemplateError,
+    TemplateNotFound,
+    TemplateSyntaxError,
+)
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -70,10 +78,10 @@ def entries(step: BuildStep, texts: Mapping[str, bytes], lookup: Lookup, read: R
 
 def _environment(inputs: Path, where: str) -> Environment:
     environment = ImmutableSandboxedEnvironment(
-        loader=_Declared(inputs, where),
+        loader=_loader(inputs, where),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - configuration, and no HTML
+        autoescape=False,
         auto_reload=False,
         cache_size=0,
     )
@@ -84,30 +92,24 @@ def _environment(inputs: Path, where: str) -> Environment:
     return environment
 
 
-class _Declared(BaseLoader):
-    """Finds templates among what a step was given, by their paths in the project."""
+def _loader(inputs: Path, where: str) -> BaseLoader:
+    """Return what finds templates among what a step was given, by their paths in the project."""
 
-    def __init__(self, inputs: Path, where: str) -> None:
-        self._inputs = inputs
-        self._where = where
-
-    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
-        """Return a template's text, and its path as its name."""
-        del environment
+    def text(template: str) -> tuple[str, str, Callable[[], bool]] | None:
         name = posixpath.normpath(template)
-        if name.startswith(("/", "..")):
-            raise TemplateNotFound(template)
-        path = self._inputs / name
-        if not path.is_file() or not path.resolve().is_relative_to(self._inputs.resolve()):
-            raise TemplateNotFound(template)
+        path = inputs / name
+        if name.startswith(("/", "..")) or not path.is_file() or not path.resolve().is_relative_to(inputs.resolve()):
+            return None
         try:
             return path.read_text(encoding="utf-8"), name, lambda: True
         except UnicodeDecodeError as cause:
             raise SpecError(
                 f"the template {name} is no UTF-8: byte {cause.start + 1}",
-                where=self._where,
+                where=where,
                 hint="files that are no text are brought into an image by `copy`",
             ) from cause
+
+    return FunctionLoader(text)
 
 
 def _wrong(cause: Exception, name: str, where: str) -> SpecError:
@@ -133,9 +135,8 @@ def _place(cause: Exception, name: str) -> tuple[str, int]:
         return cause.filename or cause.name or name, cause.lineno
     found, trace = (name, 0), cause.__traceback__
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if "__jinja_template__" in trace.tb_frame.f_globals or trace.tb_frame.f_globals.get("name") == file:
-            found = (file, trace.tb_lineno)
+        if "__jinja_exception__" in trace.tb_frame.f_globals:
+            found = (trace.tb_frame.f_code.co_filename, trace.tb_lineno)
         trace = trace.tb_next
     return found
 

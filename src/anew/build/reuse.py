@@ -1,4 +1,4 @@
-"""What is said of results that were used again: which inputs matched, how old they are, and whether they come out alike."""
+"""What is said of results that were used again: which inputs matched, how old they are, whether they come out alike."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def verdict(before: Image | None, now: Image) -> Literal["", "same", "differs"]:
 
 
 def compared(store: ImageStore, before: Image | None, now: Image, say: Say) -> Image:
-    """Return an image that was made again; if it came out otherwise it is marked as not reproducible, and that is said."""
+    """Return an image that was made again; marked as not reproducible, with a word, if it came out otherwise."""
     if verdict(before, now) != "differs":
         return now
     image = replace(now, is_reproducible=False)

@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from anew.build.debian import require_subordinate_uids
-from anew.build.drafts import NAMESPACE, scratch, sweep
 from anew.build.definition import Job
+from anew.build.drafts import NAMESPACE, scratch, sweep
 from anew.build.executor import Executor, is_known
 from anew.build.programs import die_with_parent
 from anew.build.sandboxed import Base

@@ -50,6 +50,7 @@ class Base:
     apt: tuple[str, ...] = ()  # for steps with network: lines of apt's sources, where the head has none of its own
     reused: int = 0  # steps that led here and were not run, because what they make was known
     since: float = 0.0  # when the oldest of what they made was made; 0: none
+    has_run: bool = False  # whether any step that led here was run
 
 
 def seen(store: ImageStore, base: Base) -> Lookup:

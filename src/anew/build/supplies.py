@@ -101,8 +101,9 @@ class Supplier:
                 head = job.supply.tool.head
                 layer = self.heads.layer(head, say, update=update and head.name not in done) or ""
                 done.add(head.name)
-                job = replace(job, supply=replace(job.supply, tool=self.heads.recorded(head), pin=layer))
-            jobs.append(job)
+                jobs.append(replace(job, supply=replace(job.supply, tool=self.heads.recorded(head), pin=layer)))
+            else:
+                jobs.append(job)
         return replace(supplies, jobs=tuple(jobs))
 
     def packed(self, supplies: Supplies) -> tuple[Job, ...]:

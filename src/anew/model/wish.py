@@ -85,7 +85,7 @@ class BuildStep:
         return f"{self.kind} {self.ansible or self.puppet}"
 
     def plain(self) -> dict[str, object]:
-        """Return what is said of it as plain data, and nothing else: what older steps did not have changes no digest."""
+        """Return what is said of it as plain data, and nothing else: what is new here changes no digest of before."""
         said: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _ALWAYS}
         usual = {one.name: one.default for one in fields(self)}
         kept = {name: value for name, value in said.items() if value != usual[name]}

@@ -84,15 +84,9 @@ class Vault:
         missing = [name for name in wanted if name not in newest]
         if missing:
             noun = "secret" if len(missing) == 1 else "secrets"
-            owner = (
-                f"{scope.project} has no {noun} of builds" if scope.environment == BUILD else f"{scope} has no {noun}"
-            )
+            owner = f"the builds of {scope.project} have" if scope.environment == BUILD else f"{scope} has"
             hint = "; ".join(_how_to_set(scope, name) for name in missing)
-            raise NotFound(
-                f"{owner}: {', '.join(missing)}" if scope.environment == BUILD else f"{owner} {', '.join(missing)}",
-                where=str(scope),
-                hint=hint,
-            )
+            raise NotFound(f"{owner} no {noun} {', '.join(missing)}", where=str(scope), hint=hint)
         return tuple(newest[name] for name in wanted)
 
     def value(self, scope: Scope, pin: Pin) -> bytes:
@@ -129,6 +123,15 @@ class Vault:
             what = f"what is stored as secret {pin.name} v{pin.version} is not what was pinned"
             raise Conflict(what, where=_where(scope, pin), hint=hint)
         return value
+
+    def of_builds(self, project: str, name: str) -> bytes:
+        """Return the newest value in force of a secret that steps of a project's builds may be lent.
+
+        Raises  NotFound if there is none; else as `value`.
+        """
+        scope = Scope(project, BUILD)
+        (pin,) = self.pins(scope, [name])
+        return self.value(scope, pin)
 
     def revoke(self, scope: Scope, name: str, version: int = 0) -> int:
         """Erase what a version (0: the newest, revoked or not) holds, for good; return its number. Needs no key.

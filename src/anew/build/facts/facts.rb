@@ -6,3 +6,4 @@ require 'facter'
 Facter::ConfigReader.singleton_class.class_eval do
   define_method(:default_path) { File.join(__dir__, 'facter.conf') }
 end
+Facter::Options.init

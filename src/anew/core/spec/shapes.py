@@ -80,7 +80,7 @@ class BuildShape(Shape):
     network: bool = False
     """Lets the step use the network; the image is then marked as not reproducible."""
     inputs: f.Maybe[list[f.RelativePath]] = None
-    """Files and folders of the project that the step may read; if left out, a playbook or manifest has its own folder."""
+    """Files and folders that the step may read; if left out, a playbook or manifest has its own folder."""
     vars: f.Maybe[dict[f.VariableName, f.Plain]] = None
     """Variables of a playbook or of templates: texts, numbers, true and false, lists and mappings."""
     secrets: list[f.SecretName] = []
