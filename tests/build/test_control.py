@@ -36,7 +36,7 @@ PLAYBOOK = f"""
     - copy: {{dest: /etc/systemd/system/site.service, content: "{UNIT}"}}
     - service: {{name: site, state: started, enabled: true}}
     - systemd: {{name: site, daemon_reload: true}}
-    - apt: {{name: debconf-i18n, state: absent, purge: true}}
+    - apt: {{name: tzdata, state: absent, purge: true}}
     - command: cat /proc/1/comm
     - shell: test -z "$LD_LIBRARY_PATH" && ls /run/control/inputs > /etc/inputs
     - assert:
@@ -55,7 +55,7 @@ user {{ 'shop': ensure => present, system => true, home => '/srv/shop' }}
 file {{ '/etc/site.conf': content => epp('site/conf.epp', {{ 'workers' => 4 }}), owner => 'shop', mode => '0640' }}
 file {{ '/etc/systemd/system/site.service': content => "{UNIT}" }}
 -> service {{ 'site': ensure => running, enable => true, subscribe => File['/etc/site.conf'] }}
-package {{ 'debconf-i18n': ensure => purged }}
+package {{ 'tzdata': ensure => purged }}
 """
 
 
@@ -116,7 +116,7 @@ def test_it_is_applied_and_nothing_of_its_program_stays(project: Project, step: 
     paths = paths_of(project, image)
     assert "etc/systemd/system/multi-user.target.wants/site.service" in paths
     assert "etc/systemd/system/other.service" in paths
-    assert "var/lib/dpkg/info/debconf-i18n.list" in paths  # its removal
+    assert "var/lib/dpkg/info/tzdata.list" in paths  # its removal
     left = [p for p in paths if any(word in p for word in ("ansible", "puppet", "facter", "ruby", "python", ".pyc"))]
     assert [p for p in left if not p.startswith(("usr/share", "var/lib/dpkg"))] == []
     assert [p for p in paths if p.startswith(("run", "tmp", "root"))] == []

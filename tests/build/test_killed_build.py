@@ -1,4 +1,4 @@
-"""Builds that are killed at any point: nothing of them goes on, stays mounted or lies about, and the next one is right."""
+"""Builds that are killed at any point: nothing of them goes on or stays mounted, and the next one is right."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from building import Project, need_root, quiet, shell_head, tar_project
+from building import Project, need_root, quiet, tar_project
 
 from anew.build.builder import Builder
 from anew.build.definition import Definition, read
@@ -410,31 +410,6 @@ def test_a_definition_without_new_steps_is_written_as_it_was(project: Project) -
     assert b'"steps":[{"network":false,"run":"mkdir /srv/x"},{"network":true,"run":"echo 1"}]' in text
     assert b"supplies" not in text
     assert isinstance(read(text), Definition)
-
-
-def test_an_ordinary_users_files_step_needs_no_sandbox(tmp_path: Path) -> None:
-    need_root()
-    (tmp_path / "p").mkdir()
-    shell_head(tmp_path / "p" / "head.tar")
-    (tmp_path / "p" / "t").write_text("{{ x }}")
-    program = LOOK.replace("steps = (", "steps = (BuildStep(files=(('t', '/srv/t'),), vars='{\"x\":1}'),) or (")
-    program = program.replace('folder / "project"', 'folder / "p"').replace("is_debugging=True", "is_debugging=False")
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents:
-        if stat.S_IMODE(parent.stat().st_mode) & 0o5 != 0o5:
-            pytest.skip("needs a temporary folder that every user may enter")
-    told = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path), ""],
-        user=64124,
-        group=64124,
-        extra_groups=[],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if "ermission" in told.stderr:
-        pytest.skip("needs a Python that every user may run")
-    assert "END\n" in told.stdout, told.stdout + told.stderr
 
 
 def test_errors_of_steps_are_ours(project: Project) -> None:
