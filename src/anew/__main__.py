@@ -244,9 +244,9 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         sweep=lambda scope: engines.compute(scope).sweep(),
         update_edge=engines.update_edge,
         unheld=engines.unheld,
-        making=lambda project: _making(folder, store(), project),
         notary=lambda project: _notary(folder, store(), project),
         witness=lambda scope: _witness(folder, scope),
+        making=lambda project: _making(folder, store(), project, journal),
         try_image=_try_image,
         company=wiring.company,
         workbench=lambda: wiring.workbench(folder, store(), journal.owner, engines.reveal),
@@ -278,10 +278,10 @@ def _reveal(journal: Journal) -> Callable[[Scope, Pin], bytes]:
     return reveal
 
 
-def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
+def _making(folder: Path, store: ImageStore, project: Path, journal: Journal) -> Builder:
     from anew.build.builder import Builder
 
-    return Builder(folder, store, project)
+    return Builder(folder, store, project, lambda name: journal.vault.of_builds(_project(folder, project), name))
 
 
 def _notary(folder: Path, store: ImageStore, project: str) -> Notary:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from anew.model import Outcome, Seconds
+from anew.model import AS_USUAL, Manner, Outcome, Seconds
 from anew.ports import Say
 from anew.views import (
     Built,
@@ -47,8 +47,16 @@ class Builder(Protocol):
         """Say every step that `up` would take now, and build nothing; `steps` is empty if there is nothing to do."""
         ...
 
-    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
-        """Build the images of `services` (all of them if empty); `update` resolves the heads again."""
+    def build(
+        self, services: Sequence[str], say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Built, ...]:
+        """Build the images of `services` (all of them if empty); `update` resolves the heads again.
+
+        With a step in `manner` the build ends there and makes no image; with debugging a shell is opened on this
+        process's terminal.
+        Raises  EngineError if a step fails, or a secret is in what it made; NotFound for a service, step or secret that
+                there is not; Unsupported for debugging without a terminal.
+        """
         ...
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
@@ -140,6 +148,7 @@ class Custodian(Protocol):
     def put_secret(self, environment: str, name: str, value: bytes) -> int:
         """Keep `value` as the newest version of a secret; return its number. What runs is not touched.
 
+        `environment` may be `model.BUILD`, for a secret that steps of builds are lent.
         Idempotent  the newest value again makes no new version. Raises SpecError for a name or value that can't be.
         """
         ...

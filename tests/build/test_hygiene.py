@@ -18,7 +18,7 @@ from anew.build import contents, scan
 from anew.build.entries import Entry, opaque, whiteout
 from anew.build.inspection import inspected, judged
 from anew.errors import GateClosed
-from anew.model import Allowance, BuildStep, Copy, Finding, Image, Service, Spec, TarHead
+from anew.model import AS_USUAL, Allowance, BuildStep, Copy, Finding, Image, Service, Spec, TarHead
 from anew.model.hygiene import RULES, VERSION
 from anew.views import Built
 
@@ -40,9 +40,10 @@ def copied(project: Project, files: Mapping[str, str | bytes], *steps: str | Bui
 
 def found(project: Project, service: Service, *allowed: Allowance) -> tuple[Finding, ...]:
     """Return the findings of an image, whatever they would lead to."""
-    head = project.builder._heads.layer(project.head, quiet)
-    definition = project.builder._definition(project.spec, project.head, project.builder._context(service), service)
-    image = project.builder._made(definition, project.builder._context(service), head, quiet)
+    builder = project.builder
+    wish = builder._wish(project.spec, service, quiet, update=False)
+    definition = builder._definition(project.spec, wish, builder._supplier.packed(wish.supplies))
+    image, _ = builder._made(definition, wish.context, wish.layer, quiet, AS_USUAL)
     return judged(inspected(project.store, image), allowed)
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from building import Project, need, need_program, need_root, quiet, shell_head
 
 import anew
-from anew.model import Copy, DebianHead, TarHead
+from anew.model import BuildStep, Copy, DebianHead, TarHead
 
 USER = 64123
 SITE = Path(pytest.__file__).parents[1]
@@ -141,3 +142,59 @@ def test_a_debian_head_of_an_ordinary_user_is_the_one_of_root(folder: Path) -> N
     shutil.copy(folder / "project" / "f", project.root / "f")
     service = project.service(step, copy=(Copy("f", "/srv/"),))
     assert lines[-1] == f"image {project.builder.build(project.spec, service, quiet)[0].digest}"
+
+
+def with_steps(steps: str) -> str:
+    program = BUILD.replace("tuple(BuildStep(step) for step in sys.argv[2:])", steps)
+    program = program.replace('folder / "project")', 'folder / "project", lambda _: b"a secret value")')
+    assert "secret" in program
+    assert steps in program
+    return program
+
+
+def test_templates_need_no_subordinate_ids(folder: Path) -> None:
+    program = with_steps("""(BuildStep(files=(("f", "/srv/t"),), vars='{"x":1}', owner="12:13"),)""")
+    project = Project(folder / "root", TarHead("base", "head.tar"))
+    for name in ("head.tar", "f"):
+        shutil.copy(folder / "project" / name, project.root / name)
+    step = BuildStep(files=(("f", "/srv/t"),), vars='{"x":1}', owner="12:13")
+    service = project.service(step, copy=(Copy("f", "/srv/"),))
+    expected = project.builder.build(project.spec, service, quiet)[0].digest
+    assert build(folder, has_subordinates=False, program=program)[-1] == f"image {expected}"
+
+
+def test_a_secret_is_lent_and_looked_for_in_a_user_namespace_too(folder: Path) -> None:
+    need_program("newuidmap")
+    steps = """(BuildStep("ls -l /run/secrets > /srv/s; cat /run/secrets/token", secrets=("token",)),)"""
+    lines = build(folder, has_subordinates=True, program=with_steps(steps))
+    assert lines[-1].startswith("image sha256:")
+    assert "[token]" in lines
+    steps = """(BuildStep("cat /run/secrets/token > /srv/leak", secrets=("token",)),)"""
+    lines = build(folder, has_subordinates=True, program=with_steps(steps))
+    assert lines[-1].startswith("error|engine|the secret token is in /srv/leak, as it is")
+    assert list((folder / "home" / "work-rootless").iterdir()) == []
+
+
+def test_a_killed_build_takes_its_user_namespace_along(folder: Path) -> None:
+    need_program("newuidmap")
+    program = BUILD.replace("print)[0]", "lambda line: os.kill(os.getpid(), 9) if 'running' in line else None)[0]")
+    assert program != BUILD
+    with pytest.raises(AssertionError):
+        build(folder, "i=0; while :; do i=$((i+1)); done", has_subordinates=True, program="import os" + program)
+    end = time.monotonic() + 10
+    while any(str(folder) in line for line in command_lines()):
+        assert time.monotonic() < end, [line for line in command_lines() if str(folder) in line]
+        time.sleep(0.02)
+    expected = roots_digest(folder, *STEPS)
+    assert build(folder, *STEPS, has_subordinates=True)[-1] == f"image {expected}"
+    assert list((folder / "home" / "work-rootless").iterdir()) == []
+
+
+def command_lines() -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue  # it ended while we looked
+    return found

@@ -16,8 +16,8 @@ import pytest
 from building import Project, need_program, need_root, quiet
 
 from anew.build import lock, suites
-from anew.build.executor import _with_keys
 from anew.build.packages import Package, _stanza
+from anew.build.sandboxed import _with_keys
 from anew.errors import EngineError, SpecError, Unsupported
 from anew.model import DebianHead
 

@@ -87,7 +87,21 @@ def test_the_reference_is_a_spec() -> None:
     assert (tool.target, len(tool.sha256), tool.is_executable) == ("/usr/local/bin/tool", 64, True)
     assert archive == model.Fetch("https://example.com/tool-1.2.tar.gz", "/opt/tool-1.2.tar.gz")
     assert found.copy == (model.Copy("app/", "/srv/app/"), model.Copy("VERSION", "/srv/VERSION"))
-    assert found.build[1] == model.BuildStep("python3 /srv/app/fetch.py", network=True)
+    assert found.build == (
+        model.BuildStep("python3 -m compileall -q /srv/app", name="assets"),
+        model.BuildStep("python3 /srv/app/fetch.py", network=True, secrets=("fetch_token",)),
+        model.BuildStep(
+            ansible="ansible/playbook.yml", inputs=("ansible/", "VERSION"), vars='{"names":["a","b"],"workers":4}'
+        ),
+        model.BuildStep(puppet="puppet/site.pp"),
+        model.BuildStep(
+            files=(("templates/web.conf.j2", "/etc/web.conf"),),
+            vars='{"workers":4}',
+            inputs=("templates/parts/",),
+            mode=0o640,
+            owner="root:www-data",
+        ),
+    )
     assert found.http == model.Http("/healthz")
     assert (found.hosts, found.is_exposed) == (("shop.example.com", "www.shop.example.com"), True)
     assert dict(found.flags)["VERBOSE"] == "true"

@@ -12,6 +12,7 @@ from anew.views import (
     Difference,
     Event,
     GroupView,
+    HeadUsed,
     HeadView,
     PackageMove,
     Plan,
@@ -108,7 +109,37 @@ FINDINGS = (
 )
 BUILT = (
     Built("web", IMAGE, OTHER, is_reused=False, seconds=1.25, size=12_345_678),
-    Built("api", OTHER, IMAGE, is_reused=True, seconds=0.0, size=999, findings=FINDINGS),
+    Built(
+        "api",
+        OTHER,
+        IMAGE,
+        is_reused=True,
+        seconds=0.0,
+        size=999,
+        heads=(HeadUsed("base", 41.5 * 86400), HeadUsed("bookworm/ansible", 3601.0)),
+        files=12,
+        steps=3,
+        steps_reused=3,
+        age=2.5 * 3600,
+        findings=FINDINGS,
+    ),
+    Built(
+        "odd",
+        IMAGE,
+        OTHER,
+        is_reused=False,
+        seconds=7.0,
+        size=5_000,
+        heads=(HeadUsed("plain", 0.0),),
+        files=1,
+        steps=2,
+        steps_reused=1,
+        age=65.0,
+        again="differs",
+    ),
+    Built(
+        "part", "", IMAGE, is_reused=False, seconds=0.5, size=4_096, steps=1, until="services.part.build[0] (assets)"
+    ),
 )
 HEADS = (
     HeadView(

@@ -22,7 +22,7 @@ from canned import (
     WARM,
 )
 
-from anew.model import Outcome, Seconds
+from anew.model import AS_USUAL, Manner, Outcome, Seconds
 from anew.model.comparison import Comparison
 from anew.model.developed import Developed, Terminal
 from anew.ports import Say
@@ -66,7 +66,9 @@ class Canned:
         say(f"planning for {environment}")
         return PLAN
 
-    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
+    def build(
+        self, services: Sequence[str], say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Built, ...]:
         say("building")
         return BUILT
 

@@ -8,6 +8,7 @@ anew's files are left out unless it says otherwise.
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,18 @@ def gather(project: Path, service: Service, digests: FileDigests) -> Context:
         items.update((item.target, item) for item in reader.read(copy, where))
     digests.save()
     check_parents(items, f"anew.yaml services.{service.name}.copy")
+    ordered = tuple(items[target] for target in sorted(items))
+    return Context(ordered, digest([[i.target, i.kind, i.mode, i.content] for i in ordered]))
+
+
+def collected(project: Path, paths: Sequence[str], where: str, digests: FileDigests) -> Context:
+    """Read files and folders that a build step is given: each keeps its path in the project. Raises as `gather`."""
+    reader = Reader(Path(os.path.realpath(project)), digests)
+    items: dict[str, Item] = {}
+    for path in paths:
+        target = "" if posixpath.normpath(path) == "." else posixpath.normpath(path)
+        source = f"{target or '.'}/" if path.endswith("/") else target or "."
+        items.update((one.target, one) for one in reader.read(Copy(source, f"/{target}"), where))
     ordered = tuple(items[target] for target in sorted(items))
     return Context(ordered, digest([[i.target, i.kind, i.mode, i.content] for i in ordered]))
 

@@ -7,7 +7,7 @@ image's own layer of them: each is known by its digest.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,6 +57,38 @@ class HeadRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Supply:
+    """What a step of `build` is given besides the image so far; "" and None for nothing."""
+
+    files: Digest = ""  # of the paths, modes and contents of what it reads of the project
+    layer: Digest = ""  # which holds these files; "" as long as nobody needs them
+    tool: HeadRecord | None = None  # whose layer has the program that applies a playbook or a manifest
+    pin: Digest = ""  # what stands for the tool in the step's key: its locked layer, or else its recipe
+
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """What must be kept to run the step again; a tool's packages are kept with its layer."""
+        return tuple(one for one in (self.layer, self.tool.layer if self.tool else "") if one)
+
+
+NOTHING = Supply()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A step of `build` with what it is given; `where` is its place in the spec."""
+
+    step: BuildStep
+    where: str
+    supply: Supply = NOTHING
+
+    @property
+    def title(self) -> str:
+        """Its place, and its name if it has one."""
+        return f"{self.where} ({self.step.name})" if self.step.name else self.where
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """What one image was made from; `format` is that of what anew makes of it."""
 
@@ -67,11 +99,21 @@ class Definition:
     items: tuple[Item, ...]
     steps: tuple[BuildStep, ...]
     fetched: tuple[tuple[str, Digest], ...] = ()  # address and content of those of the items that were fetched
+    supplies: tuple[Supply, ...] = ()  # one for each step; (): none is given anything
 
     def text(self) -> bytes:
         """Return the definition as bytes; where files lay on the disk is no part of it."""
         plain = replace(self, items=tuple(replace(one, source="") for one in self.items))
-        return canonical(msgspec.to_builtins(plain))
+        said = msgspec.to_builtins(plain) | {"steps": [one.plain() for one in self.steps]}
+        if not self.supplies:  # as it was written before there were any
+            del said["supplies"]
+        return canonical(said)
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The steps with what they are given."""
+        given = self.supplies or (NOTHING,) * len(self.steps)
+        return jobs_of(self.service, self.steps, given)
 
     def wanted(self) -> Service:
         """Return as much of the service as its image depends on."""
@@ -81,6 +123,12 @@ class Definition:
         """Return what is copied; `source` tells where a file's content lies now."""
         items = tuple(replace(one, source=os.fspath(source(one))) if one.kind == "file" else one for one in self.items)
         return Context(items, digest([[i.target, i.kind, i.mode, i.content] for i in items]))
+
+
+def jobs_of(service: str, steps: Sequence[BuildStep], supplies: Sequence[Supply]) -> tuple[Job, ...]:
+    """Return the steps of a service with what each is given."""
+    pairs = zip(steps, supplies, strict=True)
+    return tuple(Job(step, f"services.{service}.build[{n}]", given) for n, (step, given) in enumerate(pairs))
 
 
 def of_head(head: Head) -> HeadRecord:

@@ -82,6 +82,12 @@ def _pinned(heads: Heads, head: Head) -> LockedHead | None:
     return lock.read(heads.project).heads[head.name]
 
 
+def age_of(heads: Heads, head: Head) -> Seconds:
+    """Return how long ago a head was resolved; 0 where that can't be said."""
+    pinned = _pinned(heads, head)
+    return _age(pinned.resolved) if pinned else 0.0
+
+
 def _chosen(spec: Spec, names: Sequence[str], fetches: Collection[str]) -> tuple[Head, ...]:
     known = {head.name: head for head in spec.heads}
     unknown = [name for name in names if name not in known and name not in fetches]

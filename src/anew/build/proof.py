@@ -16,8 +16,9 @@ from anew.build import lock, packages
 from anew.build.builder import Builder
 from anew.build.causes import differences
 from anew.build.context import Context
-from anew.build.definition import Definition
+from anew.build.definition import Definition, HeadRecord
 from anew.build.drafts import scratch
+from anew.build.executor import Lend
 from anew.build.heads import Heads
 from anew.build.stack import Stack
 from anew.build.store import ImageStore
@@ -38,6 +39,7 @@ class Prover:
     store: ImageStore
     work: Path
     bin_dir: Path
+    lend: Lend  # secrets, for steps that need some
 
     def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
         """Make an image again and compare; with `is_offline` nothing is asked of the network.
@@ -89,21 +91,30 @@ class Prover:
         project.mkdir()
         store = ImageStore(home / "images")
         head = definition.head
-        kept = tuple(packages.parsed(line) for line in head.packages)
-        archives = (head.archive,) if head.archive else ()
-        for digest in (*(one.digest for one in kept), *archives):
+        supplies = definition.supplies
+        tools = dict.fromkeys(one.tool for one in supplies if one.tool is not None)
+        archives = (head.archive, *(one.layer for one in supplies))
+        for digest in (*dict.fromkeys(one for one in archives if one),):
             store.blobs.add_file(self.store.blobs.verify(digest))
+        for one in (head, *tools):
+            self._locked(one, store, project)
         if head.archive:
             archive = project / head.path
             archive.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(store.blobs.path(head.archive), archive)
-        if head.kind != "host":
-            lock.with_head(project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept))
         if self.bin_dir.is_dir():
             home.mkdir(exist_ok=True)
             (home / "bin").symlink_to(self.bin_dir)
         context = self._context(definition, image, folder)
-        return Builder(home, store, project).make(definition, context, say), store
+        return Builder(home, store, project, self.lend).make(definition, context, say), store
+
+    def _locked(self, head: HeadRecord, there: ImageStore, project: Path) -> None:
+        """Bring a head's packages into another store, and lock it there to them."""
+        kept = tuple(packages.parsed(line) for line in head.packages)
+        for one in kept:
+            there.blobs.add_file(self.store.blobs.verify(one.digest))
+        if head.kind != "host":
+            lock.with_head(project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept))
 
     def _context(self, definition: Definition, image: Image, folder: Path) -> Context:
         """Return what was copied; its contents are taken from the layer that it became, which is checked anew."""

@@ -19,7 +19,7 @@ from anew.build.blobs import Blobs
 from anew.build.drafts import scratch
 from anew.build.epoch import PATH, architecture
 from anew.build.packages import Package
-from anew.build.programs import Ended, streamed
+from anew.build.programs import Ended, dying, streamed
 from anew.core.digest import PREFIX
 from anew.errors import AnewError, Conflict, EngineError, SpecError, Unsupported
 from anew.model import DebianHead
@@ -80,7 +80,7 @@ class Archive:
         environment = {"PATH": os.environ.get("PATH", PATH), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
         environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment["APT_CONFIG"] = str(self.folder / "apt.conf")
-        ended = streamed(argv, environment, say, self.folder)
+        ended = streamed(dying(argv), environment, say, self.folder)
         if ended.code != 0:
             raise _failure(self.head, argv, ended)
 

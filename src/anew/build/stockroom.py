@@ -22,7 +22,7 @@ import msgspec
 
 from anew.build.drafts import abandoned, alone, discard, scratch
 from anew.build.evidence import Evidence
-from anew.build.store import ImageStore
+from anew.build.store import ImageStore, made_of
 from anew.core.digest import PREFIX, short
 from anew.errors import Conflict
 from anew.model import Bytes, Checkpoint, Digest, Gone, Image, Seconds, Selection, Stock, StoredHead, StoredImage
@@ -61,7 +61,7 @@ class Room:
             images.append(StoredImage(digest, name or short(digest), config, layers, blobs.get(digest, 0.0), filed))
         heads = [_head(layer, path) for layer, path in _notes(store.root / "heads")]
         points = [
-            Checkpoint(key, _decoded(path, tuple[Digest, ...]) or (), _time(path))
+            Checkpoint(key, made.layers if (made := made_of(path)) else (), _time(path))
             for key, path in _notes(store.root / "checkpoints")
         ]
         return Stock(tuple(images), tuple(heads), tuple(points), blobs)

@@ -7,7 +7,7 @@
     trees/HEX16/                                 layers, unpacked for running
     listings/HEX.json                            what is in a layer, without the contents
     records/HEX.json                             input digest → Image
-    checkpoints/HEX.json                         step key → layers
+    checkpoints/HEX.json                         step key → layers, and when they were made
     heads/HEX.json                               layers of heads that a lock pins: they outlive every image
     scans/HEX.json  findings/HEX.json            what the rules of hygiene found in a layer, and in an image
 
@@ -18,8 +18,10 @@ is marked as used, under a lock that its users share and that a collection (`ane
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +39,25 @@ from anew.model import Bytes, Digest, Identity, Image
 
 _TREE_DIGITS = 16  # short paths: the kernel has one page for the paths of all layers of an overlay
 _Noted = TypeVar("_Noted")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a build step made, and when."""
+
+    layers: tuple[Digest, ...]
+    at: float
+
+
+def made_of(path: Path) -> Made | None:
+    """Return what a checkpoint's note says; None if there is none that can be read."""
+    try:
+        data = path.read_bytes()
+        if data.startswith(b"["):  # an older anew noted the layers alone
+            return Made(msgspec.json.decode(data, type=tuple[Digest, ...]), 0.0)
+        return msgspec.json.decode(data, type=Made)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
 class ImageStore:
@@ -154,15 +175,27 @@ class ImageStore:
     def checkpoint(self, key: Digest) -> tuple[Digest, ...] | None:
         """Return the layers (at most one) that a build step made; None if it isn't known or a blob is gone."""
         with self.blobs.shared():
-            layers = self._noted("checkpoints", key, tuple[Digest, ...])
-            if layers is None or not self.blobs.are_whole(layers):
+            made = made_of(self._path("checkpoints", key))
+            if made is None or not self.blobs.are_whole(made.layers):
                 return None
             self._path("checkpoints", key).touch()
-            return layers
+            return made.layers
 
     def remember_checkpoint(self, key: Digest, layers: Sequence[Digest]) -> None:
-        """Note what a build step made."""
-        self._note("checkpoints", key, tuple(layers))
+        """Note what a build step made, and when."""
+        self._note("checkpoints", key, Made(tuple(layers), time.time()))
+
+    def made_at(self, key: Digest) -> float:
+        """Return when the step of a checkpoint was run; 0 if that is not known."""
+        made = made_of(self._path("checkpoints", key))
+        return made.at if made else 0.0
+
+    def recorded_at(self, inputs: Digest) -> float:
+        """Return when the image of these inputs was made; 0 if there is none."""
+        try:
+            return self._path("records", inputs).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def pin(self, layer: Digest, head: str, packages: Sequence[Digest] = ()) -> None:
         """Keep a head's layer, and the packages that it was made of, whatever happens to the images made from it."""

@@ -160,18 +160,24 @@ def _notes(plan: views.Plan) -> tuple[Block, ...]:
 
 
 def of_built(built: Sequence[views.Built]) -> tuple[Block, ...]:
-    """Show images that were built."""
+    """Show images that were built, and what was used again for them."""
     rows = tuple(
         (
             Cell(one.service, "strong"),
-            Cell(short(one.manifest)),
+            Cell(short(one.manifest) if one.manifest else f"none: ended at {one.until}"),
             Cell("recognised, nothing was run" if one.is_reused else f"built in {one.seconds:.1f} s"),
             Cell(size(one.size)),
         )
         for one in built
     )
+    reused = [line(f"{one.service} reused: {_reused(one)}", "dim") for one in built if _reused(one)]
+    again: dict[str, tuple[str, Tone]] = {
+        "same": ("the same image came out again", "good"),
+        "differs": ("not reproducible: another image came out", "bad"),
+    }
+    told = [line(f"{one.service}: {again[one.again][0]}", again[one.again][1]) for one in built if one.again]
     found = (one for image in built for one in _findings(image))
-    return (Grid(("service", "image", "how", "size"), rows, frozenset({"size"})), *found)
+    return (Grid(("service", "image", "how", "size"), rows, frozenset({"size"})), *reused, *told, *found)
 
 
 def _findings(image: views.Built) -> tuple[Block, ...]:
@@ -192,6 +198,31 @@ def _findings(image: views.Built) -> tuple[Block, ...]:
             line(f"{image.service}: and {len(image.findings) - MOST_FINDINGS} more; --json has them all", "warn")
         )
     return tuple(out)
+
+
+def _reused(one: views.Built) -> str:
+    """Say what of an image was there before: its head, and the whole of it or some of its steps."""
+    heads = [f"head {head.head}" + (f" ({_old(head.age)} old)" if head.age else "") for head in one.heads]
+    parts = [*heads, counted(one.files, "file")] if one.is_reused else heads
+    if one.steps:
+        parts.append(
+            counted(one.steps, "step") if one.is_reused else f"{one.steps_reused} of {counted(one.steps, 'step')}"
+        )
+    made = f"; made {_old(one.age)} ago" if one.age else ""
+    return f"{', '.join(parts)}{made}" if parts else ""
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _old(age: float) -> str:
+    for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
+        if age >= length:
+            number = int(age // length)
+            return counted(number, unit) if unit == "day" else f"{number} {unit}"
+    return f"{int(age)} s"
 
 
 def of_tested(tested: Sequence[views.Tested]) -> tuple[Block, ...]:

@@ -26,8 +26,9 @@ from anew.model.made import (
 )
 from anew.model.running import Instance, Order, Outcome, Touched
 from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
-from anew.model.units import FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
+from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
 from anew.model.wish import (
+    AS_USUAL,
     BuildStep,
     Copy,
     DebianHead,
@@ -38,11 +39,13 @@ from anew.model.wish import (
     Http,
     Kind,
     Limits,
+    Manner,
     OsAge,
     Override,
     Policy,
     Service,
     Spec,
+    StepKind,
     Taint,
     TarHead,
     Task,
@@ -51,6 +54,8 @@ from anew.model.wish import (
 )
 
 __all__ = [
+    "AS_USUAL",
+    "BUILD",
     "FULL",
     "Actor",
     "Allowance",
@@ -82,6 +87,7 @@ __all__ = [
     "Kind",
     "Limits",
     "Listener",
+    "Manner",
     "Member",
     "Need",
     "Order",
@@ -105,6 +111,7 @@ __all__ = [
     "Selection",
     "Service",
     "Spec",
+    "StepKind",
     "Stock",
     "StoredHead",
     "StoredImage",

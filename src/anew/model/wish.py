@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from anew.model.hygiene import Allowance
@@ -47,6 +47,9 @@ class Copy:
     target: str
 
 
+StepKind = Literal["run", "ansible", "puppet", "files"]
+
+
 @dataclass(frozen=True, slots=True)
 class Fetch:
     """A file from an address; `target` is absolute."""
@@ -59,10 +62,63 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class BuildStep:
-    """One command of `build`, run by `/bin/sh -c` in the sandbox."""
+    """One step of `build`: a command for `/bin/sh -c`, a playbook, a manifest, or templates; exactly one of them.
 
-    run: str
+    Paths are those of the project.
+    """
+
+    run: str = ""
     network: bool = False
+    name: str = ""  # "": it has none
+    ansible: str = ""  # a playbook
+    puppet: str = ""  # a manifest
+    files: tuple[tuple[str, str], ...] = ()  # a template, and where it goes in the image
+    vars: str = ""  # of a playbook or of templates: canonical JSON of a mapping; "": none
+    inputs: tuple[str, ...] = ()  # what it reads besides
+    secrets: tuple[str, ...] = ()  # sorted
+    mode: int = 0o644  # of what templates become
+    owner: str = ""  # of what templates become: USER or USER:GROUP, names of the image or numbers; "": root
+
+    @property
+    def kind(self) -> StepKind:
+        """What it is."""
+        if self.ansible:
+            return "ansible"
+        if self.puppet:
+            return "puppet"
+        return "files" if self.files else "run"
+
+    @property
+    def title(self) -> str:
+        """What it does, in one line."""
+        if self.kind == "run":
+            line, _, more = self.run.strip().partition("\n")
+            return f"{line} …" if more else line
+        if self.kind == "files":
+            return f"files {', '.join(target for _, target in self.files)}"
+        return f"{self.kind} {self.ansible or self.puppet}"
+
+    def plain(self) -> dict[str, object]:
+        """Return what is said of it as plain data, and nothing else: what is new here changes no digest of before."""
+        said: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _ALWAYS}
+        usual = {one.name: one.default for one in fields(self)}
+        kept = {name: value for name, value in said.items() if value != usual[name]}
+        return {"run": self.run, "network": self.network, **kept}
+
+
+_ALWAYS = ("run", "network")
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a build is to go, where it is not to go as usual."""
+
+    is_fresh: bool = False  # nothing that was made before is used again
+    until: str = ""  # the step after which it ends, by its name or its number; "": none
+    is_debugging: bool = False  # opens a shell where a step fails, or before the step `until`
+
+
+AS_USUAL = Manner()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ def sealed(
             NotFound for an image that was collected, or a secret that has no value here.
     """
     admit(parts.images(), release)
-    require(journal, parts.notary(scope.project), release, settings.trust)
+    require(parts.notary(scope.project), release, settings.trust)
     made = seal(scope, release, settings, journal.vault.pins(scope, secrets_of(release)))
     failure = "" if again else journal.generations.failure_of(scope, made.seals)
     if failure:

@@ -15,7 +15,7 @@ from anew.core.ageing import Aged
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
 from anew.errors import Conflict, NotFound
-from anew.model import Digest, Environment, OsAge, Outcome, Release, Scope, Seconds, Spec
+from anew.model import BUILD, Digest, Environment, OsAge, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
 from anew.shell import ageing, custody, refusing, viewing, vouching, ways
 from anew.shell.clock import SystemClock
@@ -133,7 +133,8 @@ class App(Developing):
     def put_secret(self, environment: str, name: str, value: bytes) -> int:
         """Keep a new version of a secret."""
         project = self._project()
-        refusing.environment_of(self._workshop.spec(), environment)
+        if environment != BUILD:
+            refusing.environment_of(self._workshop.spec(), environment)
         row = self._journal.open_environment(project, environment, self._parts.is_free)
         return self._journal.vault.put(row.scope, name, value)
 
@@ -148,11 +149,13 @@ class App(Developing):
 
     def secrets(self, environment: str) -> tuple[SecretView, ...]:
         """Return the versions of all secrets of an environment."""
-        scope, _ = self._existing(environment)
+        scope = self._scope(self._project(), BUILD) if environment == BUILD else self._existing(environment)[0]
         return self._journal.vault.all(scope)
 
     def revoke_secret(self, environment: str, name: str, version: int) -> tuple[int, tuple[str, ...]]:
         """Make a version of a secret unusable."""
+        if environment == BUILD:
+            return self._journal.vault.revoke(self._scope(self._project(), BUILD), name, version), ()
         scope, row = self._existing(environment)
         return custody.revoke(self._journal, row, scope, name, version)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anew.errors import NotFound
-from anew.model import Digest, Release
+from anew.model import AS_USUAL, Digest, Manner, Release
 from anew.ports import Say
 from anew.shell.ageing import overdue
 from anew.shell.journal import Journal
@@ -37,10 +37,14 @@ class Building:
         throwaways = Throwaways(self._home / "trials", self._journal.owner)
         return Workshop(self._root, self._journal, self._parts, throwaways)
 
-    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
+    def build(
+        self, services: Sequence[str], say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Built, ...]:
         """Build the images of `services`, or all."""
         spec = self._workshop.spec()
-        made = self._workshop.build(spec, services, say, update=update)
+        if manner.until:
+            return (self._workshop.partly(spec, services, say, manner),)
+        made = self._workshop.build(spec, services, say, update=update, manner=manner)
         if update and any(one.engine == "docker" for one in spec.environments):
             self._parts.update_edge(say)
         return tuple(built for _, built in made)
@@ -82,7 +86,7 @@ class Building:
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
         notary = self._parts.notary(spec.project)
-        images = vouching.vouched(self._journal, notary, self._releases(spec.project, release), settings.trust)
+        images = vouching.vouched(notary, self._releases(spec.project, release), settings.trust)
         scopes = [row.scope for row in self._journal.environments() if row.scope.project == spec.project]
         return Verification(
             environment=environment,

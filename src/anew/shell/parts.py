@@ -10,7 +10,22 @@ from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from anew.core.steps import Step
-from anew.model import Digest, Gone, HeadTime, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
+from anew.model import (
+    AS_USUAL,
+    Digest,
+    Gone,
+    HeadTime,
+    Image,
+    Manner,
+    Remains,
+    Scope,
+    Selection,
+    Service,
+    Spec,
+    Stock,
+    Test,
+    Trial,
+)
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
 from anew.views import Built, Check, HeadView, Kept, Rebuilt, Tested
 
@@ -26,8 +41,14 @@ class Making(Protocol):
         """Return the digest of everything that determines the image; runs nothing."""
         ...
 
-    def build(self, spec: Spec, service: Service, say: Say, *, update: bool = False) -> tuple[Image, Built]:
+    def build(
+        self, spec: Spec, service: Service, say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Image, Built]:
         """Return the image of a service, made or recognised."""
+        ...
+
+    def partly(self, spec: Spec, service: Service, say: Say, manner: Manner) -> Built:
+        """Build as far as a step, and make no image."""
         ...
 
     def recognised(self, spec: Spec, service: Service) -> Image | None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Collection
 from dataclasses import replace
 
-from anew.core.digest import digest
 from anew.core.names import RELEASE
 from anew.errors import NotFound
 from anew.model import Digest, Release
@@ -54,21 +52,6 @@ class Releases:
         near = difflib.get_close_matches(name, known, 3, 0.0)
         hint = f"there are {', '.join(near)}" if near else "anew up makes the first release"
         raise NotFound(f"{project} has no release {name}", where=name, hint=hint)
-
-    def is_whole(self, release: Release) -> bool:
-        """Say whether a release that was recorded still has the services and images that its digest is of.
-
-        It is the recorded text that is looked at: an older anew may have known less of a service than this one.
-        """
-        with self._database.reading():
-            row = self._database.row("release_by_digest", project=release.project, digest=release.digest)
-        try:
-            body = json.loads(row["body"]) if row is not None else {}
-            named = [(one["service"], one["image"]["identity"]["manifest"]) for one in body["parts"]]
-            parts = [{"service": service, "image": image} for service, image in named]
-            return bool(digest({"project": body["project"], "parts": parts}) == body["digest"] == release.digest)
-        except (ValueError, KeyError, TypeError):
-            return False
 
     def all(self, project: str) -> tuple[Release, ...]:
         """Return the releases of a project, newest first."""

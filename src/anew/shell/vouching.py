@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from anew.core import trials
+from anew.core.identity import release_digest
 from anew.errors import AnewError, Conflict, GateClosed
 from anew.model import Digest, Part, Release, Scope
 from anew.shell.journal import Journal
@@ -18,12 +19,12 @@ def key_of(release: Release, part: Part) -> Digest:
     return trials.key(trials.trial_of(part, trials.by_service(release)))
 
 
-def require(journal: Journal, notary: Notary, release: Release, trusted: Sequence[str]) -> None:
+def require(notary: Notary, release: Release, trusted: Sequence[str]) -> None:
     """Raise GateClosed, with all that is missing, unless trusted keys vouch for every image of a release.
 
     Raises  Conflict if what is recorded of the release was changed.
     """
-    if not journal.releases.is_whole(release):
+    if release_digest(release.project, release.parts) != release.digest:
         hint = "what the state says of it was changed; `anew up` makes a release of what the project's file says"
         raise Conflict(f"what is recorded of {release.name} is not what it was made of", where=release.name, hint=hint)
     found = {
@@ -43,13 +44,11 @@ def require(journal: Journal, notary: Notary, release: Release, trusted: Sequenc
         )
 
 
-def vouched(
-    journal: Journal, notary: Notary, releases: Sequence[Release], trusted: Sequence[str]
-) -> tuple[Vouched, ...]:
+def vouched(notary: Notary, releases: Sequence[Release], trusted: Sequence[str]) -> tuple[Vouched, ...]:
     """Look at every image of these releases, each once: whether it may be sealed, and is what it was made to be."""
     found: dict[Digest, Vouched] = {}
     for release in releases:
-        is_whole = journal.releases.is_whole(release)
+        is_whole = release_digest(release.project, release.parts) == release.digest
         wrong = () if is_whole else (f"what is recorded of {release.name} is not what it was made of",)
         for part in release.parts:
             doubts = (*wrong, *notary.doubts(part.image, key_of(release, part), trusted))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from difflib import get_close_matches
 from ipaddress import ip_address
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -23,6 +24,9 @@ _SOURCE = re.compile(r"(?:https?|file|copy)://?\S+(?: [A-Za-z0-9][A-Za-z0-9./_-]
 _URL = re.compile(r"https?://([^/?#]+)/")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 _PUBLIC_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}( .*)?\Z")  # as OpenSSH writes it
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_MODE = re.compile(r"0?[0-7]{3}\Z|[0-7]{4}\Z")
+_OWNER = re.compile(r"(?:[a-z_][a-z0-9_.-]*|[0-9]{1,9})(?::(?:[a-z_][a-z0-9_.-]*|[0-9]{1,9}))?\Z")
 _SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
 _REPLACED = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - names what an instance hides, opens nothing
@@ -255,6 +259,21 @@ def _found_path(text: str) -> str:
     return text
 
 
+def _mode(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise wrong("a mode is a text of octal digits", "put it in quotes: `'0644'`")
+    return value
+
+
+def _plain(value: object) -> object:
+    """Refuse what JSON can't hold: numbers that are none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise wrong("this is no number that a variable can have", "put it in quotes if it is a text")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _plain(one)
+    return value
+
+
 def _yes(value: object) -> object:
     if value is False:
         raise wrong("`host` is true or not there", "write `host: true`, or another kind of head")
@@ -278,6 +297,16 @@ WritablePath = Annotated[str, AfterValidator(_writable)]
 VolumePath = Annotated[str, AfterValidator(_volume_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 SecretName = Annotated[
     str, AfterValidator(_secret_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"})
+]
+VariableName = Annotated[
+    str, _matching(_VARIABLE, "a variable's name is letters, digits and underscores", "write `workers`")
+]
+Plain = Annotated[Any, AfterValidator(_plain)]
+Mode = Annotated[
+    str, BeforeValidator(_mode), _matching(_MODE, "a mode is three or four octal digits", "write `'0644'`")
+]
+Owner = Annotated[
+    str, _matching(_OWNER, "an owner is a user, or a user and a group", "write `root:www-data` or `'33:33'`")
 ]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tcp = Annotated[T | None, BeforeValidator(_tcp)]

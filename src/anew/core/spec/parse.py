@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from anew import model
+from anew.core.digest import canonical
 from anew.core.spec import fetches, references, shapes
 from anew.core.spec.complaints import of_shape
 from anew.core.spec.fields import address
@@ -80,7 +81,7 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         command=tuple(service.command),
         copy=tuple(model.Copy(source, target) for source, target in service.files.items()),
         fetch=tuple(_fetch(url, service.fetch[url]) for url in sorted(service.fetch)),
-        build=tuple(model.BuildStep(step.run, step.network) for step in service.build),
+        build=tuple(_step(step) for step in service.build),
         http=None if service.http is None else model.Http(service.http.health),
         hosts=tuple(expose.hosts or ()),
         is_exposed=service.expose is not None,
@@ -110,6 +111,23 @@ def _fetch(url: str, said: str | shapes.FetchShape) -> model.Fetch:
     if isinstance(said, str):
         return model.Fetch(url, target)
     return model.Fetch(url, target, said.sha256 or "", said.executable)
+
+
+def _step(step: shapes.BuildShape) -> model.BuildStep:
+    default = model.BuildStep()
+    return model.BuildStep(
+        run=step.run or "",
+        network=step.network,
+        name=step.name or "",
+        ansible=step.ansible or "",
+        puppet=step.puppet or "",
+        files=tuple(sorted((step.files or {}).items())),
+        vars=canonical(step.vars).decode() if step.vars else "",
+        inputs=tuple(dict.fromkeys(step.inputs or ())),
+        secrets=tuple(sorted(set(step.secrets))),
+        mode=int(step.mode, 8) if step.mode else default.mode,
+        owner=step.owner or "",
+    )
 
 
 def _limits(said: shapes.ServiceShape | shapes.OverrideShape) -> model.Limits | None:

@@ -7,7 +7,9 @@ rollout are those of `model.Policy`, so a shape leaves out what the file leaves 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -20,6 +22,17 @@ from anew.model import FULL, Policy
 
 MOST_STAGED = FULL - Policy().control
 Size = Annotated[int, Field(ge=1, le=100)]
+STEP_KINDS = ("run", "ansible", "puppet", "files")
+STEP_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # of a step, and with which kinds of it they go
+    {
+        "network": ("run", "ansible", "puppet"),
+        "inputs": ("ansible", "puppet", "files"),
+        "vars": ("ansible", "files"),
+        "secrets": ("run", "ansible", "puppet"),
+        "mode": ("files",),
+        "owner": ("files",),
+    }
+)
 TEXT, MAPPING = "<text>", "<mapping>"  # how pydantic names the two ways to write a volume
 
 
@@ -69,12 +82,44 @@ class HeadShape(Shape):
 
 
 class BuildShape(Shape):
-    """One command of `build`."""
+    """One step of `build`: exactly one of `run`, `ansible`, `puppet` and `files`."""
 
-    run: f.Text
-    """Run by `/bin/sh -c` in a sandbox over the image so far."""
+    run: f.Maybe[f.Text] = None
+    """A command, run by `/bin/sh -c` in a sandbox over the image so far."""
+    ansible: f.Maybe[f.RelativePath] = None
+    """A playbook, relative to the project; it is applied to the image so far, in the same sandbox."""
+    puppet: f.Maybe[f.RelativePath] = None
+    """A manifest, relative to the project; it is applied to the image so far, in the same sandbox."""
+    files: f.Maybe[dict[f.RelativePath, f.ShippedPath]] = None
+    """Templates of Jinja: path in the project, then absolute path of the file in the image."""
+    name: f.Maybe[f.Label] = None
+    """A name for `--step`; each is given once in a service."""
     network: bool = False
-    """Lets the command use the network; the image is then marked as not reproducible."""
+    """Lets the step use the network; the image is then marked as not reproducible."""
+    inputs: f.Maybe[list[f.RelativePath]] = None
+    """Files and folders that the step may read; if left out, a playbook or manifest has its own folder."""
+    vars: f.Maybe[dict[f.VariableName, f.Plain]] = None
+    """Variables of a playbook or of templates: texts, numbers, true and false, lists and mappings."""
+    secrets: list[f.SecretName] = []
+    """Secrets of builds that the step may read, each from the file `/run/secrets/NAME`; none may get into the image."""
+    mode: f.Maybe[f.Mode] = None
+    """The mode of the files that templates become; `'0644'` if left out."""
+    owner: f.Maybe[f.Owner] = None
+    """The owner of the files that templates become, `USER` or `USER:GROUP`; `root` if left out."""
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        kinds = [k for k in STEP_KINDS if getattr(self, k) is not None]
+        if len(kinds) != 1:
+            what = f"a step of `build` is of one kind, and this has {' and '.join(kinds) or 'none'}"
+            raise wrong(what, "write one of `run: COMMAND`, `ansible: site.yml`, `puppet: site.pp`, `files: {A: /B}`")
+        for key, of in STEP_KEYS.items():
+            if getattr(self, key) and kinds[0] not in of:
+                known = " and ".join(f"`{one}`" for one in of)
+                raise wrong(f"`{key}` goes with {known}, and this is `{kinds[0]}`", f"remove `{key}`")
+        if self.files is not None and not self.files:
+            raise wrong("`files` names no template", "write `files: {nginx.conf.j2: /etc/nginx/nginx.conf}`")
+        return self
 
 
 class HttpShape(Shape):
@@ -239,7 +284,7 @@ class ServiceShape(Shape):
     fetch: dict[f.FetchUrl, FetchTo] = {}
     """What is fetched into the image: an address, then an absolute path or a mapping; pinned in `anew.lock`."""
     build: list[BuildShape] = []
-    """Commands that finish the image, in order; each result is kept and used again while its inputs are the same."""
+    """Steps that finish the image, in order; each result is kept and used again while its inputs are the same."""
     hygiene: list[AllowanceShape] = []
     """What the image may have though images should not, each with a reason."""
     command: f.Command

@@ -1,0 +1,58 @@
+"""A shell in the sandbox of a step, on the terminal of whoever builds: for looking at what the step sees."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from anew.build.definition import Job
+from anew.build.sandboxed import Sandbox, files_of
+from anew.errors import Unsupported
+from anew.ports import Say
+
+_TERMINAL = "/dev/tty"
+
+
+@contextmanager
+def terminal() -> Iterator[int]:
+    """Yield this process's terminal. Raises Unsupported if it has none."""
+    try:
+        file = os.open(_TERMINAL, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as cause:
+        raise Unsupported(
+            "there is no terminal to open a shell on",
+            where="command line",
+            hint="run `anew build --debug` by hand in a terminal",
+        ) from cause
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def opened(sandbox: Sandbox, job: Job, say: Say) -> None:
+    """Run a shell in a step's sandbox, as the step would be: mounts, environment, capabilities, network, secrets.
+
+    Blocks  until the shell is left. Raises Unsupported without a terminal.
+    """
+    step = job.step.run if job.step.kind == "run" else shlex.join(sandbox.command[1:])
+    say("nothing that is done there stays; `exit` leaves it. The step is:")
+    for line in step.splitlines():
+        say(f"    {line}")
+    with terminal() as file, files_of(sandbox.secrets) as files:
+        argv = sandbox.argv(files, ("/bin/sh", "-i"), has_terminal=True)
+        environment = {**sandbox.passed, "TERM": os.environ.get("TERM", "dumb")}
+        # Whatever code the shell ends with says nothing about the step.
+        subprocess.run(
+            argv,
+            env=environment,
+            stdin=file,
+            stdout=file,
+            stderr=file,
+            pass_fds=tuple(files.values()),
+            umask=0o022,
+            check=False,
+        )

@@ -1,0 +1,24 @@
+"""The identity of a release: the digest of its services and their images. Numbers are names for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from anew.core.digest import digest
+from anew.model import Digest, Part
+
+
+def release_digest(project: str, parts: Sequence[Part]) -> Digest:
+    """Return the digest of a release.
+
+    What a service may say since releases are made counts only where it is said, so those of before keep their digests.
+    """
+    return digest({"project": project, "parts": [_identity(part) for part in parts]})
+
+
+def _identity(part: Part) -> dict[str, object]:
+    service = asdict(part.service) | {"build": [step.plain() for step in part.service.build]}
+    if not part.service.fetch:
+        del service["fetch"]
+    return {"service": service, "image": part.image.digest}
