@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from anew.model import Image, Pin, Scope, Spec, Test, Trial
     from anew.ports import Compute, Inspection, Say
     from anew.shell.journal import Journal
-    from anew.shell.parts import Archive, Copies, Parts, Stockroom
+    from anew.shell.parts import Archive, Carriage, Copies, Parts, Stockroom
     from anew.views import Check, Start
 
 SPEC = "anew.yaml"
@@ -240,6 +240,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         update_edge=engines.update_edge,
         unheld=engines.unheld,
         making=lambda project: _making(folder, store(), project),
+        carriage=lambda: _carriage(folder, store()),
         try_image=_try_image,
         http_failure=_http_failure,
         is_free=is_free,
@@ -271,6 +272,12 @@ def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
     from anew.build.builder import Builder
 
     return Builder(folder, store, project)
+
+
+def _carriage(folder: Path, store: ImageStore) -> Carriage:
+    from anew.build.carriage import Carriage
+
+    return Carriage(store, folder / "registry")
 
 
 def _stockroom(folder: Path, store: ImageStore) -> Stockroom:

@@ -23,7 +23,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class PackageMove:
-    """A package of which a head has another version; "" for none."""
+    """A package of which a head has another version, or the image that it stands for; "" for none."""
 
     name: str
     before: str
@@ -35,12 +35,13 @@ class HeadView:
     """One operating-system head: what it is locked to, and what moved."""
 
     head: str
-    source: str  # as "debian bookworm", "tar rootfs.tar" or "host"
+    source: str  # as "debian bookworm", "tar rootfs.tar", "image localhost:5000/base:1" or "host"
     layer: Digest  # "" if it is not locked as the spec says
     resolved: str  # when, in UTC; "" if that is not known
     age: Seconds  # since then; 0 if that is not known
     packages: int
     size: Bytes  # of all package files
+    image: Digest  # the manifest that an image's reference was resolved to; "" of other heads
     moves: tuple[PackageMove, ...]  # `lock`: what it changed; `outdated`: what an update would change
 
 
@@ -67,6 +68,38 @@ class Rebuilt:
     differences: tuple[Difference, ...]
     seconds: Seconds
     releases: tuple[str, ...] = ()  # that have it
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A release that is in a registry now."""
+
+    release: str  # its name here
+    digest: Digest
+    repository: str
+    index: Digest  # by which it is named there for good: REPOSITORY@INDEX
+    tags: tuple[str, ...]  # under which it and its images are there
+    images: Mapping[str, Digest]  # manifests, by service
+    statements: int  # what is said of its images
+    size: Bytes  # of all its blobs
+    sent: Bytes  # of them: the others were there
+    seconds: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A release that came from a registry."""
+
+    release: str  # its name here
+    digest: Digest
+    repository: str
+    index: Digest
+    is_new: bool  # it was not known here before
+    images: Mapping[str, Digest]  # manifests, by service
+    statements: int  # what is said of its images
+    size: Bytes  # of all its blobs
+    fetched: Bytes  # of them: the others were here
+    seconds: Seconds
 
 
 @dataclass(frozen=True, slots=True)

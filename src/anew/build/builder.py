@@ -145,7 +145,7 @@ class Builder:
         return base
 
     def _packed(self, base: Base, definition: Definition, inputs: Digest) -> Image:
-        kept = (self.store.blobs.add_bytes(definition.text()), definition.head.archive)
+        kept = (self.store.blobs.add_bytes(definition.text()), definition.head.archive, *definition.head.blobs)
         name = f"{definition.project}-{definition.service}-{short(inputs)}"
         image = Image(
             identity=self.store.add_image(inputs, base.layers, name, is_host=base.is_host),

@@ -15,25 +15,27 @@ import msgspec
 
 from anew.build.context import Context, Item
 from anew.build.listing import Node
+from anew.build.packages import parsed
 from anew.core.digest import canonical, digest
 from anew.errors import Bug, Conflict
-from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, Service, TarHead
+from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, ImageHead, Service, TarHead
 
 
 @dataclass(frozen=True, slots=True)
 class HeadRecord:
     """A head and what it was locked to; "" and () where that says nothing."""
 
-    kind: str  # debian, tar or host
+    kind: str  # debian, tar, image or host
     name: str
     suite: str = ""
     named: tuple[str, ...] = ()  # packages, as in the spec
-    path: str = ""
+    path: str = ""  # of a tar; of an image its reference
     recipe: Digest = ""
     layer: Digest = ""
     tree: Digest = ""
     packages: tuple[str, ...] = ()  # lines of the lock
     archive: Digest = ""  # of a tar
+    blobs: tuple[Digest, ...] = ()  # of an image in a registry: its manifest, its config, its layers
 
     @property
     def head(self) -> Head:
@@ -43,6 +45,8 @@ class HeadRecord:
                 return DebianHead(self.name, self.suite, self.named)
             case "tar":
                 return TarHead(self.name, self.path)
+            case "image":
+                return ImageHead(self.name, self.path)
             case "host":
                 return HostHead(self.name)
         raise Bug(f"there is no kind of head {self.kind!r}")
@@ -62,7 +66,14 @@ class Definition:
     def text(self) -> bytes:
         """Return the definition as bytes; where files lay on the disk is no part of it."""
         plain = replace(self, items=tuple(replace(one, source="") for one in self.items))
-        return canonical(msgspec.to_builtins(plain))
+        text = msgspec.to_builtins(plain)
+        if not self.head.blobs:  # which others don't have, and never had
+            del text["head"]["blobs"]
+        return canonical(text)
+
+    def package_digests(self) -> tuple[Digest, ...]:
+        """Return the packages of its head, as blobs."""
+        return tuple(parsed(line).digest for line in self.head.packages)
 
     def wanted(self) -> Service:
         """Return as much of the service as its image depends on."""
@@ -81,6 +92,8 @@ def of_head(head: Head) -> HeadRecord:
             return HeadRecord("debian", name, suite, packages)
         case TarHead(name=name, path=path):
             return HeadRecord("tar", name, path=path)
+        case ImageHead(name=name, reference=reference):
+            return HeadRecord("image", name, path=reference)
         case HostHead(name=name):
             return HeadRecord("host", name)
 

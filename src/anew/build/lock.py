@@ -2,8 +2,8 @@
 
 ::
 
-    {"version": 2, "heads": {NAME: {"recipe": DIGEST, "layer": DIGEST, "tree": DIGEST, "resolved": TIME,
-                                    "packages": ["curl 7.88 amd64 sha256:… 315000", …]}}}
+    {"version": 3, "heads": {NAME: {"recipe": DIGEST, "layer": DIGEST, "tree": DIGEST, "resolved": TIME,
+                                    "packages": ["curl 7.88 amd64 sha256:… 315000", …], "image": DIGEST}}}
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from anew.errors import SpecError
 from anew.model import Digest
 
 NAME = "anew.lock"
-VERSION = 2
+VERSION = 3
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -35,6 +35,7 @@ class LockedHead:
     tree: Digest
     packages: tuple[Package, ...] = ()
     resolved: str = ""
+    image: Digest = ""  # the manifest, of a head from a registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class _Written:
     tree: Digest
     packages: tuple[str, ...] = ()
     resolved: str = ""
+    image: Digest = ""
 
 
 def read(project: Path) -> Lock:
@@ -95,7 +97,7 @@ def with_head(project: Path, name: str, head: LockedHead) -> None:
 
 def _text(head: LockedHead) -> dict[str, object]:
     said: dict[str, object] = {"recipe": head.recipe, "layer": head.layer, "tree": head.tree}
-    more = {"resolved": head.resolved, "packages": [one.text for one in head.packages]}
+    more = {"resolved": head.resolved, "packages": [one.text for one in head.packages], "image": head.image}
     return said | {name: value for name, value in more.items() if value}
 
 
@@ -105,4 +107,4 @@ def _understood(one: _Written, *, is_old: bool) -> LockedHead:
         packages = tuple(Package(name, version, "", "", 0) for name, version in pairs)
     else:
         packages = tuple(parsed(line) for line in one.packages)
-    return LockedHead(one.recipe, one.layer, one.tree, packages, one.resolved)
+    return LockedHead(one.recipe, one.layer, one.tree, packages, one.resolved, one.image)

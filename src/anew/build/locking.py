@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from anew.build import lock, resolver
+from anew.build import foreign, lock, resolver
 from anew.build.heads import Heads
 from anew.build.lock import LockedHead
 from anew.build.packages import Move, moved
+from anew.core.digest import short
 from anew.errors import NotFound
-from anew.model import DebianHead, Head, HostHead, Seconds, Spec, TarHead
+from anew.model import DebianHead, Head, HostHead, ImageHead, Seconds, Spec, TarHead
 from anew.ports import Say
 from anew.views import HeadView, PackageMove
 
@@ -22,7 +24,7 @@ def locked(heads: Heads, spec: Spec, names: Sequence[str], say: Say, *, update: 
         before = lock.read(heads.project).heads.get(head.name)  # for another recipe, maybe: what moves then is told too
         heads.layer(head, say, update=update)
         after = _pinned(heads, head)
-        moves = moved(before.packages, after.packages) if before and after else ()
+        moves = _moves(head, before, after) if before and after else ()
         out.append(_view(head, after, moves))
     return tuple(out)
 
@@ -36,8 +38,16 @@ def outdated(heads: Heads, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         if isinstance(head, DebianHead) and pinned is not None:
             with resolver.archive(head, heads.store.blobs, heads.work, say) as suite:
                 moves = moved(pinned.packages, suite.today())
+        if isinstance(head, ImageHead) and pinned is not None:
+            moves = _moves(head, pinned, replace(pinned, image=foreign.now(head, pinned.image)))
         out.append(_view(head, pinned, moves))
     return tuple(out)
+
+
+def _moves(head: Head, before: LockedHead, after: LockedHead) -> tuple[Move, ...]:
+    if isinstance(head, ImageHead) and before.image and after.image != before.image:
+        return (Move(head.reference, short(before.image), short(after.image)),)
+    return moved(before.packages, after.packages)
 
 
 def _pinned(heads: Heads, head: Head) -> LockedHead | None:
@@ -65,6 +75,7 @@ def _view(head: Head, pinned: LockedHead | None, moves: Iterable[Move]) -> HeadV
         age=_age(pinned.resolved) if pinned else 0.0,
         packages=len(pinned.packages) if pinned else 0,
         size=sum(one.size for one in pinned.packages) if pinned else 0,
+        image=pinned.image if pinned else "",
         moves=tuple(PackageMove(one.name, one.before, one.after) for one in moves),
     )
 
@@ -75,6 +86,8 @@ def _source(head: Head) -> str:
             return f"debian {suite}"
         case TarHead(path=path):
             return f"tar {path}"
+        case ImageHead(reference=reference):
+            return f"image {reference}"
         case HostHead():
             return "host"
 

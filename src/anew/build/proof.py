@@ -90,14 +90,16 @@ class Prover:
         head = definition.head
         kept = tuple(packages.parsed(line) for line in head.packages)
         archives = (head.archive,) if head.archive else ()
-        for digest in (*(one.digest for one in kept), *archives):
+        for digest in (*(one.digest for one in kept), *archives, *head.blobs):
             store.blobs.add_file(self.store.blobs.verify(digest))
         if head.archive:
             archive = project / head.path
             archive.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(store.blobs.path(head.archive), archive)
         if head.kind != "host":
-            lock.with_head(project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept))
+            lock.with_head(
+                project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept, image=next(iter(head.blobs), ""))
+            )
         if self.bin_dir.is_dir():
             home.mkdir(exist_ok=True)
             (home / "bin").symlink_to(self.bin_dir)

@@ -14,7 +14,7 @@ import click
 from anew import __version__
 from anew.cases import Anew, Starter
 from anew.errors import AnewError, SpecError
-from anew.faces import acts, custody, installing, locking, mending, screen
+from anew.faces import acts, carrying, custody, installing, locking, mending, screen
 from anew.faces.acts import Session
 from anew.faces.commands import COMMANDS
 from anew.faces.options import as_json
@@ -115,7 +115,14 @@ def command_line(open_anew: OpenAnew, demo: Demo, starter: Starter) -> click.Gro
         return demo(arguments)
 
     anew.add_command(_init(starter))
-    for command in (*COMMANDS, *locking.COMMANDS, *custody.COMMANDS, *mending.COMMANDS, *installing.COMMANDS):
+    for command in (
+        *COMMANDS,
+        *locking.COMMANDS,
+        *carrying.COMMANDS,
+        *custody.COMMANDS,
+        *mending.COMMANDS,
+        *installing.COMMANDS,
+    ):
         anew.add_command(command)
     return anew
 

@@ -17,7 +17,7 @@ from anew.errors import Conflict, NotFound
 from anew.model import Digest, Environment, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
 from anew.shell import custody, refusing, viewing, ways
-from anew.shell.building import Building
+from anew.shell.carrying import Carrying
 from anew.shell.clock import SystemClock
 from anew.shell.effects import order_of
 from anew.shell.journal import EnvironmentRow, Journal
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from anew.shell.mending import Mending
 
 
-class App(Building):
+class App(Carrying):
     """Implements `anew.cases.Anew` for one project on this machine."""
 
     def __init__(self, home: Path, root: Path, clock: SystemClock, journal: Journal, parts: Parts) -> None:

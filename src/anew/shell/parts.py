@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from anew.core.reference import Reference, Repository
 from anew.core.steps import Step
-from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
+from anew.model import Digest, Gone, Image, Release, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
-from anew.views import Built, Check, HeadView, Kept, Rebuilt
+from anew.views import Built, Check, HeadView, Kept, Pulled, Pushed, Rebuilt
 
 
 class Making(Protocol):
@@ -39,6 +40,20 @@ class Making(Protocol):
 
     def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         """See `anew.cases.Builder`."""
+        ...
+
+
+class Carriage(Protocol):
+    """How releases come to registries, and from there."""
+
+    def push(self, release: Release, identity: bytes, to: Repository, say: Say, *, with_inputs: bool = False) -> Pushed:
+        """Have a release in a repository; `identity` are the bytes that its digest is of."""
+        ...
+
+    def pull(
+        self, reference: Reference, say: Say, *, expected: Digest = "", with_inputs: bool = False
+    ) -> tuple[Release, Pulled]:
+        """Have a release here, whole; return it without a name. `expected` is its digest, if that is known."""
         ...
 
 
@@ -143,6 +158,7 @@ class Parts:
     update_edge: Callable[[Say], None]  # makes the edge's image of today's packages, where one was ever made
     unheld: Callable[[Scope], Mapping[str, str]]  # limits that its engine can't hold here, and why
     making: Callable[[Path], Making]  # project root → how its images are made
+    carriage: Callable[[], Carriage]
     try_image: TryImage
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now

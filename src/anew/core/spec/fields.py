@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from anew.core import reference
 from anew.core.names import is_label
 from anew.core.spec.amounts import is_number
 from anew.core.spec.wrong import NOT_YET, wrong
+from anew.errors import SpecError
 
 _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
@@ -129,6 +132,22 @@ def _tcp(value: object) -> object:
     raise wrong("raw TCP has no settings", f"write `tcp: {{}}`{public}")
 
 
+def _repository(text: str) -> str:
+    return _named(reference.repository, text)
+
+
+def _image_reference(text: str) -> str:
+    return _named(reference.reference, text)
+
+
+def _named(read: Callable[[str], object], text: str) -> str:
+    try:
+        read(text)
+    except SpecError as error:
+        raise wrong(error.what, error.hint) from None
+    return text
+
+
 def _url_path(text: str) -> str:
     if not text.startswith("/") or any(c.isspace() or not c.isascii() or not c.isprintable() for c in text):
         raise wrong("the path of a request begins with `/` and has no blanks", "write `/healthz`")
@@ -239,6 +258,8 @@ Text = Annotated[str, AfterValidator(_some_text)]
 FlagName = Annotated[str, AfterValidator(_flag_name)]
 FlagValue = Annotated[str, BeforeValidator(_flag_value), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Flags = dict[FlagName, FlagValue]
+Repository = Annotated[str, AfterValidator(_repository)]
+ImageReference = Annotated[str, AfterValidator(_image_reference)]
 RelativePath = Annotated[str, AfterValidator(_relative)]
 ShippedPath = Annotated[str, AfterValidator(_shipped)]
 WritablePath = Annotated[str, AfterValidator(_writable)]

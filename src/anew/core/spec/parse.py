@@ -53,6 +53,7 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
         heads=tuple(_head(name, head) for name, head in shape.os.items()),
         services=tuple(_service(name, service) for name, service in shape.services.items()),
         environments=tuple(_environment(name, one) for name, one in environments.items()),
+        registry=shape.registry or "",
     )
 
 
@@ -61,6 +62,8 @@ def _head(name: str, head: shapes.HeadShape) -> model.Head:
         return model.DebianHead(name, head.debian, tuple(head.packages or ()))
     if head.tar is not None:
         return model.TarHead(name, head.tar)
+    if head.image is not None:
+        return model.ImageHead(name, head.image)
     return model.HostHead(name)
 
 

@@ -29,7 +29,7 @@ class Shape(BaseModel):
 
 
 class HeadShape(Shape):
-    """An operating-system head: exactly one of `debian`, `tar` and `host`."""
+    """An operating-system head: exactly one of `debian`, `tar`, `image` and `host`."""
 
     debian: f.Maybe[f.Suite] = None
     """A Debian suite, such as `bookworm`; resolved once and then pinned in `anew.lock`."""
@@ -37,15 +37,19 @@ class HeadShape(Shape):
     """Packages of that suite, beside the smallest system."""
     tar: f.Maybe[f.RelativePath] = None
     """A tar archive of a root file system, relative to the project."""
+    image: f.Maybe[f.ImageReference] = None
+    """An image in a registry, by tag or digest, with the host; resolved once and then pinned in `anew.lock`."""
     host: f.Maybe[f.Yes] = None
     """The machine's own root, read-only; for the environment `local` only."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        kinds = [k for k in ("debian", "tar", "host") if getattr(self, k) is not None]
+        kinds = [k for k in ("debian", "tar", "image", "host") if getattr(self, k) is not None]
         if len(kinds) != 1:
             what = f"a head is of one kind, and this has {' and '.join(kinds) or 'none'}"
-            raise wrong(what, "write one of `debian: bookworm`, `tar: rootfs.tar`, `host: true`")
+            raise wrong(
+                what, "write one of `debian: bookworm`, `tar: rootfs.tar`, `image: HOST/NAME:TAG`, `host: true`"
+            )
         if self.packages is not None and kinds != ["debian"]:
             raise wrong("`packages` belong to a `debian` head", "remove `packages`, or write `debian: bookworm`")
         return self
@@ -278,5 +282,7 @@ class ProjectShape(Shape):
     """Operating-system heads by name."""
     services: dict[f.ServiceName, ServiceShape]
     """Services by name."""
+    registry: f.Maybe[f.Repository] = None
+    """The repository to which `anew push` brings releases, and from which `anew pull` fetches them."""
     environments: f.Maybe[dict[f.EnvironmentName, EnvironmentShape]] = None
     """Environments by name; if left out, there is `local`."""
