@@ -32,7 +32,7 @@ def test_the_lock_pins_what_a_head_was_resolved_to(tmp_path: Path) -> None:
     project = tar_project(tmp_path)
     image, _ = project.builder.build(project.spec, project.service(), quiet)
     text = locked(project)
-    assert text["version"] == 2
+    assert text["version"] == 3
     assert text["heads"]["base"]["layer"] == image.layers[0]
     assert sorted(text["heads"]["base"]) == ["layer", "recipe", "tree"]
     before = (project.root / "anew.lock").stat()

@@ -21,6 +21,7 @@ import msgspec
 from anew.build import evidence
 from anew.build.epoch import architecture
 from anew.core.digest import canonical, digest_bytes
+from anew.core.reference import is_digest
 from anew.errors import Conflict
 from anew.model import Digest, Image, Part, Release, Service
 from anew.registry.client import INDEX, MANIFEST, Described
@@ -147,6 +148,11 @@ def understood(identity: bytes, images: bytes, where: str) -> tuple[str, tuple[P
     if known.version != _FORMAT or not _is_within(raw, msgspec.to_builtins(said)):
         raise Conflict("a newer anew made this release", where=where, hint="use that one here as well")
     by_digest = {image.digest: image for image in known.images}
+    for image in known.images:
+        identity = image.identity
+        named = (identity.input, identity.tree, *identity.diffs, identity.config, identity.manifest, *image.layers)
+        if not all(map(is_digest, (*named, *image.inputs))):  # they become names of files here
+            raise Conflict("the description of the release names something without a digest", where=where)
     missing = [one.service.name for one in said.parts if one.image not in by_digest]
     if missing or not said.parts:
         raise Conflict(f"the release does not say what the image of {missing or 'any service'} is", where=where)

@@ -7,6 +7,7 @@ image's own layer of them: each is known by its digest.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,11 @@ from anew.build.context import Context, Item
 from anew.build.listing import Node
 from anew.build.packages import parsed
 from anew.core.digest import canonical, digest
+from anew.core.reference import is_digest
 from anew.errors import Bug, Conflict
 from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, ImageHead, Service, TarHead
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*\Z")  # of suites, packages and heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +103,28 @@ def of_head(head: Head) -> HeadRecord:
 
 
 def read(data: bytes) -> Definition:
-    """Return the definition of a blob. Raises Conflict if it can't be understood."""
+    """Return the definition of a blob.
+
+    Raises  Conflict if it can't be understood, or says what no spec can: it may have come from elsewhere, and what it
+            says becomes paths and arguments of programs.
+    """
     try:
-        return msgspec.json.decode(data, type=Definition)
-    except msgspec.MsgspecError as cause:
+        found = msgspec.json.decode(data, type=Definition)
+        for line in found.head.packages:
+            parsed(line)
+    except (msgspec.MsgspecError, ValueError) as cause:
         raise Conflict(f"a definition in the image store can't be read: {cause}") from cause
+    head = found.head
+    named = (head.suite, head.name, *head.named)
+    digests = (one for one in (head.archive, *head.blobs) if one)
+    if (
+        not all(_NAME.match(one) for one in named if one)
+        or (head.kind == "tar" and ".." in head.path.split("/"))
+        or head.path.startswith(("/", "-"))
+        or not all(map(is_digest, digests))
+    ):
+        raise Conflict("a definition in the image store says what no spec can", hint="find out where it came from")
+    return found
 
 
 def contents(layer: tuple[Node, ...], tree: Path) -> Callable[[Item], Path]:

@@ -181,6 +181,12 @@ class Puller:
             raise _lying(
                 f"the release says otherwise than the manifest what the image of {part.service.name} is", where
             )
+        if is_host:
+            raise Unsupported(
+                f"the image of {part.service.name} lies on the root of another machine",
+                where=where,
+                hint="give the service a head of packages, of an archive or of an image",
+            )
         if config.media != CONFIG or any(one.media != LAYER for one in layers) or text.media != MANIFEST:
             raise _lying(f"the image of {part.service.name} is not one that anew made", where)
         return _Found(image, part.service.name, text, (config, *layers))

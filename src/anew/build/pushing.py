@@ -18,7 +18,7 @@ from anew.build.oci import CONFIG, LAYER
 from anew.build.store import ImageStore
 from anew.core.digest import digest_bytes, short
 from anew.core.reference import Repository, is_tag
-from anew.errors import Conflict, NotFound
+from anew.errors import Conflict, NotFound, Unsupported
 from anew.model import Bytes, Digest, Image, Release
 from anew.ports import Say
 from anew.registry import referrers
@@ -57,6 +57,13 @@ class Pusher:
         Raises  NotFound or Conflict if something of it is not whole here, EngineError as the registry's client.
         """
         began = time.monotonic()
+        for part in release.parts:
+            if part.image.is_host:
+                raise Unsupported(
+                    f"the image of {part.service.name} lies on this machine's own root, which no registry can hold",
+                    where=f"anew.yaml os.{part.service.os}.host",
+                    hint="give the service a head of packages, of an archive or of an image",
+                )
         images = [self._image(one, with_inputs=with_inputs) for one in _unlike(release)]
         described, extra = self._description(release, identity, images)
         by_digest = {one.image.digest: one.manifest.described for one in images}

@@ -94,6 +94,11 @@ def is_tag(text: str) -> bool:
     return _TAG.match(text) is not None
 
 
+def is_digest(text: str) -> bool:
+    """Say whether this is a digest, in full."""
+    return _DIGEST.match(text) is not None
+
+
 def is_loopback(host: str) -> bool:
     """Say whether a host, with its port or without, is this machine itself: only there no TLS is asked for.
 

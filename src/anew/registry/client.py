@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import urljoin
 
 from anew.core.digest import PREFIX, digest_bytes
-from anew.core.reference import Repository, is_loopback
+from anew.core.reference import Repository, is_digest, is_loopback
 from anew.errors import Conflict, EngineError
 from anew.model import Bytes, Digest
 from anew.registry.access import Access
@@ -30,7 +30,6 @@ KNOWN = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST)
 MOST_MANIFEST: Bytes = 4 << 20  # what registries take at most, too
 _MOST_TAGS = 100_000
 _PAGE = 1000
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*\brel="?next"?')
 _Result = TypeVar("_Result")
 
@@ -50,7 +49,7 @@ def described(said: object, where: str) -> Described:
     """Return how a text names something. Raises Conflict if that can't be: what is named so goes into paths."""
     one = said if isinstance(said, dict) else {}
     media, digest, size = one.get("mediaType"), one.get("digest"), one.get("size")
-    if isinstance(media, str) and isinstance(digest, str) and _DIGEST.match(digest) and isinstance(size, int):
+    if isinstance(media, str) and isinstance(digest, str) and is_digest(digest) and isinstance(size, int):
         return Described(media, digest, max(size, 0))
     raise Conflict("a manifest names something without a digest that can be checked", where=where)
 

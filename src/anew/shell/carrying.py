@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from anew.core.digest import PREFIX, short
-from anew.core.reference import Reference, Repository, is_tag, reference, repository
+from anew.core.reference import Reference, Repository, is_digest, is_tag, reference, repository
 from anew.errors import Conflict, SpecError
 from anew.model import Spec
 from anew.ports import Say
 from anew.shell.building import Building
 from anew.views import Pulled, Pushed
-
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 class Carrying(Building):
@@ -65,7 +62,7 @@ def _asked(spec: Spec, release: str, source: str) -> tuple[Reference, str]:
             raise SpecError(what, where="command line", hint="say it once")
         return reference(release), ""
     where = _repository(spec, source, "--from")
-    if _DIGEST.match(release):
+    if is_digest(release):
         return Reference(where, short(release)), release
     if not is_tag(release) or release.startswith(PREFIX):
         what = f"`{release}` names no release"
