@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,12 +55,14 @@ class Server:
             time.sleep(0.02)
 
     def _answers(self) -> bool:
+        connection = http.client.HTTPConnection(self.host, timeout=1)
         try:
-            connection = http.client.HTTPConnection(self.host, timeout=1)
             connection.request("GET", "/v2/")
             return connection.getresponse().status in {200, 401}
         except OSError:
             return False
+        finally:
+            connection.close()
 
     def kill(self) -> None:
         """End it as a loss of power would; success if it has ended."""
@@ -68,6 +70,14 @@ class Server:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def under_way(self) -> int:
+        """Return how many bytes it has of uploads that have not ended."""
+        sizes = []
+        for path in self.storage.glob("repositories/**/_uploads/*/data"):
+            with suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return sum(sizes)
 
     def blob(self, digest: str) -> Path:
         """Return where the registry keeps a blob."""
