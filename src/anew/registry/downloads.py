@@ -102,6 +102,9 @@ def _begun(found: Answer, blob: Described, partial: _Partial) -> None:
         partial.begin_again()
         raise PassingError("the registry can't go on there", where=found.ask.where, hint="try again")
     require(found, 200, 206)
+    length = found.headers.get("content-length", "")
+    if found.status == 200 and length.isdecimal() and int(length) != blob.size:
+        raise _other_size(found, blob)
     told = _BEGINS.match(found.headers.get("content-range", ""))
     if partial.at and (found.status == 200 or told is None or int(told[1]) != partial.at):
         partial.begin_again()
@@ -113,12 +116,16 @@ def _read(found: Answer, blob: Described, partial: _Partial) -> None:
     buffer = memoryview(bytearray(_CHUNK))
     while count := found.read_into(buffer):
         if partial.at + count > blob.size:
-            raise Conflict(
-                "the registry sends more than its manifest says",
-                where=found.ask.where,
-                hint="nothing of it was taken",
-                facts={"digest": blob.digest, "size": str(blob.size)},
-            )
+            raise _other_size(found, blob)
         partial.add(buffer[:count])
     if partial.at < blob.size:
         raise PassingError("the connection broke off", where=found.ask.where, hint="try again: what was moved stays")
+
+
+def _other_size(found: Answer, blob: Described) -> Conflict:
+    return Conflict(
+        "a blob of the registry has another size than its manifest says",
+        where=found.ask.where,
+        hint="nothing of it was taken; push it again from where it is whole",
+        facts={"digest": blob.digest, "size": str(blob.size)},
+    )
