@@ -41,8 +41,8 @@ class HeadView:
     age: Seconds  # since then; 0 if that is not known
     packages: int
     size: Bytes  # of all package files
-    image: Digest  # the manifest that an image's reference was resolved to; "" of other heads
     moves: tuple[PackageMove, ...]  # `lock`: what it changed; `outdated`: what an update would change
+    image: Digest = ""  # the manifest that an image's reference was resolved to; "" of other heads
 
 
 Verdict = Literal["identical", "same tree", "differs", "not proved"]  # of making an image again

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from canned import BACK, BUILT, CHECKS, HEADS, HISTORY, NOON, PLAN, REBUILT, RELEASES, TESTED, WARM
+from canned import BACK, BUILT, CHECKS, HEADS, HISTORY, NOON, PLAN, PULLED, PUSHED, REBUILT, RELEASES, TESTED, WARM
 
 from anew.model import Outcome, Seconds
 from anew.ports import Say
@@ -21,6 +21,8 @@ from anew.views import (
     Kept,
     Ordered,
     Plan,
+    Pulled,
+    Pushed,
     Rebuilt,
     ReleaseView,
     Sealed,
@@ -59,6 +61,14 @@ class Canned:
 
     def outdated(self, say: Say) -> tuple[HeadView, ...]:
         return HEADS[:1]
+
+    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Pushed:
+        say("pushing")
+        return PUSHED
+
+    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Pulled:
+        say("pulling")
+        return PULLED
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
         return TESTED[:1]

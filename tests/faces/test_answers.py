@@ -31,6 +31,7 @@ ARGUMENTS = {
     "volumes remove": ["web", "data", "--force"],
     "run": ["web", "--", "true"],
     "debug": ["web", "--", "true"],
+    "pull": ["r3"],
 }
 
 

@@ -30,6 +30,8 @@ COMMANDS = [
         "lock",
         "outdated",
         "rebuild",
+        "push",
+        "pull",
         "secret",
         "volumes",
         "run",
@@ -42,7 +44,7 @@ COMMANDS = [
         "uninstall",
     ),
 ]
-WITH_MORE = {"demo", "init", "secret", "run", "debug", "completion"}  # they need arguments, or no project
+WITH_MORE = {"demo", "init", "secret", "run", "debug", "completion", "pull"}  # they need arguments, or no project
 
 
 @dataclass

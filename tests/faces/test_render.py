@@ -20,6 +20,8 @@ from canned import (
     NO_PLAN,
     NOTHING,
     PLAN,
+    PULLED,
+    PUSHED,
     REBUILT,
     RELEASES,
     STATUS,
@@ -29,7 +31,7 @@ from canned import (
 from rich.console import Console
 
 from anew.errors import AnewError
-from anew.faces import blocks, locking, terminal
+from anew.faces import blocks, carrying, locking, terminal
 from anew.faces.render import as_json, error_json, error_text, plain
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,6 +44,8 @@ SHOWN: dict[str, tuple[object, tuple[blocks.Block, ...]]] = {
     "plan-nothing": (NO_PLAN, blocks.of_plan(NO_PLAN)),
     "built": (BUILT, blocks.of_built(BUILT)),
     "heads": (HEADS, tuple(locking.of_heads(HEADS, "nothing moved"))),
+    "pushed": (PUSHED, tuple(carrying.of_pushed(PUSHED))),
+    "pulled": (PULLED, tuple(carrying.of_pulled(PULLED))),
     "rebuilt": (REBUILT, tuple(locking.of_rebuilt(REBUILT))),
     "tested": (TESTED, blocks.of_tested(TESTED)),
     "releases": (RELEASES, blocks.of_releases(RELEASES)),

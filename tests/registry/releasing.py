@@ -57,7 +57,8 @@ class Place:
         return self.carriage.push(release, identity, to, self.lines.append, with_inputs=with_inputs)
 
     def pull(self, asked: Reference, expected: str = "", *, with_inputs: bool = False) -> tuple[Release, Pulled]:
-        return self.carriage.pull(asked, self.lines.append, expected=expected, with_inputs=with_inputs)
+        say = self.lines.append
+        return self.carriage.pull(asked, say, project="shop", expected=expected, with_inputs=with_inputs)
 
     def is_whole(self, image: Image) -> bool:
         parts = (image.digest, image.identity.config, *image.layers)

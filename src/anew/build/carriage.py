@@ -28,11 +28,12 @@ class Carriage:
         return Pusher(self.store, self.notes).push(release, identity, to, say, with_inputs=with_inputs)
 
     def pull(
-        self, reference: Reference, say: Say, *, expected: Digest = "", with_inputs: bool = False
+        self, reference: Reference, say: Say, *, project: str, expected: Digest = "", with_inputs: bool = False
     ) -> tuple[Release, Pulled]:
         """Have a release here; see `anew.build.pulling`."""
         self._sweep()
-        return Puller(self.store, self.notes).pull(reference, say, expected=expected, with_inputs=with_inputs)
+        puller = Puller(self.store, self.notes, project, expected)
+        return puller.pull(reference, say, with_inputs=with_inputs)
 
     def _sweep(self) -> None:
         sweep(self.store.drafts)

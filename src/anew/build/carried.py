@@ -149,8 +149,8 @@ def understood(identity: bytes, images: bytes, where: str) -> tuple[str, tuple[P
         raise Conflict("a newer anew made this release", where=where, hint="use that one here as well")
     by_digest = {image.digest: image for image in known.images}
     for image in known.images:
-        identity = image.identity
-        named = (identity.input, identity.tree, *identity.diffs, identity.config, identity.manifest, *image.layers)
+        rungs = image.identity
+        named = (rungs.input, rungs.tree, *rungs.diffs, rungs.config, rungs.manifest, *image.layers)
         if not all(map(is_digest, (*named, *image.inputs))):  # they become names of files here
             raise Conflict("the description of the release names something without a digest", where=where)
     missing = [one.service.name for one in said.parts if one.image not in by_digest]

@@ -75,8 +75,8 @@ def _view(head: Head, pinned: LockedHead | None, moves: Iterable[Move]) -> HeadV
         age=_age(pinned.resolved) if pinned else 0.0,
         packages=len(pinned.packages) if pinned else 0,
         size=sum(one.size for one in pinned.packages) if pinned else 0,
-        image=pinned.image if pinned else "",
         moves=tuple(PackageMove(one.name, one.before, one.after) for one in moves),
+        image=pinned.image if pinned else "",
     )
 
 

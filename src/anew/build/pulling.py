@@ -83,24 +83,26 @@ class _Course:
 
 @dataclass(frozen=True, slots=True)
 class Puller:
-    """Fetches releases into one store; `notes` is a folder for what is remembered of registries."""
+    """Fetches releases of a project into one store; `notes` is a folder for what is remembered of registries.
+
+    `expected` is the digest that the release must have, if that is known.
+    """
 
     store: ImageStore
     notes: Path
+    project: str
+    expected: Digest = ""
 
-    def pull(
-        self, reference: Reference, say: Say, *, expected: Digest = "", with_inputs: bool = False
-    ) -> tuple[Release, Pulled]:
+    def pull(self, reference: Reference, say: Say, *, with_inputs: bool = False) -> tuple[Release, Pulled]:
         """Have a release here, whole; return it without a name. Idempotent.
 
-        `expected` is the digest that it must have, if that is known.
         Raises  NotFound if there is none; Conflict if it is not what it says; EngineError as the registry's client.
         """
         began = time.monotonic()
         with Wire() as wire:
             course = _Course(Registry(reference.repository, wire, "pull"), self.store, say)
             index = self._index(course.registry, reference)
-            release = self._release(course, index, expected)
+            release = self._release(course, index)
             images = [self._image(course, part) for part in _unlike(release)]
             named = _entries(index.said)
             if missing := [one.service for one in images if one.image.digest not in named]:
@@ -148,8 +150,8 @@ class Puller:
             )
         return text
 
-    def _release(self, course: _Course, index: Text, expected: Digest) -> Release:
-        where = str(course.registry)
+    def _release(self, course: _Course, index: Text) -> Release:
+        where, expected = str(course.registry), self.expected
         entries = [one for one in _list(index.said, "manifests") if one.get("artifactType") == carried.RELEASE]
         if len(entries) != 1:
             raise Conflict("the index does not say what the release is", where=where)
@@ -167,6 +169,12 @@ class Puller:
                 facts={"wanted": expected or carried.release_of(index.said), "there": digest},
             )
         project, parts = carried.understood(course.little(config), course.little(images[0]), where)
+        if project != self.project:
+            raise Conflict(
+                f"this is a release of {project}, and not of {self.project}",
+                where=where,
+                hint=f"go to the folder of {project}, or correct the repository",
+            )
         course.blobs([one for one in layers if one.media == carried.DEFINITION and one.size <= _MOST_SAID])
         return Release(project, "", digest, parts)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from anew.core.digest import PREFIX, short
 from anew.core.reference import Reference, Repository, is_digest, is_tag, reference, repository
-from anew.errors import Conflict, SpecError
+from anew.errors import SpecError
 from anew.model import Spec
 from anew.ports import Say
 from anew.shell.building import Building
@@ -30,13 +30,8 @@ class Carrying(Building):
         spec = self._workshop.spec()
         asked, expected = _asked(spec, release, source)
         say(f"pulling {asked}")
-        found, pulled = self._parts.carriage().pull(asked, say, expected=expected, with_inputs=with_inputs)
-        if found.project != spec.project:
-            raise Conflict(
-                f"{asked} is a release of {found.project}, and this is {spec.project}",
-                where=str(asked),
-                hint=f"go to the folder of {found.project}, or correct the repository",
-            )
+        carriage = self._parts.carriage()
+        found, pulled = carriage.pull(asked, say, project=spec.project, expected=expected, with_inputs=with_inputs)
         is_new = self._journal.releases.known(found.project, found.digest) is None
         return replace(pulled, release=self._journal.releases.add(found).name, is_new=is_new)
 

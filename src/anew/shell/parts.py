@@ -51,9 +51,9 @@ class Carriage(Protocol):
         ...
 
     def pull(
-        self, reference: Reference, say: Say, *, expected: Digest = "", with_inputs: bool = False
+        self, reference: Reference, say: Say, *, project: str, expected: Digest = "", with_inputs: bool = False
     ) -> tuple[Release, Pulled]:
-        """Have a release here, whole; return it without a name. `expected` is its digest, if that is known."""
+        """Have a release of a project here, whole; return it without a name. `expected` is its digest, if known."""
         ...
 
 

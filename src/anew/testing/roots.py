@@ -29,8 +29,8 @@ def write_root(target: Path, programs: Sequence[str] = ("sh", "sleep", "cat"), m
             info = tarfile.TarInfo(folder)
             info.type, info.mode, info.mtime = tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755, _AT
             tar.addfile(info)
-        for path in sorted({one for program in programs for one in _needed(program)}):
-            _add(tar, path.lstrip("/").replace("usr/bin/", "bin/"), Path(path))
+        for needed in sorted({one for program in programs for one in _needed(program)}):
+            _add(tar, needed.lstrip("/").replace("usr/bin/", "bin/"), Path(needed))
         for name, path in more.items():
             _add(tar, name, path)
         info = tarfile.TarInfo("etc/motd")
