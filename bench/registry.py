@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -10,11 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from commands import compiled
 from figures import page
 from figures.apart import rig_apart
 from figures.figure import Figure, Goal, Section
@@ -28,11 +30,10 @@ METHOD = """One image of 500 MB in four layers (200, 150, 100 and 50 MB, half of
 in turns: `anew push` of its release to a repository that has none of it, and `skopeo copy --preserve-digests` of the
 same blobs from the same folder, an OCI image layout; then `anew pull` into an empty state, which checks every blob, and
 `skopeo copy` of the same image into an empty layout. The registry is Debian's `docker-registry` on the loopback, with
-its storage on the same disk; each is a process of its own, from its start to its end. *Peak* is the largest resident set
-of the process. *Again* is a push and a pull of what is there already."""
+its storage on the same disk, a new one for each turn; each is a process of its own, from its start to its end. *Peak*
+is its largest resident set. *Again* is a push and a pull of what is there already."""
 SPEC = """
 project: rig
-registry: {registry}
 os:
   base: {{tar: head.tar}}
 services:
@@ -63,22 +64,10 @@ def measure(arguments: argparse.Namespace) -> Section:
         if shutil.which(program) is None:
             raise Unsupported(f"{program} is not installed", hint=f"apt-get install {program}")
     taken: dict[str, list[Spent]] = {}
-    with registry() as host, rig_apart() as one, tempfile.TemporaryDirectory(prefix="anew-bench-") as scratch:
-        make(one, f"{host}/seed")
-        name = image_name(one)
+    with rig_apart() as one:
+        make(one)
         for number in range(arguments.times):
-            repository, copy = f"{host}/ours-{number}", f"{host}/theirs-{number}:x"
-            source, plain = f"oci:{one.home / 'images'}:{name}", ["--preserve-digests", "--dest-tls-verify=false"]
-            keep(taken, "push", anew(one.root, one.home, "push", "--to", repository))
-            keep(taken, "skopeo push", spent(["skopeo", "copy", *plain, source, f"docker://{copy}"]))
-            keep(taken, "push again", anew(one.root, one.home, "push", "--to", repository))
-            home, layout = Path(scratch, "home"), Path(scratch, "layout")
-            keep(taken, "pull", anew(one.root, home, "pull", f"{repository}:r1"))
-            into = f"oci:{layout}:x"
-            keep(taken, "skopeo pull", spent(["skopeo", "copy", "--src-tls-verify=false", f"docker://{copy}", into]))
-            keep(taken, "pull again", anew(one.root, home, "pull", f"{repository}:r1"))
-            for folder in (home, layout):
-                shutil.rmtree(folder)
+            turn(one, taken, is_ours_first=number % 2 == 0)
     rows: list[Figure] = []
     for act in ("push", "pull"):
         ours, theirs = taken[act], taken[f"skopeo {act}"]
@@ -89,23 +78,41 @@ def measure(arguments: argparse.Namespace) -> Section:
     return Section("registry", "Registries", METHOD, tuple(rows))
 
 
+def turn(project: Rig, taken: dict[str, list[Spent]], *, is_ours_first: bool) -> None:
+    """Push and pull once each, at a registry that has nothing: skopeo remembers where blobs are, and so does anew."""
+    with registry() as host, tempfile.TemporaryDirectory(prefix="anew-bench-") as scratch:
+        ours, theirs = f"{host}/ours", f"docker://{host}/theirs:x"
+        source = f"oci:{project.home / 'images'}:{image_name(project)}"
+        home, layout = Path(scratch, "home"), f"oci:{scratch}/layout:x"
+        plain = ["skopeo", "copy", "--preserve-digests"]
+        pushes = {
+            "push": lambda: anew(project, project.home, "push", "--to", ours),
+            "skopeo push": lambda: spent([*plain, "--dest-tls-verify=false", source, theirs]),
+        }
+        pulls = {
+            "pull": lambda: anew(project, home, "pull", f"{ours}:r1"),
+            "skopeo pull": lambda: spent([*plain, "--src-tls-verify=false", theirs, layout]),
+        }
+        for acts in (pushes, pulls):
+            for name in acts if is_ours_first else reversed(acts):
+                taken.setdefault(name, []).append(acts[name]())
+        taken.setdefault("push again", []).append(anew(project, project.home, "push", "--to", ours))
+        taken.setdefault("pull again", []).append(anew(project, home, "pull", f"{ours}:r1"))
+
+
 def figure(name: str, unit: str, ours: Sequence[Spent], theirs: Sequence[Spent], goal: Goal) -> Figure:
     """Return one row, beside skopeo."""
     values = [tuple(one.seconds if unit == "s" else one.peak for one in ones) for ones in (ours, theirs)]
     return Figure(name, unit, values[0], goal, "skopeo", values[1])
 
 
-def keep(taken: dict[str, list[Spent]], name: str, one: Spent) -> None:
-    """Add what a process took."""
-    taken.setdefault(name, []).append(one)
+def anew(project: Rig, home: Path, *arguments: str) -> Spent:
+    """Run one command of anew, compiled as an installed one is."""
+    command = [sys.executable, "-m", "anew", "-C", str(project.root), *arguments]
+    return spent(command, {**compiled(project), "ANEW_HOME": str(home)})
 
 
-def anew(root: Path, home: Path, *arguments: str) -> Spent:
-    """Run one command of anew."""
-    return spent([sys.executable, "-m", "anew", "-C", str(root), *arguments], {"ANEW_HOME": str(home)})
-
-
-def spent(command: Sequence[str], environment: dict[str, str] | None = None) -> Spent:
+def spent(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Spent:
     """Run a program; return what it took. Raises EngineError if it fails."""
     with tempfile.TemporaryFile() as out:
         began = time.perf_counter()
@@ -136,7 +143,7 @@ def registry() -> Iterator[str]:
             server.wait()
 
 
-def make(project: Rig, repository: str) -> None:
+def make(project: Rig) -> None:
     """Make a release of four layers."""
     data = project.root / "data"
     data.mkdir(parents=True)
@@ -151,7 +158,7 @@ def make(project: Rig, repository: str) -> None:
     write_root(project.root / "head.tar", more=more)
     for name in ("25.random", "25.text", "50.random", "50.text"):
         (project.root / name).rename(data / name)
-    (project.root / "anew.yaml").write_text(SPEC.format(registry=repository, port=project.port))
+    (project.root / "anew.yaml").write_text(SPEC.format(port=project.port))
     project.expect("up", limit=300)
     project.expect("dispose")
 
@@ -165,8 +172,6 @@ def write(path: Path, megabytes: int, some: object) -> None:
 
 def image_name(project: Rig) -> str:
     """Return what the one image is called in the image store."""
-    import json
-
     entries = json.loads((project.home / "images" / "index.json").read_bytes())["manifests"]
     return str(entries[-1]["annotations"]["org.opencontainers.image.ref.name"])
 

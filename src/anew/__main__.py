@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from anew.build.edge_image import EdgeImage
     from anew.build.store import ImageStore
     from anew.cases import Anew
-    from anew.core.steps import Step
     from anew.edge.runtime import HaproxyEdge
     from anew.engines.docker.client import Client
     from anew.engines.docker.compute import Docker
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from anew.model import Image, Pin, Scope, Spec, Test, Trial
     from anew.ports import Compute, Inspection, Say
     from anew.shell.journal import Journal
-    from anew.shell.parts import Archive, Carriage, Copies, Parts, Stockroom
+    from anew.shell.parts import Archive, Copies, Parts, Stockroom
     from anew.views import Check, Start
 
 SPEC = "anew.yaml"
@@ -214,6 +213,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
     from functools import cache
 
     from anew.engines.embedded.ports import is_free
+    from anew.shell import wiring
     from anew.shell.parts import Parts
 
     @cache
@@ -240,7 +240,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         update_edge=engines.update_edge,
         unheld=engines.unheld,
         making=lambda project: _making(folder, store(), project),
-        carriage=lambda: _carriage(folder, store()),
+        carriage=lambda: wiring.carriage(folder, store()),
         try_image=_try_image,
         http_failure=_http_failure,
         is_free=is_free,
@@ -250,7 +250,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         parse=lambda project: _parse(folder, project),
         project=lambda project: _project(folder, project),
         start_keeper=lambda scope: _start_keeper(folder, root, scope),
-        around=_faults(),
+        around=wiring.faults(),
     )
 
 
@@ -272,12 +272,6 @@ def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
     from anew.build.builder import Builder
 
     return Builder(folder, store, project)
-
-
-def _carriage(folder: Path, store: ImageStore) -> Carriage:
-    from anew.build.carriage import Carriage
-
-    return Carriage(store, folder / "registry")
 
 
 def _stockroom(folder: Path, store: ImageStore) -> Stockroom:
@@ -391,16 +385,6 @@ def _start_keeper(folder: Path, root: Path, scope: Scope) -> Callable[[], bool]:
             start_new_session=True,
         )
     return lambda: keeper.poll() is None
-
-
-def _faults() -> Callable[[str, Step], None]:
-    """Return what to do around each step: nothing, unless a test asks for faults."""
-    asked = os.environ.get("ANEW_FAULT")
-    if not asked:
-        return lambda _moment, _step: None
-    from anew.testing.faults import around
-
-    return around(asked)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,13 @@ from anew.model import Outcome, Seconds
 from anew.ports import Say
 from anew.views import (
     Built,
+    Carried,
     Check,
     Collected,
     Event,
     HeadView,
     Installed,
     Plan,
-    Pulled,
-    Pushed,
     Rebuilt,
     ReleaseView,
     SecretView,
@@ -79,7 +78,7 @@ class Builder(Protocol):
 class Carrier(Protocol):
     """The use cases that bring releases from one machine to another, by way of a registry."""
 
-    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Pushed:
+    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Carried:
         """Have a release ("": the newest) in the repository `to` ("": the spec's), with what is said of its images.
 
         With inputs also the packages and archives that its images are made from. Idempotent: what is there stays.
@@ -88,7 +87,7 @@ class Carrier(Protocol):
         """
         ...
 
-    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Pulled:
+    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Carried:
         """Have a release of the repository `source` ("": the spec's) here, whole, under the next free name.
 
         `release` is a tag or a digest there, or a whole reference. Idempotent: what is here stays.

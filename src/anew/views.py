@@ -71,34 +71,19 @@ class Rebuilt:
 
 
 @dataclass(frozen=True, slots=True)
-class Pushed:
-    """A release that is in a registry now."""
+class Carried:
+    """A release that was brought to a registry, or from there."""
 
     release: str  # its name here
     digest: Digest
     repository: str
     index: Digest  # by which it is named there for good: REPOSITORY@INDEX
-    tags: tuple[str, ...]  # under which it and its images are there
+    tags: tuple[str, ...]  # `push`: under which it and its images are there
+    is_new: bool  # where it was brought to it was not known
     images: Mapping[str, Digest]  # manifests, by service
     statements: int  # what is said of its images
     size: Bytes  # of all its blobs
-    sent: Bytes  # of them: the others were there
-    seconds: Seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """A release that came from a registry."""
-
-    release: str  # its name here
-    digest: Digest
-    repository: str
-    index: Digest
-    is_new: bool  # it was not known here before
-    images: Mapping[str, Digest]  # manifests, by service
-    statements: int  # what is said of its images
-    size: Bytes  # of all its blobs
-    fetched: Bytes  # of them: the others were here
+    moved: Bytes  # of them: the others were there
     seconds: Seconds
 
 

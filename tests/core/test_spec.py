@@ -67,8 +67,10 @@ def test_the_reference_is_a_spec() -> None:
     assert spec.heads == (
         model.DebianHead("base", "bookworm", ("python3", "ca-certificates")),
         model.TarHead("plain", "rootfs.tar"),
+        model.ImageHead("other", "localhost:5000/base:12"),
         model.HostHead("machine"),
     )
+    assert spec.registry == "localhost:5000/shop"
     found, api, cache, mailer, sweep = spec.services
     assert found.copy == (model.Copy("app/", "/srv/app/"), model.Copy("VERSION", "/srv/VERSION"))
     assert found.build[1] == model.BuildStep("python3 /srv/app/fetch.py", network=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
 from anew.views import (
     Built,
+    Carried,
     Check,
     Difference,
     Event,
@@ -12,8 +13,6 @@ from anew.views import (
     HeadView,
     PackageMove,
     Plan,
-    Pulled,
-    Pushed,
     Rebuilt,
     ReleaseView,
     RolloutView,
@@ -130,28 +129,30 @@ HEADS = (
     ),
     HeadView("new", "debian trixie", "", "", 0.0, 0, 0, ()),
 )
-PUSHED = Pushed(
+PUSHED = Carried(
     "r3",
     IMAGE,
     "localhost:5000/shop",
     OTHER,
-    ("0123456789ab", "api-0123456789ab", "api-r3", "r3", "web-0123456789ab", "web-r3"),
-    {"web": IMAGE, "api": OTHER},
-    6,
-    512_000_000,
-    61_234_567,
-    2.5,
+    tags=("0123456789ab", "api-0123456789ab", "api-r3", "r3", "web-0123456789ab", "web-r3"),
+    is_new=True,
+    images={"web": IMAGE, "api": OTHER},
+    statements=6,
+    size=512_000_000,
+    moved=61_234_567,
+    seconds=2.5,
 )
-PULLED = Pulled(
+PULLED = Carried(
     "r3",
     IMAGE,
     "localhost:5000/shop",
     OTHER,
+    tags=(),
     is_new=True,
     images={"web": IMAGE, "api": OTHER},
     statements=1,
     size=512_000_000,
-    fetched=0,
+    moved=0,
     seconds=0.25,
 )
 REBUILT = (

@@ -13,6 +13,7 @@ from anew.ports import Say
 from anew.views import (
     Autopsy,
     Built,
+    Carried,
     Check,
     Collected,
     Event,
@@ -21,8 +22,6 @@ from anew.views import (
     Kept,
     Ordered,
     Plan,
-    Pulled,
-    Pushed,
     Rebuilt,
     ReleaseView,
     Sealed,
@@ -62,11 +61,11 @@ class Canned:
     def outdated(self, say: Say) -> tuple[HeadView, ...]:
         return HEADS[:1]
 
-    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Pushed:
+    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Carried:
         say("pushing")
         return PUSHED
 
-    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Pulled:
+    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Carried:
         say("pulling")
         return PULLED
 

@@ -13,7 +13,7 @@ from anew.core.digest import digest_bytes
 from anew.core.reference import Reference, Repository
 from anew.model import BuildStep, Copy, Head, Image, Part, Release, Service, Spec, TarHead
 from anew.testing.roots import write_root
-from anew.views import Pulled, Pushed
+from anew.views import Carried
 
 
 def quiet(_line: str) -> None:
@@ -52,11 +52,11 @@ class Place:
         parts = tuple(Part(one, self.builder.build(spec, one, quiet)[0]) for one in wanted)
         return Release("shop", "r1", digest_bytes(identity_of("shop", parts)), parts, 1.0)
 
-    def push(self, release: Release, to: Repository, *, with_inputs: bool = False) -> Pushed:
+    def push(self, release: Release, to: Repository, *, with_inputs: bool = False) -> Carried:
         identity = identity_of(release.project, release.parts)
         return self.carriage.push(release, identity, to, self.lines.append, with_inputs=with_inputs)
 
-    def pull(self, asked: Reference, expected: str = "", *, with_inputs: bool = False) -> tuple[Release, Pulled]:
+    def pull(self, asked: Reference, expected: str = "", *, with_inputs: bool = False) -> tuple[Release, Carried]:
         say = self.lines.append
         return self.carriage.pull(asked, say, project="shop", expected=expected, with_inputs=with_inputs)
 

@@ -59,7 +59,7 @@ def test_a_release_arrives_with_the_same_digests_and_all_that_is_said_of_it(serv
     names = (f"{one}{name}" for one in ("", "web-", "api-") for name in ("r1", short(release.digest)))
     assert pushed.tags == tuple(sorted(names))
     assert (pushed.statements, pulled.statements, pulled.index) == (4, 4, pushed.index)
-    assert pulled.fetched == pulled.size
+    assert pulled.moved == pulled.size
     for part in release.parts:
         assert there.is_whole(part.image)
         assert there.evidence.filed(part.image.digest) == here.evidence.filed(part.image.digest)
@@ -90,12 +90,12 @@ def test_a_repetition_sends_and_fetches_nothing(small: tuple[Repository, Kept], 
     release = here.release()
     here.evidence.add(release.parts[0].image.digest, SBOM, b"said")
     first, _ = here.push(release, to), there.pull(Reference(to, "r1"))
-    assert first.sent == first.size
+    assert first.moved == first.size
     before = dict(kept.texts), len(kept.asked), kept.sent
     again, (_, pulled) = here.push(release, to), there.pull(Reference(to, "r1"))
-    assert (again.sent, pulled.fetched, kept.texts, kept.sent) == (0, 0, before[0], before[2])
+    assert (again.moved, pulled.moved, kept.texts, kept.sent) == (0, 0, before[0], before[2])
     assert not any(line.startswith(("PUT", "POST", "PATCH")) for line in kept.asked[before[1] :])
-    assert replace(again, seconds=0, sent=first.sent) == replace(first, seconds=0)
+    assert replace(again, seconds=0, moved=first.moved, is_new=True) == replace(first, seconds=0)
 
 
 def test_skopeo_reads_what_was_pushed(server: Server, tmp_path: Path) -> None:

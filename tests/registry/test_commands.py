@@ -78,14 +78,14 @@ def test_a_release_pulled_elsewhere_is_the_same_and_runs(server: Server, pair: t
     make(here, f"localhost:{server.port}/team/shop")
     write(there, f"localhost:{server.port}/team/shop")
     pushed = answered(here, "push")
-    assert (pushed["release"], pushed["sent"]) == ("r1", pushed["size"])
+    assert (pushed["release"], pushed["moved"]) == ("r1", pushed["size"])
     pulled = answered(there, "pull", "r1")
     assert (pulled["release"], pulled["is_new"], pulled["digest"]) == ("r1", True, pushed["digest"])
     assert pulled["images"] == pushed["images"]
     there.expect("up", "r1")
     assert there.status()["serving"] == "g1"
     again = answered(there, "pull", pushed["digest"])
-    assert (again["release"], again["is_new"], again["fetched"]) == ("r1", False, 0)
+    assert (again["release"], again["is_new"], again["moved"]) == ("r1", False, 0)
     back = answered(there, "push", "r1", "--to", f"localhost:{server.port}/other")
     assert (back["digest"], back["index"]) == (pushed["digest"], pushed["index"])
     assert "is here as r1" not in there.expect("pull", f"localhost:{server.port}/other@{pushed['index']}")
@@ -128,7 +128,7 @@ def test_a_push_that_is_killed_leaves_no_name_and_the_next_one_completes_it(
     killed(here, lambda: server.under_way() > 5_000_000, "push")
     assert "no release" in refused(there, 3, "pull", "r1")
     pushed = answered(here, "push")
-    assert pushed["sent"] <= pushed["size"]
+    assert pushed["moved"] <= pushed["size"]
     assert answered(there, "pull", "r1")["digest"] == pushed["digest"]
 
 
@@ -147,7 +147,7 @@ def test_a_pull_that_is_killed_registers_nothing_and_the_next_one_goes_on(
     killed(there, has_begun, "pull", "r1")
     assert json.loads(there.expect("releases", "--json")) == []
     pulled = answered(there, "pull", "r1")
-    assert pulled["fetched"] <= pulled["size"] - 5_000_000
+    assert pulled["moved"] <= pulled["size"] - 5_000_000
     assert (pulled["digest"], list(partial.iterdir())) == (pushed["digest"], [])
     assert list((there.home / "images" / "drafts").iterdir()) == []
     there.expect("up", "r1")

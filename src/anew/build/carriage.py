@@ -12,7 +12,7 @@ from anew.build.store import ImageStore
 from anew.core.reference import Reference, Repository
 from anew.model import Digest, Release
 from anew.ports import Say
-from anew.views import Pulled, Pushed
+from anew.views import Carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +22,16 @@ class Carriage:
     store: ImageStore
     notes: Path
 
-    def push(self, release: Release, identity: bytes, to: Repository, say: Say, *, with_inputs: bool = False) -> Pushed:
+    def push(
+        self, release: Release, identity: bytes, to: Repository, say: Say, *, with_inputs: bool = False
+    ) -> Carried:
         """Have a release in a repository; see `anew.build.pushing`."""
         self._sweep()
         return Pusher(self.store, self.notes).push(release, identity, to, say, with_inputs=with_inputs)
 
     def pull(
         self, reference: Reference, say: Say, *, project: str, expected: Digest = "", with_inputs: bool = False
-    ) -> tuple[Release, Pulled]:
+    ) -> tuple[Release, Carried]:
         """Have a release here; see `anew.build.pulling`."""
         self._sweep()
         puller = Puller(self.store, self.notes, project, expected)

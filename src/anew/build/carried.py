@@ -65,19 +65,19 @@ def images_text(images: Sequence[Image]) -> bytes:
 def description(identity: bytes, images: bytes, definitions: Sequence[Described]) -> Written:
     """Return the manifest that says what a release is."""
     layers = [Described(IMAGES, digest_bytes(images), len(images)), *definitions]
-    return _artifact(RELEASE, Described(RELEASE, digest_bytes(identity), len(identity)), layers)
+    return _manifest(RELEASE, Described(RELEASE, digest_bytes(identity), len(identity)), layers)
 
 
 def statement(subject: Described, one: evidence.Filed, size: int) -> tuple[Written, Referrer]:
     """Return the manifest of a statement about an image, and how it is listed."""
     layer = Described(evidence.MEDIA, one.digest, size)
-    written = _artifact(evidence.MEDIA, _nothing(), [layer], subject, {PREDICATE: one.predicate})
+    written = _manifest(evidence.MEDIA, _nothing(), [layer], subject, {PREDICATE: one.predicate})
     return written, Referrer(written.described, evidence.MEDIA, ((PREDICATE, one.predicate),))
 
 
 def inputs(subject: Described, blobs: Sequence[Described]) -> tuple[Written, Referrer]:
     """Return the manifest of what an image can be made from again, and how it is listed."""
-    written = _artifact(INPUTS, _nothing(), sorted(blobs, key=lambda one: one.digest), subject)
+    written = _manifest(INPUTS, _nothing(), sorted(blobs, key=lambda one: one.digest), subject)
     return written, Referrer(written.described, INPUTS)
 
 
@@ -173,7 +173,7 @@ def _nothing() -> Described:
     return Described(EMPTY, digest_bytes(NOTHING), len(NOTHING))
 
 
-def _artifact(
+def _manifest(
     kind: str,
     config: Described,
     layers: Sequence[Described],

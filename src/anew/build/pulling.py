@@ -31,7 +31,7 @@ from anew.registry.notes import Notes
 from anew.registry.referrers import Referrer
 from anew.registry.together import together
 from anew.registry.wire import Wire
-from anew.views import Pulled
+from anew.views import Carried
 
 _MOST_SAID: Bytes = 64 << 20  # of one statement, or of a description
 _MOST_STATEMENTS = 1000  # of one image
@@ -93,7 +93,7 @@ class Puller:
     project: str
     expected: Digest = ""
 
-    def pull(self, reference: Reference, say: Say, *, with_inputs: bool = False) -> tuple[Release, Pulled]:
+    def pull(self, reference: Reference, say: Say, *, with_inputs: bool = False) -> tuple[Release, Carried]:
         """Have a release here, whole; return it without a name. Idempotent.
 
         Raises  NotFound if there is none; Conflict if it is not what it says; EngineError as the registry's client.
@@ -121,16 +121,17 @@ class Puller:
             name = f"{release.project}-{one.service}-{short(one.image.identity.input)}"
             self.store.blobs.add_image(one.manifest.data, name)
         Notes(self.notes, reference.repository).see(blob.digest for one in images for blob in one.blobs)
-        return release, Pulled(
+        return release, Carried(
             release="",
             digest=release.digest,
             repository=str(reference.repository),
             index=index.described.digest,
+            tags=(),
             is_new=False,
             images={part.service.name: part.image.digest for part in release.parts},
             statements=sum(len(filed) for filed in statements),
             size=course.size,
-            fetched=course.fetched,
+            moved=course.fetched,
             seconds=time.monotonic() - began,
         )
 

@@ -28,7 +28,7 @@ from anew.registry.referrers import Referrer
 from anew.registry.together import together
 from anew.registry.uploads import Source, Uploads
 from anew.registry.wire import Wire
-from anew.views import Pushed
+from anew.views import Carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Pusher:
 
     def push(
         self, release: Release, identity: bytes, repository: Repository, say: Say, *, with_inputs: bool = False
-    ) -> Pushed:
+    ) -> Carried:
         """Have a release in a repository, with its images and what is said of them. Idempotent.
 
         `identity` are the bytes that its digest is of.
@@ -73,18 +73,19 @@ class Pusher:
             registry = Registry(repository, wire, "push")
             sent = self._blobs(registry, list(wanted.values()), say)
             self._texts(registry, images, described)
-            tags = _named(registry, release, index, images, say)
+            is_new, tags = _named(registry, release, index, images, say)
         statements = sum(len(Evidence(self.store).filed(one.image.digest)) for one in images)
-        return Pushed(
+        return Carried(
             release=release.name,
             digest=release.digest,
             repository=str(repository),
             index=index.described.digest,
             tags=tags,
             images={part.service.name: part.image.digest for part in release.parts},
+            is_new=is_new,
             statements=statements,
             size=sum(one.size for one in wanted.values()),
-            sent=sent,
+            moved=sent,
             seconds=time.monotonic() - began,
         )
 
@@ -197,8 +198,10 @@ def _filed(registry: Registry, text: Written) -> bool:
     return registry.put(text.described.digest, text.data, text.media)
 
 
-def _named(registry: Registry, release: Release, index: Written, images: Sequence[_Image], say: Say) -> tuple[str, ...]:
-    """Tag the release and its images, and return the tags: its local name too, unless another one has it there."""
+def _named(
+    registry: Registry, release: Release, index: Written, images: Sequence[_Image], say: Say
+) -> tuple[bool, tuple[str, ...]]:
+    """Tag the release and its images; return whether it had none, and its tags: its local name if that is free."""
     suffixes = [short(release.digest)]
     there = registry.text(release.name)
     if there is None or carried.release_of(there.said) == release.digest:
@@ -213,7 +216,8 @@ def _named(registry: Registry, release: Release, index: Written, images: Sequenc
                 tags[tag] = texts[part.image.digest]
     for suffix in suffixes:
         tags[suffix] = index  # after what it leads to
+    is_new = not registry.has(suffixes[0])
     for tag, text in tags.items():
         if (known := registry.text(tag)) is None or known.described.digest != text.described.digest:
             registry.put(tag, text.data, text.media)
-    return tuple(sorted(tags))
+    return is_new, tuple(sorted(tags))

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from anew.model import Outcome
 from anew.views import (
     Built,
+    Carried,
     Check,
     Collected,
     Debugged,
@@ -17,8 +18,6 @@ from anew.views import (
     LogLine,
     Moved,
     Plan,
-    Pulled,
-    Pushed,
     Reborn,
     Rebuilt,
     ReleaseView,
@@ -43,8 +42,8 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "lock": tuple[HeadView, ...],
         "rebuild": tuple[Rebuilt, ...],
         "outdated": tuple[HeadView, ...],
-        "push": Pushed,
-        "pull": Pulled,
+        "push": Carried,
+        "pull": Carried,
         "test": tuple[Tested, ...],
         "up": Moved,
         "status": Status,

@@ -10,7 +10,7 @@ from anew.faces import blocks
 from anew.faces.acts import Session
 from anew.faces.blocks import Block, Cell, Grid, short
 from anew.faces.options import shared
-from anew.views import Pulled, Pushed
+from anew.views import Carried
 
 
 @click.command("push")
@@ -43,10 +43,10 @@ def _pull(session: Session, release: str, source: str, *, with_inputs: bool) -> 
     return 0
 
 
-def of_pushed(one: Pushed) -> Iterator[Block]:
+def of_pushed(one: Carried) -> Iterator[Block]:
     """Show a release that is in a registry."""
     yield _images(one)
-    moved = f"{blocks.size(one.sent)} of {blocks.size(one.size)} sent in {one.seconds:.1f} s"
+    moved = f"{blocks.size(one.moved)} of {blocks.size(one.size)} sent in {one.seconds:.1f} s"
     yield blocks.line(
         f"{one.release} ({short(one.digest)}) is in {one.repository}: {moved}{_said(one.statements)}", "good"
     )
@@ -54,15 +54,15 @@ def of_pushed(one: Pushed) -> Iterator[Block]:
         yield blocks.line(f"{one.repository}:{tag}", depth=1)
 
 
-def of_pulled(one: Pulled) -> Iterator[Block]:
+def of_pulled(one: Carried) -> Iterator[Block]:
     """Show a release that came from a registry."""
     yield _images(one)
-    moved = f"{blocks.size(one.fetched)} of {blocks.size(one.size)} fetched in {one.seconds:.1f} s"
+    moved = f"{blocks.size(one.moved)} of {blocks.size(one.size)} fetched in {one.seconds:.1f} s"
     there = "is here as" if one.is_new else "was here already, as"
     yield blocks.line(f"{short(one.digest)} {there} {one.release}: {moved}{_said(one.statements)}", "good")
 
 
-def _images(one: Pushed | Pulled) -> Grid:
+def _images(one: Carried) -> Grid:
     rows = tuple((Cell(service, "strong"), Cell(short(digest))) for service, digest in one.images.items())
     return Grid(("service", "image"), rows)
 

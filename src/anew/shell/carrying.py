@@ -10,13 +10,13 @@ from anew.errors import SpecError
 from anew.model import Spec
 from anew.ports import Say
 from anew.shell.building import Building
-from anew.views import Pulled, Pushed
+from anew.views import Carried
 
 
 class Carrying(Building):
     """Implements `anew.cases.Carrier` for one project on this machine."""
 
-    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Pushed:
+    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Carried:
         """Have a release in a repository."""
         spec = self._workshop.spec()
         where = _repository(spec, to, "--to")
@@ -25,7 +25,7 @@ class Carrying(Building):
         say(f"pushing {chosen.name} of {spec.project} to {where}")
         return self._parts.carriage().push(chosen, identity, where, say, with_inputs=with_inputs)
 
-    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Pulled:
+    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Carried:
         """Have a release of a repository here."""
         spec = self._workshop.spec()
         asked, expected = _asked(spec, release, source)

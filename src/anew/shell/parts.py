@@ -12,7 +12,7 @@ from anew.core.reference import Reference, Repository
 from anew.core.steps import Step
 from anew.model import Digest, Gone, Image, Release, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
-from anew.views import Built, Check, HeadView, Kept, Pulled, Pushed, Rebuilt
+from anew.views import Built, Carried, Check, HeadView, Kept, Rebuilt
 
 
 class Making(Protocol):
@@ -46,13 +46,15 @@ class Making(Protocol):
 class Carriage(Protocol):
     """How releases come to registries, and from there."""
 
-    def push(self, release: Release, identity: bytes, to: Repository, say: Say, *, with_inputs: bool = False) -> Pushed:
+    def push(
+        self, release: Release, identity: bytes, to: Repository, say: Say, *, with_inputs: bool = False
+    ) -> Carried:
         """Have a release in a repository; `identity` are the bytes that its digest is of."""
         ...
 
     def pull(
         self, reference: Reference, say: Say, *, project: str, expected: Digest = "", with_inputs: bool = False
-    ) -> tuple[Release, Pulled]:
+    ) -> tuple[Release, Carried]:
         """Have a release of a project here, whole; return it without a name. `expected` is its digest, if known."""
         ...
 
