@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "anew"
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS, MOST_METHODS = 400, 60, 6, 8
 
 OUTER = {"errors", "model", "views", "ports", "cases"}
-PURE_HELPERS = {"core.names", "core.digest"}  # the parts of core that those who act may use
+PURE_HELPERS = {"core.names", "core.digest", "core.reference"}  # the parts of core that those who act may use
 ALLOWED: Mapping[str, set[str]] = {  # package → the packages (or single modules) of anew that it may import
     "errors": set(),
     "model": {"errors", "model"},
@@ -26,7 +26,8 @@ ALLOWED: Mapping[str, set[str]] = {  # package → the packages (or single modul
     "engines": OUTER | PURE_HELPERS | {"sandbox", "engines"},
     "edge": OUTER | PURE_HELPERS | {"sandbox", "edge"},
     "trust": OUTER | PURE_HELPERS | {"trust"},
-    "build": OUTER | PURE_HELPERS | {"sandbox", "build", "trust"},
+    "registry": OUTER | PURE_HELPERS | {"registry"},
+    "build": OUTER | PURE_HELPERS | {"sandbox", "registry", "build", "trust"},
     "data": OUTER | PURE_HELPERS | {"sandbox", "data"},
     "logs": OUTER | PURE_HELPERS | {"sandbox", "logs"},
     "names": OUTER | PURE_HELPERS | {"names"},

@@ -247,6 +247,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         notary=lambda project: _notary(folder, store(), project),
         witness=lambda scope: _witness(folder, scope),
         making=lambda project: _making(folder, store(), project, journal),
+        carriage=lambda: wiring.carriage(folder, store()),
         try_image=_try_image,
         company=wiring.company,
         workbench=lambda: wiring.workbench(folder, store(), journal.owner, engines.reveal),

@@ -14,6 +14,7 @@ from anew.model import AS_USUAL, Manner, Outcome, Seconds
 from anew.ports import Say
 from anew.views import (
     Built,
+    Carried,
     Check,
     Collected,
     Event,
@@ -97,6 +98,28 @@ class Builder(Protocol):
         """Return every head with the packages that are newer by now where they come from; nothing is changed.
 
         Raises  EngineError if the sources of packages can't be asked.
+        """
+        ...
+
+
+class Carrier(Protocol):
+    """The use cases that bring releases from one machine to another, by way of a registry."""
+
+    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Carried:
+        """Have a release ("": the newest) in the repository `to` ("": the spec's), with what is said of its images.
+
+        With inputs also the packages and archives that its images are made from. Idempotent: what is there stays.
+        Raises  NotFound for a release that there is not, or of which a blob was collected; SpecError if no repository
+                is said; EngineError if the registry can't be reached or refuses.
+        """
+        ...
+
+    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Carried:
+        """Have a release of the repository `source` ("": the spec's) here, whole, under the next free name.
+
+        `release` is a tag or a digest there, or a whole reference. Idempotent: what is here stays.
+        Raises  NotFound if there is none; Conflict if it is not what it says, or of another project: then nothing is
+                registered; EngineError if the registry can't be reached or refuses.
         """
         ...
 
@@ -316,5 +339,5 @@ class Starter(Protocol):
         ...
 
 
-class Anew(Builder, Mover, Custodian, Mender, Installer, Developer, Viewer, Protocol):
+class Anew(Builder, Carrier, Mover, Custodian, Mender, Installer, Developer, Viewer, Protocol):
     """Everything that a face can ask for."""

@@ -41,7 +41,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class PackageMove:
-    """A package of which a head has another version; "" for none."""
+    """A package of which a head has another version, or the image that it stands for; "" for none."""
 
     name: str
     before: str
@@ -53,7 +53,7 @@ class HeadView:
     """One operating-system head, or a fetched file by its address: what it is locked to, and what moved."""
 
     head: str
-    source: str  # as "debian bookworm", "tar rootfs.tar", "host" or "file"
+    source: str  # as "debian bookworm", "tar rootfs.tar", "image localhost:5000/base:1", "host" or "file"
     layer: Digest  # "" if it is not locked as the spec says
     resolved: str  # when, in UTC; "" if that is not known
     age: Seconds  # since then; 0 if that is not known
@@ -61,6 +61,7 @@ class HeadView:
     size: Bytes  # of all package files
     moves: tuple[PackageMove, ...]  # `lock`: what it changed; `outdated`: what an update would change
     overdue: tuple[str, ...] = ()  # environments for which it is too old: "production takes none older than 30 days"
+    image: Digest = ""  # the manifest that an image's reference was resolved to; "" of other heads
 
 
 Verdict = Literal["identical", "same tree", "differs", "not proved"]  # of making an image again
@@ -86,6 +87,23 @@ class Rebuilt:
     differences: tuple[Difference, ...]
     seconds: Seconds
     releases: tuple[str, ...] = ()  # that have it
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A release that was brought to a registry, or from there."""
+
+    release: str  # its name here
+    digest: Digest
+    repository: str
+    index: Digest  # by which it is named there for good: REPOSITORY@INDEX
+    tags: tuple[str, ...]  # `push`: under which it and its images are there
+    is_new: bool  # where it was brought to it was not known
+    images: Mapping[str, Digest]  # manifests, by service
+    statements: int  # what is said of its images
+    size: Bytes  # of all its blobs
+    moved: Bytes  # of them: the others were there
+    seconds: Seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,10 +78,12 @@ def test_the_reference_is_a_spec() -> None:
             "keys/archive.gpg",
         ),
         model.TarHead("plain", "rootfs.tar"),
+        model.ImageHead("other", "localhost:5000/base:12"),
         model.HostHead("machine"),
     )
     (allowance,) = spec.allowances
     assert (allowance.service, allowance.rule, allowance.path) == ("web", "private-key", "/srv/app/tests/*.pem")
+    assert spec.registry == "localhost:5000/shop"
     found, api, cache, mailer, sweep = spec.services
     tool, archive = found.fetch
     assert (tool.target, len(tool.sha256), tool.is_executable) == ("/usr/local/bin/tool", 64, True)

@@ -8,6 +8,7 @@ from anew.model.comparison import Change, Comparison, FileChange, ImageCompariso
 from anew.model.developed import Developed, Trace
 from anew.views import (
     Built,
+    Carried,
     Check,
     Difference,
     Event,
@@ -154,7 +155,44 @@ HEADS = (
     ),
     HeadView("old", "tar rootfs.tar", OTHER, "", 0.0, 0, 0, ()),
     HeadView("own", "host", "", "", 0.0, 0, 0, ()),
+    HeadView(
+        "other",
+        "image localhost:5000/base:1",
+        OTHER,
+        "2026-01-01T00:00:00Z",
+        3600.0,
+        0,
+        0,
+        (PackageMove("localhost:5000/base:1", "0123456789ab", "fedcba987654"),),
+        image=IMAGE,
+    ),
     HeadView("new", "debian trixie", "", "", 0.0, 0, 0, ()),
+)
+PUSHED = Carried(
+    "r3",
+    IMAGE,
+    "localhost:5000/shop",
+    OTHER,
+    tags=("0123456789ab", "api-0123456789ab", "api-r3", "r3", "web-0123456789ab", "web-r3"),
+    is_new=True,
+    images={"web": IMAGE, "api": OTHER},
+    statements=6,
+    size=512_000_000,
+    moved=61_234_567,
+    seconds=2.5,
+)
+PULLED = Carried(
+    "r3",
+    IMAGE,
+    "localhost:5000/shop",
+    OTHER,
+    tags=(),
+    is_new=True,
+    images={"web": IMAGE, "api": OTHER},
+    statements=1,
+    size=512_000_000,
+    moved=0,
+    seconds=0.25,
 )
 REBUILT = (
     Rebuilt("web", IMAGE, "identical", "", (), 21.25, ("r2", "r1")),

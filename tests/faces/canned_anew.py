@@ -16,6 +16,8 @@ from canned import (
     HISTORY,
     NOON,
     PLAN,
+    PULLED,
+    PUSHED,
     REBUILT,
     RELEASES,
     TESTED,
@@ -29,6 +31,7 @@ from anew.ports import Say
 from anew.views import (
     Autopsy,
     Built,
+    Carried,
     Check,
     Collected,
     Event,
@@ -80,6 +83,14 @@ class Canned:
 
     def outdated(self, say: Say) -> tuple[HeadView, ...]:
         return HEADS[:1]
+
+    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Carried:
+        say("pushing")
+        return PUSHED
+
+    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Carried:
+        say("pulling")
+        return PULLED
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
         return TESTED[:1]

@@ -32,6 +32,7 @@ ARGUMENTS = {
     "run": ["web", "--", "true"],
     "debug": ["web", "--", "true"],
     "dev": ["web"],
+    "pull": ["r3"],
 }
 
 

@@ -32,6 +32,8 @@ COMMANDS = [
         "rebuild",
         "verify",
         "dev",
+        "push",
+        "pull",
         "secret",
         "volumes",
         "run",
@@ -44,7 +46,7 @@ COMMANDS = [
         "uninstall",
     ),
 ]
-WITH_MORE = {"demo", "init", "secret", "run", "debug", "dev", "completion"}  # they need arguments, or no project
+WITH_MORE = {"demo", "init", "secret", "run", "debug", "dev", "completion", "pull"}  # arguments, or no project
 
 
 @dataclass

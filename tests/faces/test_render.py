@@ -24,6 +24,8 @@ from canned import (
     NO_PLAN,
     NOTHING,
     PLAN,
+    PULLED,
+    PUSHED,
     REBUILT,
     RELEASES,
     STATUS,
@@ -33,7 +35,7 @@ from canned import (
 from rich.console import Console
 
 from anew.errors import AnewError
-from anew.faces import blocks, comparisons, developing, locking, terminal
+from anew.faces import blocks, carrying, comparisons, developing, locking, terminal
 from anew.faces.render import as_json, error_json, error_text, plain
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -46,6 +48,8 @@ SHOWN: dict[str, tuple[object, tuple[blocks.Block, ...]]] = {
     "plan-nothing": (NO_PLAN, blocks.of_plan(NO_PLAN)),
     "built": (BUILT, blocks.of_built(BUILT)),
     "heads": (HEADS, tuple(locking.of_heads(HEADS, "nothing moved"))),
+    "pushed": (PUSHED, tuple(carrying.of_pushed(PUSHED))),
+    "pulled": (PULLED, tuple(carrying.of_pulled(PULLED))),
     "rebuilt": (REBUILT, tuple(locking.of_rebuilt(REBUILT))),
     "compared": (COMPARISON, tuple(comparisons.of_comparison(COMPARISON, is_all=False))),
     "developed": (DEVELOPED, tuple(developing.of_developed(DEVELOPED))),

@@ -109,6 +109,19 @@ def members(archive: Path, where: str) -> tuple[Entry, ...]:
     return tuple(sorted(_linked(found, where), key=lambda e: e.path))
 
 
+def any_members(archive: Path, where: str) -> Iterator[Entry]:
+    """Yield the entries of an uncompressed layer that others made, in its order, whiteouts included.
+
+    Raises  SpecError at `where` if it is no archive, or if a path or link leads out of it.
+    """
+    try:
+        with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as tar:
+            for member in tar:
+                yield _entry(member, archive, where)
+    except tarfile.TarError as e:
+        raise SpecError(f"a layer is not a readable tar archive: {e}", where=where, hint="choose another image") from e
+
+
 def _unwanted(member: tarfile.TarInfo, where: str) -> SpecError:
     return SpecError(f"{member.name!r} marks a removal, but nothing is below a head", where=where, hint="leave it out")
 

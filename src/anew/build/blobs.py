@@ -27,8 +27,14 @@ _MEND = "`anew build` makes it again"
 
 
 def hexadecimal(digest: Digest) -> str:
-    """Return the digits of a digest: a blob's file name."""
-    return digest.removeprefix(PREFIX)
+    """Return the digits of a digest: a blob's file name.
+
+    Raises  Conflict for what would lead elsewhere: digests also come from what others wrote.
+    """
+    name = digest.removeprefix(PREFIX)
+    if "/" in name or name.startswith(".") or not name:
+        raise Conflict(f"{digest!r} is no digest", hint="what names it was damaged, or made to mislead")
+    return name
 
 
 class Blobs:

@@ -293,7 +293,8 @@ class Builder:
         text = definition.text()
         supplied = dict.fromkeys(blob for job in definition.jobs for blob in job.supply.blobs)
         fetched = (content for _, content in definition.fetched)
-        kept = (self.store.blobs.add_bytes(text), definition.head.archive, *fetched, *supplied)
+        of_head = (definition.head.archive, *definition.head.blobs)
+        kept = (self.store.blobs.add_bytes(text), *of_head, *fetched, *supplied)
         name = f"{definition.project}-{definition.service}-{short(inputs)}"
         image = Image(
             identity=self.store.add_image(inputs, base.layers, name, is_host=base.is_host),

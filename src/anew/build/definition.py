@@ -7,6 +7,7 @@ image's own layer of them: each is known by its digest.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,26 +16,31 @@ import msgspec
 
 from anew.build.context import Context, Item
 from anew.build.listing import Node
+from anew.build.packages import parsed
 from anew.core.digest import canonical, digest
+from anew.core.reference import is_digest
 from anew.errors import Bug, Conflict
-from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, Service, TarHead
+from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, ImageHead, Service, TarHead
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*\Z")  # of suites, packages and heads
 
 
 @dataclass(frozen=True, slots=True)
 class HeadRecord:
     """A head and what it was locked to; "" and () where that says nothing."""
 
-    kind: str  # debian, ubuntu, tar or host
+    kind: str  # debian, ubuntu, tar, image or host
     name: str
     suite: str = ""
     named: tuple[str, ...] = ()  # packages, as in the spec
-    path: str = ""
+    path: str = ""  # of a tar; of an image its reference
     recipe: Digest = ""
     layer: Digest = ""
     tree: Digest = ""
     packages: tuple[str, ...] = ()  # lines of the lock
     archive: Digest = ""  # of a tar
     resolved: str = ""  # when, in UTC; "" if an older anew wrote this
+    blobs: tuple[Digest, ...] = ()  # of an image in a registry: its manifest, its config, its layers
 
     @property
     def has_age(self) -> bool:
@@ -51,6 +57,8 @@ class HeadRecord:
                 return DebianHead(self.name, self.suite, self.named, "ubuntu")
             case "tar":
                 return TarHead(self.name, self.path)
+            case "image":
+                return ImageHead(self.name, self.path)
             case "host":
                 return HostHead(self.name)
         raise Bug(f"there is no kind of head {self.kind!r}")
@@ -107,6 +115,8 @@ class Definition:
         said = msgspec.to_builtins(plain) | {"steps": [one.plain() for one in self.steps]}
         if not self.supplies:  # as it was written before there were any
             del said["supplies"]
+        if not self.head.blobs:  # which others don't have, and never had
+            del said["head"]["blobs"]
         return canonical(said)
 
     @property
@@ -114,6 +124,10 @@ class Definition:
         """The steps with what they are given."""
         given = self.supplies or (NOTHING,) * len(self.steps)
         return jobs_of(self.service, self.steps, given)
+
+    def package_digests(self) -> tuple[Digest, ...]:
+        """Return the packages of its head, as blobs."""
+        return tuple(parsed(line).digest for line in self.head.packages)
 
     def wanted(self) -> Service:
         """Return as much of the service as its image depends on."""
@@ -138,16 +152,35 @@ def of_head(head: Head) -> HeadRecord:
             return HeadRecord(distribution, name, suite, packages)
         case TarHead(name=name, path=path):
             return HeadRecord("tar", name, path=path)
+        case ImageHead(name=name, reference=reference):
+            return HeadRecord("image", name, path=reference)
         case HostHead(name=name):
             return HeadRecord("host", name)
 
 
 def read(data: bytes) -> Definition:
-    """Return the definition of a blob. Raises Conflict if it can't be understood."""
+    """Return the definition of a blob.
+
+    Raises  Conflict if it can't be understood, or says what no spec can: it may have come from elsewhere, and what it
+            says becomes paths and arguments of programs.
+    """
     try:
-        return msgspec.json.decode(data, type=Definition)
-    except msgspec.MsgspecError as cause:
+        found = msgspec.json.decode(data, type=Definition)
+        for line in found.head.packages:
+            parsed(line)
+    except (msgspec.MsgspecError, ValueError) as cause:
         raise Conflict(f"a definition in the image store can't be read: {cause}") from cause
+    head = found.head
+    named = (head.suite, head.name, *head.named)
+    digests = (one for one in (head.archive, *head.blobs) if one)
+    if (
+        not all(_NAME.match(one) for one in named if one)
+        or (head.kind == "tar" and ".." in head.path.split("/"))
+        or head.path.startswith(("/", "-"))
+        or not all(map(is_digest, digests))
+    ):
+        raise Conflict("a definition in the image store says what no spec can", hint="find out where it came from")
+    return found
 
 
 def contents(layer: tuple[Node, ...], tree: Path) -> Callable[[Item], Path]:

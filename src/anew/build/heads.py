@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from anew.build import debian, lock
+from anew.build import debian, foreign, lock
 from anew.build.archive import members, plain
 from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
@@ -26,7 +26,7 @@ from anew.build.resolver import archive
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX, digest
 from anew.errors import Bug, Conflict, NotFound, SpecError
-from anew.model import DebianHead, Digest, Head, HeadTime, HostHead, Image, TarHead
+from anew.model import DebianHead, Digest, Head, HeadTime, HostHead, Image, ImageHead, TarHead
 from anew.ports import Say
 
 _FORMAT = 1  # of what a head's recipe makes; raised when the same recipe makes another layer
@@ -48,6 +48,8 @@ class Heads:
                 said: dict[str, object] = {distribution: suite, "packages": sorted(set(packages))}
             case TarHead():
                 said = {"tar": _file_digest(self._archive(head))}
+            case ImageHead():
+                said = {"image": head.reference}
             case HostHead():
                 said = {"host": _os_release(), "machine": platform.machine()}
         return digest({"format": _FORMAT, "epoch": EPOCH, "architecture": architecture(), **said})
@@ -70,12 +72,11 @@ class Heads:
             is_pinned = pinned is not None and pinned.recipe == recipe and not update
             if is_pinned and pinned is not None and self.store.has_head(pinned.layer, head.name):
                 return pinned.layer
-            new = self._made(head, recipe, pinned.packages if is_pinned and pinned is not None else (), say)
+            new, kept = self._made(head, recipe, pinned if is_pinned else None, say)
             if is_pinned and pinned is not None:
                 if pinned.tree and new.tree != pinned.tree:
                     raise _moved(head, pinned, new)
                 new = replace(new, resolved=pinned.resolved)
-            kept = [self._kept(head)] if isinstance(head, TarHead) else [one.digest for one in new.packages]
             self.store.pin(new.layer, head.name, kept)
             if new != pinned:
                 with self.store.lock(f"lock {self.project}"):
@@ -83,14 +84,27 @@ class Heads:
             return new.layer
 
     def _made(
-        self, head: DebianHead | TarHead, recipe: Digest, pinned: tuple[Package, ...], say: Say
-    ) -> lock.LockedHead:
-        packages = self._packages(head, pinned, say) if isinstance(head, DebianHead) else ()
-        with self._entries(head, packages, say) as entries:
+        self, head: DebianHead | TarHead | ImageHead, recipe: Digest, pinned: lock.LockedHead | None, say: Say
+    ) -> tuple[lock.LockedHead, tuple[Digest, ...]]:
+        """Return a head as it is locked now, and the blobs that it was made of."""
+        packages: tuple[Package, ...] = ()
+        image = ""
+        made: AbstractContextManager[Sequence[Entry]]
+        match head:
+            case DebianHead():
+                packages = self._packages(head, pinned.packages if pinned else (), say)
+                made, kept = debian.made(head, packages, self.store.blobs, self.work, say), _digests(packages)
+            case TarHead():
+                made, kept = self._unpacked(head), (self._kept(head),)
+            case ImageHead():
+                found = foreign.had(head, pinned.image if pinned else "", self.store, say)
+                image, kept = found.manifest, found.blobs
+                made = foreign.entries(found, head, self.store, self.work)
+        with made as entries:
             say(f"packing head {head.name}")
             packed = self.store.add_layer(entries)
-        now = datetime.now(UTC).strftime(lock.TIME) if packages else ""
-        return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages, now)
+        now = "" if isinstance(head, TarHead) else datetime.now(UTC).strftime(lock.TIME)
+        return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages, now, image), kept
 
     def _packages(self, head: DebianHead, pinned: tuple[Package, ...], say: Say) -> tuple[Package, ...]:
         """Return the packages of a head, with their files in the store: those that are pinned, or else today's."""
@@ -103,11 +117,7 @@ class Heads:
         return packages
 
     @contextmanager
-    def _entries(self, head: DebianHead | TarHead, packages: Sequence[Package], say: Say) -> Iterator[Sequence[Entry]]:
-        if isinstance(head, DebianHead):
-            with debian.made(head, packages, self.store.blobs, self.work, say) as entries:
-                yield entries
-            return
+    def _unpacked(self, head: TarHead) -> Iterator[Sequence[Entry]]:
         where = f"anew.yaml os.{head.name}.tar"
         with scratch(self.work) as folder:
             yield members(plain(self._archive(head), folder, where), where)
@@ -126,6 +136,7 @@ class Heads:
             packages=tuple(one.text for one in pinned.packages if one.digest),
             archive=self._kept(head) if isinstance(head, TarHead) else "",
             resolved=pinned.resolved,
+            blobs=foreign.blobs_of(pinned.image, self.store) if pinned.image else (),
         )
 
     def time(self, image: Image, name: str) -> HeadTime:
@@ -183,6 +194,10 @@ def _moved(head: Head, pinned: lock.LockedHead, new: lock.LockedHead) -> Conflic
         hint="`anew build --update` accepts what there is now",
         facts={"locked": pinned.tree, "now": new.tree},
     )
+
+
+def _digests(packages: Sequence[Package]) -> tuple[Digest, ...]:
+    return tuple(one.digest for one in packages)
 
 
 def _file_digest(path: Path) -> Digest:

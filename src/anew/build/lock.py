@@ -4,7 +4,7 @@
 
     {"version": 3, "checksum": DIGEST,
      "heads": {NAME: {"recipe": DIGEST, "layer": DIGEST, "tree": DIGEST, "resolved": TIME,
-                      "packages": ["curl 7.88 amd64 sha256:… 315000", …]}}}
+                      "packages": ["curl 7.88 amd64 sha256:… 315000", …], "image": DIGEST}}}
 
 The checksum is that of all the rest, in canonical form: what was changed by hand, or by an accident, is noticed.
 Versions 1 and 2 have none. With fetched files there is ``"files": {URL: {"digest": DIGEST, "size": BYTES, "fetched":
@@ -44,6 +44,7 @@ class LockedHead:
     tree: Digest
     packages: tuple[Package, ...] = ()
     resolved: str = ""
+    image: Digest = ""  # the manifest, of a head from a registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class _Written:
     tree: Digest
     packages: tuple[str, ...] = ()
     resolved: str = ""
+    image: Digest = ""
 
 
 def read(project: Path) -> Lock:
@@ -153,7 +155,7 @@ def _write(project: Path, heads: Mapping[str, LockedHead], files: Mapping[str, L
 
 def _text(head: LockedHead) -> dict[str, object]:
     said: dict[str, object] = {"recipe": head.recipe, "layer": head.layer, "tree": head.tree}
-    more = {"resolved": head.resolved, "packages": [one.text for one in head.packages]}
+    more = {"resolved": head.resolved, "packages": [one.text for one in head.packages], "image": head.image}
     return said | {name: value for name, value in more.items() if value}
 
 
@@ -163,4 +165,4 @@ def _understood(one: _Written, *, is_old: bool) -> LockedHead:
         packages = tuple(Package(name, version, "", "", 0) for name, version in pairs)
     else:
         packages = tuple(parsed(line) for line in one.packages)
-    return LockedHead(one.recipe, one.layer, one.tree, packages, one.resolved)
+    return LockedHead(one.recipe, one.layer, one.tree, packages, one.resolved, one.image)

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from anew.build import lock, resolver
+from anew.build import foreign, lock, resolver
 from anew.build.files import Files, every
 from anew.build.heads import Heads
 from anew.build.lock import LockedFile, LockedHead
 from anew.build.packages import Move, moved
 from anew.core.digest import short
 from anew.errors import NotFound
-from anew.model import DebianHead, Digest, Head, HostHead, Seconds, Spec, TarHead
+from anew.model import DebianHead, Digest, Head, HostHead, ImageHead, Seconds, Spec, TarHead
 from anew.ports import Say
 from anew.views import HeadView, PackageMove
 
@@ -28,7 +28,7 @@ def locked(
         before = lock.read(heads.project).heads.get(head.name)  # for another recipe, maybe: what moves then is told too
         heads.layer(head, say, update=update)
         after = _pinned(heads, head)
-        moves = moved(before.packages, after.packages) if before and after else ()
+        moves = _moves(head, before, after) if before and after else ()
         out.append(_view(head, after, moves))
     for url, (service, one) in fetches.items():
         if not names or url in names:
@@ -48,6 +48,8 @@ def outdated(heads: Heads, files: Files, spec: Spec, say: Say) -> tuple[HeadView
         if isinstance(head, DebianHead) and pinned is not None:
             with resolver.archive(head, heads.project, heads.store.blobs, heads.work, say) as suite:
                 moves = moved(pinned.packages, suite.today())
+        if isinstance(head, ImageHead) and pinned is not None:
+            moves = _moves(head, pinned, replace(pinned, image=foreign.now(head, pinned.image)))
         out.append(_view(head, pinned, moves))
     for service, one in every(spec.services):
         known = files.pinned(one)
@@ -73,6 +75,12 @@ def _file_view(url: str, pinned: LockedFile | None, before: Digest, after: Diges
         size=pinned.size if pinned else 0,
         moves=(PackageMove(url, short(before), short(after)),) if before and after and before != after else (),
     )
+
+
+def _moves(head: Head, before: LockedHead, after: LockedHead) -> tuple[Move, ...]:
+    if isinstance(head, ImageHead) and before.image and after.image != before.image:
+        return (Move(head.reference, short(before.image), short(after.image)),)
+    return moved(before.packages, after.packages)
 
 
 def _pinned(heads: Heads, head: Head) -> LockedHead | None:
@@ -107,6 +115,7 @@ def _view(head: Head, pinned: LockedHead | None, moves: Iterable[Move]) -> HeadV
         packages=len(pinned.packages) if pinned else 0,
         size=sum(one.size for one in pinned.packages) if pinned else 0,
         moves=tuple(PackageMove(one.name, one.before, one.after) for one in moves),
+        image=pinned.image if pinned else "",
     )
 
 
@@ -116,6 +125,8 @@ def _source(head: Head) -> str:
             return f"{distribution} {suite}"
         case TarHead(path=path):
             return f"tar {path}"
+        case ImageHead(reference=reference):
+            return f"image {reference}"
         case HostHead():
             return "host"
 

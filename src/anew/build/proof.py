@@ -93,7 +93,7 @@ class Prover:
         head = definition.head
         supplies = definition.supplies
         tools = dict.fromkeys(one.tool for one in supplies if one.tool is not None)
-        archives = (head.archive, *(one.layer for one in supplies))
+        archives = (head.archive, *head.blobs, *(one.layer for one in supplies))
         for digest in (*dict.fromkeys(one for one in archives if one),):
             store.blobs.add_file(self.store.blobs.verify(digest))
         for one in (head, *tools):
@@ -114,7 +114,8 @@ class Prover:
         for one in kept:
             there.blobs.add_file(self.store.blobs.verify(one.digest))
         if head.kind != "host":
-            lock.with_head(project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept))
+            image = next(iter(head.blobs), "")
+            lock.with_head(project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept, image=image))
 
     def _context(self, definition: Definition, image: Image, folder: Path) -> Context:
         """Return what was copied; its contents are taken from the layer that it became, which is checked anew."""

@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from anew.errors import Conflict
 from anew.model import Bytes, Checkpoint, Digest, Gone, Image, Seconds, Selection, Stock, StoredHead, StoredImage
 
 PATIENCE: Seconds = 60.0  # for those who are looking something up: each does so for moments, or reads one blob
+_GIVEN_UP: Seconds = 86400.0  # since the last byte of a blob that was being fetched: nobody goes on with it
 _BLOCK: Bytes = 512  # the unit of `st_blocks`, whatever the file system
 _Noted = TypeVar("_Noted")
 _Kind = Literal["image", "head", "checkpoint", "layer", "note", "leftover"]
@@ -161,6 +163,11 @@ class Stockroom:
             for path in abandoned(place):
                 with suppress(FileNotFoundError):  # whoever builds sweeps as well
                     gone.append(Gone("leftover", path.name, usage(path)))
+                if not is_dry:
+                    discard(path)
+        for path in _entries(self.store.root / "partial"):
+            if time.time() - _time(path) > _GIVEN_UP:
+                gone.append(Gone("leftover", path.name, usage(path)))
                 if not is_dry:
                     discard(path)
         return tuple(gone)

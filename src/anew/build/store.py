@@ -10,6 +10,7 @@
     checkpoints/HEX.json                         step key → layers, and when they were made
     heads/HEX.json                               layers of heads that a lock pins: they outlive every image
     scans/HEX.json  findings/HEX.json            what the rules of hygiene found in a layer, and in an image
+    partial/HEX                                  beginnings of blobs that are being fetched; nobody trusts them
 
 Rules: every write is a draft that is renamed; whatever two processes write under one name is equal; only the index
 is changed, under a lock. What is not blob or index can be made again, so a damaged note counts as none. What is used
@@ -125,6 +126,10 @@ class ImageStore:
     def folder(self, diff: Digest) -> Path:
         """Return where a layer is unpacked, or would be."""
         return self.root / "trees" / hexadecimal(diff)[:_TREE_DIGITS]
+
+    def partial(self, digest: Digest) -> Path:
+        """Return where what is there of a blob that is being fetched lies."""
+        return self.root / "partial" / hexadecimal(digest)
 
     def add_layer(self, entries: Sequence[Entry]) -> Packed:
         """Pack `entries` to a layer blob and its listing; the same entries give the same blob."""

@@ -10,6 +10,7 @@ from anew.model.comparison import Comparison
 from anew.model.developed import Developed
 from anew.views import (
     Built,
+    Carried,
     Check,
     Collected,
     Debugged,
@@ -47,6 +48,8 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "outdated": tuple[HeadView, ...],
         "verify": Verification,
         "verify --key": SigningKeyView,
+        "push": Carried,
+        "pull": Carried,
         "test": tuple[Tested, ...],
         "up": Moved,
         "status": Status,

@@ -15,7 +15,7 @@ import click
 from anew import __version__
 from anew.cases import Anew, Starter
 from anew.errors import AnewError, SpecError
-from anew.faces import acts, commands, custody, developing, installing, locking, mending, screen, vouching
+from anew.faces import acts, carrying, commands, custody, developing, installing, locking, mending, screen, vouching
 from anew.faces.acts import Session
 from anew.faces.options import as_json
 from anew.faces.report import INTERRUPTED, bug, close_stdout, report, usage
@@ -115,7 +115,7 @@ def command_line(open_anew: OpenAnew, demo: Demo, starter: Starter) -> click.Gro
         return demo(arguments)
 
     anew.add_command(_init(starter))
-    groups = (commands, locking, vouching, developing, custody, mending, installing)
+    groups = (commands, locking, vouching, carrying, developing, custody, mending, installing)
     for command in chain.from_iterable(group.COMMANDS for group in groups):
         anew.add_command(command)
     return anew

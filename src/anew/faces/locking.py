@@ -98,8 +98,8 @@ def of_heads(found: Sequence[HeadView], none: str) -> Iterator[Block]:
             Cell(one.head, "strong"),
             Cell(one.source),
             Cell(_age(one)),
-            Cell(f"{one.packages} packages, {blocks.size(one.size)}" if one.packages else ""),
-            Cell(f"{len(one.moves)} moved" if one.moves else none if one.packages else ""),
+            Cell(f"{one.packages} packages, {blocks.size(one.size)}" if one.packages else short(one.image)),
+            Cell(f"{len(one.moves)} moved" if one.moves else none if one.packages or one.image else ""),
         )
         for one in found
     )

@@ -30,13 +30,21 @@ class TarHead:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageHead:
+    """An operating-system head from an image in a registry; `reference` begins with the registry's host."""
+
+    name: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostHead:
     """The machine's own root, read-only; for the environment `local` only."""
 
     name: str
 
 
-Head = DebianHead | TarHead | HostHead
+Head = DebianHead | TarHead | ImageHead | HostHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,3 +284,4 @@ class Spec:
     services: tuple[Service, ...]
     environments: tuple[Environment, ...]
     allowances: tuple[Allowance, ...] = ()  # no part of a service: an image is the same whatever is said of it
+    registry: str = ""  # the repository that releases are pushed to and pulled from; "": none is said

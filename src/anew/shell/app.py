@@ -18,6 +18,7 @@ from anew.errors import Conflict, NotFound
 from anew.model import BUILD, Digest, Environment, OsAge, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
 from anew.shell import ageing, custody, refusing, viewing, vouching, ways
+from anew.shell.carrying import Carrying
 from anew.shell.clock import SystemClock
 from anew.shell.developing import Developing
 from anew.shell.effects import order_of
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from anew.shell.mending import Mending
 
 
-class App(Developing):
+class App(Developing, Carrying):
     """Implements `anew.cases.Anew` for one project on this machine."""
 
     def __init__(self, home: Path, root: Path, clock: SystemClock, journal: Journal, parts: Parts) -> None:

@@ -21,9 +21,11 @@ from types import MappingProxyType
 import msgspec
 
 from anew import __version__
-from anew.model import Allowance, DebianHead, Environment, Head, HostHead, Service, Spec, TarHead
+from anew.model import Allowance, DebianHead, Environment, Head, HostHead, ImageHead, Service, Spec, TarHead
 
-KINDS: Mapping[str, type[Head]] = MappingProxyType({one.__name__: one for one in (DebianHead, TarHead, HostHead)})
+KINDS: Mapping[str, type[Head]] = MappingProxyType(
+    {one.__name__: one for one in (DebianHead, TarHead, ImageHead, HostHead)}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class _Kept:
     services: tuple[Service, ...]
     environments: tuple[Environment, ...]
     allowances: tuple[Allowance, ...]
+    registry: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +86,13 @@ def _decoded(data: bytes, key: str) -> Spec | None:
     if kept.key != key or any(kind not in KINDS for kind, _ in kept.heads):
         return None
     heads = tuple(msgspec.json.decode(body, type=KINDS[kind]) for kind, body in kept.heads)
-    return Spec(kept.project, heads, kept.services, kept.environments, kept.allowances)
+    return Spec(kept.project, heads, kept.services, kept.environments, kept.allowances, kept.registry)
 
 
 def _encoded(key: str, spec: Spec) -> bytes:
     heads = tuple((type(one).__name__, msgspec.Raw(msgspec.json.encode(one))) for one in spec.heads)
-    return msgspec.json.encode(_Kept(key, spec.project, heads, spec.services, spec.environments, spec.allowances))
+    kept = _Kept(key, spec.project, heads, spec.services, spec.environments, spec.allowances, spec.registry)
+    return msgspec.json.encode(kept)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
+from anew.core.reference import Reference, Repository
 from anew.core.steps import Step
 from anew.model import (
     AS_USUAL,
@@ -17,6 +18,7 @@ from anew.model import (
     HeadTime,
     Image,
     Manner,
+    Release,
     Remains,
     Scope,
     Selection,
@@ -27,7 +29,7 @@ from anew.model import (
     Trial,
 )
 from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
-from anew.views import Built, Check, HeadView, Kept, Rebuilt, Tested
+from anew.views import Built, Carried, Check, HeadView, Kept, Rebuilt, Tested
 
 if TYPE_CHECKING:  # what only one command needs
     from anew.model.comparison import ImageComparison
@@ -123,6 +125,22 @@ class Witness(Protocol):
 
         Raises  Conflict if what is remembered was changed.
         """
+        ...
+
+
+class Carriage(Protocol):
+    """How releases come to registries, and from there."""
+
+    def push(
+        self, release: Release, identity: bytes, to: Repository, say: Say, *, with_inputs: bool = False
+    ) -> Carried:
+        """Have a release in a repository; `identity` are the bytes that its digest is of."""
+        ...
+
+    def pull(
+        self, reference: Reference, say: Say, *, project: str, expected: Digest = "", with_inputs: bool = False
+    ) -> tuple[Release, Carried]:
+        """Have a release of a project here, whole; return it without a name. `expected` is its digest, if known."""
         ...
 
 
@@ -257,6 +275,7 @@ class Parts:
     making: Callable[[Path], Making]  # project root → how its images are made
     notary: Callable[[str], Notary]  # of a project
     witness: Callable[[Scope], Witness]
+    carriage: Callable[[], Carriage]
     try_image: TryImage
     company: Company
     workbench: Callable[[], Workbench]

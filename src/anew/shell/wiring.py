@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from anew.build.carriage import Carriage
     from anew.build.sources import SourceTree
     from anew.build.store import ImageStore
     from anew.core.steps import Step
@@ -57,6 +58,13 @@ def workbench(home: Path, store: ImageStore, owner: str, reveal: Reveal) -> Work
             yield made
 
     return Workbench(home, store.tree, owner, reveal, folder)
+
+
+def carriage(home: Path, store: ImageStore) -> Carriage:
+    """Return what brings releases to registries and from there."""
+    from anew.build.carriage import Carriage
+
+    return Carriage(store, home / "registry")
 
 
 def faults() -> Callable[[str, Step], None]:

@@ -85,12 +85,6 @@ _LATER: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = MappingProxyTy
                 "write `secrets: [NAME]` in each service that reads it",
             ),
         },
-        shapes.HeadShape: {
-            "image": (
-                "a head from a registry is not there yet",
-                "write `debian: bookworm`, or export the image's root file system and write `tar: rootfs.tar`",
-            ),
-        },
         shapes.ServiceShape: {
             "logs": ("log files are not there yet", "write to standard output; `anew logs` shows it"),
         },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from collections.abc import Callable
 from difflib import get_close_matches
 from ipaddress import ip_address
 from typing import Annotated, Any, TypeVar
@@ -12,9 +13,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from anew.core import reference
 from anew.core.names import is_label
 from anew.core.spec.amounts import is_number
 from anew.core.spec.wrong import NOT_YET, wrong
+from anew.errors import SpecError
 from anew.model.hygiene import RULES, UNUSED
 
 _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -136,6 +139,22 @@ def _tcp(value: object) -> object:
         return value
     public = f", and `expose: {{port: {value}}}` if it is reached from outside" if is_number(value) else ""
     raise wrong("raw TCP has no settings", f"write `tcp: {{}}`{public}")
+
+
+def _repository(text: str) -> str:
+    return _named(reference.repository, text)
+
+
+def _image_reference(text: str) -> str:
+    return _named(reference.reference, text)
+
+
+def _named(read: Callable[[str], object], text: str) -> str:
+    try:
+        read(text)
+    except SpecError as error:
+        raise wrong(error.what, error.hint) from None
+    return text
 
 
 def _url_path(text: str) -> str:
@@ -291,6 +310,8 @@ Text = Annotated[str, AfterValidator(_some_text)]
 FlagName = Annotated[str, AfterValidator(_flag_name)]
 FlagValue = Annotated[str, BeforeValidator(_flag_value), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Flags = dict[FlagName, FlagValue]
+Repository = Annotated[str, AfterValidator(_repository)]
+ImageReference = Annotated[str, AfterValidator(_image_reference)]
 RelativePath = Annotated[str, AfterValidator(_relative)]
 ShippedPath = Annotated[str, AfterValidator(_shipped)]
 WritablePath = Annotated[str, AfterValidator(_writable)]

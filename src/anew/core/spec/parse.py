@@ -59,6 +59,7 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
             for name, service in shape.services.items()
             for one in service.hygiene
         ),
+        registry=shape.registry or "",
     )
 
 
@@ -70,6 +71,8 @@ def _head(name: str, head: shapes.HeadShape) -> model.Head:
         return model.DebianHead(name, head.ubuntu, packages, "ubuntu", mirror, keyring)
     if head.tar is not None:
         return model.TarHead(name, head.tar)
+    if head.image is not None:
+        return model.ImageHead(name, head.image)
     return model.HostHead(name)
 
 

@@ -43,7 +43,7 @@ class Shape(BaseModel):
 
 
 class HeadShape(Shape):
-    """An operating-system head: exactly one of `debian`, `ubuntu`, `tar` and `host`."""
+    """An operating-system head: exactly one of `debian`, `ubuntu`, `tar`, `image` and `host`."""
 
     debian: f.Maybe[f.Suite] = None
     """A Debian suite, such as `bookworm`; resolved once and then pinned in `anew.lock`."""
@@ -57,15 +57,18 @@ class HeadShape(Shape):
     """The keys by which the mirror is signed, a file of the project; else those that this machine trusts."""
     tar: f.Maybe[f.RelativePath] = None
     """A tar archive of a root file system, relative to the project."""
+    image: f.Maybe[f.ImageReference] = None
+    """An image in a registry, by tag or digest, with the host; resolved once and then pinned in `anew.lock`."""
     host: f.Maybe[f.Yes] = None
     """The machine's own root, read-only; for the environment `local` only."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        kinds = [k for k in ("debian", "ubuntu", "tar", "host") if getattr(self, k) is not None]
+        kinds = [k for k in ("debian", "ubuntu", "tar", "image", "host") if getattr(self, k) is not None]
         if len(kinds) != 1:
             what = f"a head is of one kind, and this has {' and '.join(kinds) or 'none'}"
-            raise wrong(what, "write one of `debian: bookworm`, `ubuntu: jammy`, `tar: rootfs.tar`, `host: true`")
+            ways = "`debian: bookworm`, `ubuntu: jammy`, `tar: rootfs.tar`, `image: HOST/NAME:TAG`, `host: true`"
+            raise wrong(what, f"write one of {ways}")
         for key in ("packages", "mirror", "keyring"):
             if getattr(self, key) is not None and kinds[0] not in {"debian", "ubuntu"}:
                 what = f"`{key}` belongs to a head of packages"
@@ -409,6 +412,8 @@ class ProjectShape(Shape):
     """Services by name."""
     max_os_age: f.Maybe[MaxOsAge] = None
     """How long ago a head may have been resolved: `up` warns of an older one; `{warn: 20d, refuse: 40d}` has both."""
+    registry: f.Maybe[f.Repository] = None
+    """The repository to which `anew push` brings releases, and from which `anew pull` fetches them."""
     environments: f.Maybe[dict[f.EnvironmentName, EnvironmentShape]] = None
     """Environments by name; if left out, there is `local`."""
     trust: f.Maybe[Annotated[list[f.PublicKey], Field(min_length=1)]] = None
