@@ -1,4 +1,4 @@
-"""Builds beside `docker build` and `buildah bud`: nothing changed, one file changed, all changed; and packing itself."""
+"""Builds beside `docker build` and `buildah bud`: nothing, one file or all of it changed; and packing itself."""
 
 from __future__ import annotations
 
@@ -34,16 +34,19 @@ STEPS = (
     "python3 -m compileall -q --invalidation-mode unchecked-hash /srv/app",
     "find /srv/app -name '*.py' > /srv/made",
 )
-METHOD = f"""One recipe for all three, each run as a command of its own, in turn: a Debian head with Python, {FILES} files of
-Python copied, and two steps that compile and list them. anew makes the head; its very files are imported as the base image of
-the others. *docker build* is the classic builder of the engine that is there, *buildah bud* runs with `--layers`, in a storage of its
-own on overlayfs, and without a sandbox of its own (`--isolation chroot`): the fastest that it has. *Nothing changed*: the same
-again. *One file changed*: a line in one of the sources. *All changed*: every source and the text of every step, with the base at
-hand, so that no layer is found. *The head*: made of packages that are kept, in a store that has nothing else; the peer is mmdebstrap
-with the same packages in a folder, piped into `docker import`. anew checks, hashes and names each layer as it makes it; what the others
-leave for `push` is not counted. *Packing* is `build.layer.pack` of the unpacked head, read from memory and written to the disk;
-the peer does the same with GNU tar, sorted, and `sha256sum` beside it. *Memory* is the most that one process of a whole `anew build`
-ever had, of an image with {LARGE} files of 1 MB on top of the head."""
+METHOD = f"""One recipe for all three, each run as a command of its own, in turn:
+a Debian head with Python, {FILES} files
+of Python copied, and two steps that compile and list them. anew makes the head; its very files are imported
+as the base image of the others. *docker build* is the classic builder of the engine that is there, *buildah
+bud* runs with `--layers`, in a storage of its own on overlayfs, and without a sandbox of its own
+(`--isolation chroot`): the fastest that it has. *Nothing changed*: the same again. *One file changed*: a line
+in one of the sources. *All changed*: every source and the text of every step, with the base at hand, so that
+no layer is found. *The head*: made of packages that are kept, in a store that has nothing else; the peer is
+mmdebstrap with the same packages in a folder, piped into `docker import`. anew checks, hashes and names each
+layer as it makes it; what the others leave for `push` is not counted. *Packing* is `build.layer.pack` of the
+unpacked head, read from memory and written to the disk; the peer does the same with GNU tar, sorted, and
+`sha256sum` beside it. *Memory* is the most that one process of a whole `anew build` ever had, of an image
+with {LARGE} files of 1 MB on top of the head."""
 
 
 @dataclass(slots=True)
@@ -79,6 +82,7 @@ class Recipe:
         self.project = project
         self.root = project.root
         self.nonce = 0
+        self.builds = 0  # each gets a name of its own, or the engine would keep what has none any more
         self.tag = f"anew-bench-{os.getpid()}"
         self.storage = project.folder / "buildah"
         self.environment = {
@@ -100,7 +104,8 @@ class Recipe:
         steps = [f"{step} # {self.tag} {self.nonce}" for step in STEPS]
         quoted = "".join(f'      - run: "{step}"\n' for step in steps)
         (self.root / "anew.yaml").write_text(
-            f"project: {self.project.project}\nos:\n  {HEAD}\nservices:\n  web:\n    os: base\n    copy: {{app/: /srv/app/}}\n"
+            f"project: {self.project.project}\nos:\n  {HEAD}\nservices:\n  web:\n    os: base\n"
+            "    copy: {app/: /srv/app/}\n"
             f"    build:\n{quoted}    command: [python3, -m, http.server]\n    http: {{}}\n"
         )
         run = "".join(f"RUN {step}\n" for step in steps)
@@ -115,11 +120,12 @@ class Recipe:
 
     @property
     def builders(self) -> dict[str, list[str]]:
-        """The three commands."""
+        """The three commands, to be run once."""
         root = str(self.root)
+        self.builds += 1
         return {
             "anew build": [sys.executable, "-m", "anew", "-C", root, "build"],
-            "docker build": ["docker", "build", "--quiet", "--tag", self.tag, root],
+            "docker build": ["docker", "build", "--quiet", "--tag", f"{self.tag}:{self.builds}", root],
             "buildah bud": [*self.buildah, "bud", "--quiet", "--layers", "--tag", self.tag, root],
         }
 
@@ -157,7 +163,8 @@ class Recipe:
         """Remove what the peers keep; of the engine only what has our name."""
         listed = ["docker", "image", "ls", "--quiet", "--filter", f"reference={self.tag}*"]
         made = subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
-        subprocess.run(["docker", "rmi", "--force", *made], capture_output=True, check=False)
+        if made:
+            subprocess.run(["docker", "rmi", "--force", *dict.fromkeys(made)], capture_output=True, check=False)
         subprocess.run([*self.buildah, "rmi", "--all", "--force"], capture_output=True, check=False)
 
 
@@ -191,9 +198,9 @@ def measure(arguments: argparse.Namespace) -> Section:
 def in_turn(recipe: Recipe, times: int, change: Callable[[int], None]) -> Turns:
     """Let each builder build after each change, beginning with another one each time."""
     turns = Turns()
-    builders = list(recipe.builders.items())
     for turn in range(times):
         change(turn)
+        builders = list(recipe.builders.items())
         for who, command in (*builders[turn % 3 :], *builders[: turn % 3]):
             turns.take(who, command, recipe.environment)
     return turns

@@ -50,7 +50,7 @@ def debian(version: str, library: bytes, *more: Entry, usr: bytes = b"new") -> l
         "Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n"
     )
     return [
-        *folders(info, "usr/lib/x86_64-linux-gnu", "usr/lib/python3/__pycache__", "usr/share/tz", "etc"),
+        *folders(info, "usr/lib/x86_64-linux-gnu", "usr/lib/python3/__pycache__", "etc"),
         Entry(path=b"lib", kind="symlink", mode=0o777, link=b"usr/lib"),
         file("usr/lib/x86_64-linux-gnu/libssl.so.3", library),
         file("usr/lib/python3/ssl.py", usr),
@@ -68,10 +68,10 @@ def debian(version: str, library: bytes, *more: Entry, usr: bytes = b"new") -> l
 
 def test_files_of_a_moved_package_are_told_with_it(tmp_path: Path) -> None:
     store = ImageStore(tmp_path)
-    extra = file("usr/share/tz/CET", b"1")
-    moved_in = file("var/lib/dpkg/info/tzdata.list", b"/usr\n/usr/share/tz/CET\n")
+    extra = [*folders("usr/share/tz")[1:], file("usr/share/tz/CET", b"1")]
+    moved_in = file("var/lib/dpkg/info/tzdata.list", b"/usr\n/usr/share/tz\n/usr/share/tz/CET\n")
     before = image(store, debian("3.0.15", b"old"))
-    after = image(store, debian("3.0.16", b"new", extra, moved_in))
+    after = image(store, debian("3.0.16", b"new", *extra, moved_in))
     found = compared(store, before, after)
     assert found.packages == (Change("libssl3", "3.0.15", "3.0.16"),)
     ssl = "package libssl3 3.0.15 → 3.0.16"
@@ -82,7 +82,8 @@ def test_files_of_a_moved_package_are_told_with_it(tmp_path: Path) -> None:
     assert told["var/lib/dpkg/info/libssl3:amd64.md5sums"] == ("content", ssl)
     assert told["etc/ld.so.cache"] == ("content", "head")
     assert told["var/lib/dpkg/status"] == ("content", "head")
-    assert told["usr/share/tz/CET"] == ("added", "package tzdata")
+    assert told["usr/share/tz/CET"] == told["usr/share/tz"] == ("added", "package tzdata")
+    assert told["usr/share"] == ("added", "head")
     assert "usr/lib/python3/ssl.py" not in told
     assert "etc/issue" not in told
     assert [one for one in found.unknown if "older anew" in one] == list(found.unknown)

@@ -36,6 +36,32 @@ try:
 except AnewError as e:
     print("error", e.code, e.what, e.hint, e.where, e.facts.get("exit", ""), sep="|")
 """
+DEVELOP = """
+import sys
+from functools import partial
+from pathlib import Path
+from anew.build.builder import Builder
+from anew.build.drafts import scratch
+from anew.build.store import ImageStore
+from anew.engines.embedded.workbench import Workbench
+from anew.model import *
+from anew.model.developed import Mount
+folder = Path(sys.argv[1])
+store = ImageStore(folder / "home" / "images")
+service = Service("web", "base", ("x",), copy=(Copy("f", "/srv/"),))
+spec = Spec("shop", (TarHead("base", "head.tar"),), (), ())
+image = Builder(folder / "home", store, folder / "project").build(spec, service, print)[0]
+script = "cat /srv/f; echo; echo x > /etc/made; rm /etc/motd; echo y > /srv/f || echo refused"
+order = Order("shop-local-web-dev", "web-dev", Scope("shop", "local", "o"), image, ("/bin/sh", "-c", script))
+bench = Workbench(folder / "home", store.tree, "o", lambda scope, pin: b"", partial(scratch, folder / "home" / "work"))
+mounts = (Mount(str(folder / "project" / "f"), "/srv/f"),)
+with bench.opened(order) as piece:
+    piece.start(mounts, print)
+    print("ended", piece.ended(20))
+    piece.stop(0)
+    print("shell", piece.shell(mounts, ("/bin/sh", "-c", "echo z > /etc/more; echo edited > /srv/f; exit 3"), 1))
+    print("changes", *[f"{one.what}:{one.path}" for one in piece.changes(mounts)])
+"""
 STEPS = (
     "cat /srv/f > /srv/g; chmod 640 /srv/g",
     "ln /srv/g /srv/h; chmod g-w /var/mail; rm /etc/motd; mkdir /srv/new; chmod 2711 /srv/new",
@@ -129,6 +155,20 @@ def test_without_subordinate_ids_steps_are_unsupported(folder: Path) -> None:
     last = build(folder, "echo x", has_subordinates=False)[-1]
     assert last.startswith("error|unsupported|builder has no subordinate ids in /etc/subuid")
     assert "usermod --add-subuids" in last
+
+
+def test_an_ordinary_user_develops_as_root_does(folder: Path) -> None:
+    lines = build(folder, has_subordinates=False, program=DEVELOP)
+    assert "Read-only file system" in lines[-5]
+    assert [*lines[-6:-5], *lines[-4:]] == [
+        "copied",
+        "refused",
+        "ended exit code 0",
+        "shell 3",
+        "changes created:/etc/made created:/etc/more deleted:/etc/motd",
+    ]
+    assert (folder / "project" / "f").read_text() == "edited\n"
+    assert list((folder / "home" / "work").iterdir()) == []
 
 
 def test_a_debian_head_of_an_ordinary_user_is_the_one_of_root(folder: Path) -> None:

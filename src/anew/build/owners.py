@@ -57,14 +57,16 @@ def owners(
         if "/" not in name and node.kind == "symlink" and node.content.strip("/").startswith("usr/")
     }
     by_path: dict[str, str] = {}
+    shared: set[str] = set()
     for path in nodes:
         if path.startswith(_INFO) and path.endswith(".list"):
             package = path.removeprefix(_INFO).removesuffix(".list").partition(":")[0]
             for line in text(path).splitlines():
-                by_path[_merged(line.strip("/"), moved)] = package
-    # A folder belongs to all packages that have something in it, and so to none.
-    for path in [path for path in by_path if path in nodes and nodes[path].kind == "dir"]:
-        del by_path[path]
+                listed = _merged(line.strip("/"), moved)
+                if by_path.setdefault(listed, package) != package:
+                    shared.add(listed)
+    # A folder in which several packages have something belongs to none of them.
+    by_path = {path: package for path, package in by_path.items() if path not in shared}
     return Owners(by_path, _versions(text(_STATUS)))
 
 

@@ -105,9 +105,10 @@ def notes(chosen: Chosen, asked: Order) -> Iterator[str]:
         yield f"the volume {one.name} is an empty folder at {one.path}: those of the environment are left alone"
     if chosen.service.kind == "worker":
         yield f"{chosen.service.name} is a worker, and takes work as soon as it runs"
-    for name, value in asked.environment:
-        if name.endswith("_URL") and value.startswith("http://"):
-            yield f"{name} is {value}"
+    told = dict(asked.environment)
+    for one in chosen.group.seal.needs:
+        names = [name for name, _ in address_of(Door(one.service, 0, one.is_tcp), "")]
+        yield from (f"{name} is {told[name]}" for name in names if name in told)
 
 
 # ------------------------------------------------------------ following the sources
