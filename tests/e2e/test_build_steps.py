@@ -59,6 +59,8 @@ def test_a_secret_of_builds_is_kept_lent_and_erased(stepped: Rig) -> None:
     write(stepped, "echo 4 > /srv/4")
     assert built(stepped)["steps_reused"] == 2
     assert "the value of it" not in stepped.expect("history")
+    stepped.expect("gc")
+    assert [one["is_revoked"] for one in json.loads(stepped.expect("secret", "list", "--build", "--json"))] == [True]
     stepped.expect("dispose")
 
 
