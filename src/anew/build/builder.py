@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -249,7 +250,7 @@ class Builder:
         base = self._copied(self._base(head, layer), context, definition.service)
         lent = _Lent(self.lend)
         base = self._run(base, definition.jobs, say, manner, lent)
-        self._require_absence(definition, lent.values)
+        self._require_absence(definition, lent)
         return self._packed(base, definition, _inputs(head, self._pin(head), context, definition.jobs)), base
 
     def _base(self, head: Head, layer: Digest | None) -> Base:
@@ -307,13 +308,17 @@ class Builder:
         self.store.remember(image)
         return image
 
-    def _require_absence(self, definition: Definition, lent: Mapping[str, bytes]) -> None:
+    def _require_absence(self, definition: Definition, lent: _Lent) -> None:
         """Raise EngineError if a secret that a step was lent stands in what is recorded of the image.
 
         Its config and manifest are made of digests and of nothing else.
         """
         where = f"services.{definition.service}.build"
-        found = in_bytes(definition.text(), needles(lent, where))
+        for name in {name for step in definition.steps for name in step.secrets} - lent.values.keys():
+            # Its step was not run again. A value that nobody has any more can't be looked for, and was looked for then.
+            with suppress(NotFound):
+                lent(name)
+        found = in_bytes(definition.text(), needles(lent.values, where))
         if found is not None:
             raise found_in("the definition of the image, so in anew.yaml", found, where)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -33,6 +35,19 @@ def terminal() -> Iterator[int]:
         os.close(file)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let ^C mean something to the shell on the terminal alone, and not to us, who wait for it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: None)  # and not ignored: that the shell would inherit
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def opened(sandbox: Sandbox, job: Job, say: Say) -> None:
     """Run a shell in a step's sandbox, as the step would be: mounts, environment, capabilities, network, secrets.
 
@@ -42,7 +57,7 @@ def opened(sandbox: Sandbox, job: Job, say: Say) -> None:
     say("nothing that is done there stays; `exit` leaves it. The step is:")
     for line in step.splitlines():
         say(f"    {line}")
-    with terminal() as file, files_of(sandbox.secrets) as files:
+    with undisturbed(), terminal() as file, files_of(sandbox.secrets) as files:
         argv = sandbox.argv(files, ("/bin/sh", "-i"), has_terminal=True)
         environment = {**sandbox.passed, "TERM": os.environ.get("TERM", "dumb")}
         # Whatever code the shell ends with says nothing about the step.

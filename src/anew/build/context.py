@@ -67,6 +67,8 @@ def gather(project: Path, service: Service, digests: FileDigests) -> Context:
 
 def collected(project: Path, paths: Sequence[str], where: str, digests: FileDigests) -> Context:
     """Read files and folders that a build step is given: each keeps its path in the project. Raises as `gather`."""
+    if not paths:
+        return Context((), digest([]))
     reader = Reader(Path(os.path.realpath(project)), digests)
     items: dict[str, Item] = {}
     for path in paths:

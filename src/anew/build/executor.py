@@ -80,7 +80,7 @@ class Executor:
 
     def look(self, base: Base, job: Job, say: Say) -> None:
         """Open a shell in the sandbox of a step that is not run; nothing of what is done there stays."""
-        self._check_shell(base, job.where)
+        self._check_shell(base, job)
         with scratch(self.work) as folder, self._sandbox(base, job, folder) as sandbox:
             say(f"a shell before {job.title}: {job.step.title}")
             console.opened(sandbox, job, say)
@@ -89,7 +89,7 @@ class Executor:
         if job.step.kind == "files":
             entries = self._rendered(base, job)
             return (self.store.add_layer(entries).digest,)
-        self._check_shell(base, job.where)
+        self._check_shell(base, job)
         with scratch(self.work) as folder, self._sandbox(base, job, folder) as sandbox:
             self._apply(sandbox, job, say)
             sandbox.finish()
@@ -133,11 +133,11 @@ class Executor:
             console.opened(sandbox, job, say)
         raise error
 
-    def _check_shell(self, base: Base, where: str) -> None:
-        lookup = seen(self.store, base)
+    def _check_shell(self, base: Base, job: Job) -> None:
+        lookup, where, kind = seen(self.store, base), job.where, job.step.kind
         if lookup(resolved("bin/sh", lookup, where)) is None:
             raise SpecError(
-                "there is no /bin/sh in the image, and `run` needs it",
+                f"there is no /bin/sh in the image, and `{kind}` needs it",
                 where=where,
                 hint="choose a head that has a shell, or copy what you need instead of running something",
             )

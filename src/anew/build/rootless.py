@@ -11,11 +11,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from anew.build.console import undisturbed
 from anew.build.debian import require_subordinate_uids
 from anew.build.definition import Job
 from anew.build.drafts import NAMESPACE, scratch, sweep
@@ -54,7 +56,9 @@ def run(task: Task, say: Say) -> Base:
     result: Base | None = None
     error: AnewError | None = None
     other: list[str] = []
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as inside:
+    waiting = undisturbed() if task.is_debugging else nullcontext()  # for a shell that may be opened there
+    pipe = subprocess.PIPE
+    with waiting, subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as inside:
         if inside.stdin is not None and inside.stdout is not None:
             inside.stdin.write(msgspec.json.encode(task))
             inside.stdin.close()
