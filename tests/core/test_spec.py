@@ -78,6 +78,7 @@ def test_the_reference_is_a_spec() -> None:
             "keys/archive.gpg",
         ),
         model.TarHead("plain", "rootfs.tar"),
+        model.BuiltHead("theirs", "web/Dockerfile", "web"),
         model.HostHead("machine"),
     )
     (allowance,) = spec.allowances

@@ -17,14 +17,14 @@ from anew.build.context import Context, Item
 from anew.build.listing import Node
 from anew.core.digest import canonical, digest
 from anew.errors import Bug, Conflict
-from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, Service, TarHead
+from anew.model import BuildStep, BuiltHead, DebianHead, Digest, Head, HostHead, Service, TarHead
 
 
 @dataclass(frozen=True, slots=True)
 class HeadRecord:
     """A head and what it was locked to; "" and () where that says nothing."""
 
-    kind: str  # debian, ubuntu, tar or host
+    kind: str  # debian, ubuntu, tar, dockerfile or host
     name: str
     suite: str = ""
     named: tuple[str, ...] = ()  # packages, as in the spec
@@ -34,6 +34,7 @@ class HeadRecord:
     tree: Digest = ""
     packages: tuple[str, ...] = ()  # lines of the lock
     archive: Digest = ""  # of a tar
+    context: str = ""  # of a Dockerfile
     resolved: str = ""  # when, in UTC; "" if an older anew wrote this
 
     @property
@@ -51,6 +52,8 @@ class HeadRecord:
                 return DebianHead(self.name, self.suite, self.named, "ubuntu")
             case "tar":
                 return TarHead(self.name, self.path)
+            case "dockerfile":
+                return BuiltHead(self.name, self.path, self.context)
             case "host":
                 return HostHead(self.name)
         raise Bug(f"there is no kind of head {self.kind!r}")
@@ -67,6 +70,11 @@ class Definition:
     items: tuple[Item, ...]
     steps: tuple[BuildStep, ...]
     fetched: tuple[tuple[str, Digest], ...] = ()  # address and content of those of the items that were fetched
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether everything in it is known by its content: no step had the network, no other program made the head."""
+        return self.head.kind != "dockerfile" and not any(step.network for step in self.steps)
 
     def text(self) -> bytes:
         """Return the definition as bytes; where files lay on the disk is no part of it."""
@@ -90,6 +98,8 @@ def of_head(head: Head) -> HeadRecord:
             return HeadRecord(distribution, name, suite, packages)
         case TarHead(name=name, path=path):
             return HeadRecord("tar", name, path=path)
+        case BuiltHead(name=name, recipe=recipe, context=context):
+            return HeadRecord("dockerfile", name, path=recipe, context=context)
         case HostHead(name=name):
             return HeadRecord("host", name)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from anew.build import debian, lock
+from anew.build import debian, engine_head, lock
 from anew.build.archive import members, plain
 from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
@@ -24,9 +24,9 @@ from anew.build.listing import tree_digest
 from anew.build.packages import Package, moved
 from anew.build.resolver import archive
 from anew.build.store import ImageStore
-from anew.core.digest import PREFIX, digest
+from anew.core.digest import PREFIX, digest, digest_bytes
 from anew.errors import Bug, Conflict, NotFound, SpecError
-from anew.model import DebianHead, Digest, Head, HeadTime, HostHead, Image, TarHead
+from anew.model import BuiltHead, DebianHead, Digest, Head, HeadTime, HostHead, Image, TarHead
 from anew.ports import Say
 
 _FORMAT = 1  # of what a head's recipe makes; raised when the same recipe makes another layer
@@ -48,9 +48,17 @@ class Heads:
                 said: dict[str, object] = {distribution: suite, "packages": sorted(set(packages))}
             case TarHead():
                 said = {"tar": _file_digest(self._archive(head))}
+            case BuiltHead():
+                text = engine_head.recipe_of(head, self.project)
+                context = engine_head.context_of(head, self.project, self._cache)
+                said = {"dockerfile": digest_bytes(text), "context": context.digest}
             case HostHead():
                 said = {"host": _os_release(), "machine": platform.machine()}
         return digest({"format": _FORMAT, "epoch": EPOCH, "architecture": architecture(), **said})
+
+    @property
+    def _cache(self) -> Path:
+        return self.store.root / "context.cache"
 
     def locked(self, head: Head) -> Digest | None:
         """Return the layer that the lock pins for this very recipe; None if it has to be resolved."""
@@ -83,13 +91,13 @@ class Heads:
             return new.layer
 
     def _made(
-        self, head: DebianHead | TarHead, recipe: Digest, pinned: tuple[Package, ...], say: Say
+        self, head: DebianHead | TarHead | BuiltHead, recipe: Digest, pinned: tuple[Package, ...], say: Say
     ) -> lock.LockedHead:
         packages = self._packages(head, pinned, say) if isinstance(head, DebianHead) else ()
         with self._entries(head, packages, say) as entries:
             say(f"packing head {head.name}")
             packed = self.store.add_layer(entries)
-        now = datetime.now(UTC).strftime(lock.TIME) if packages else ""
+        now = datetime.now(UTC).strftime(lock.TIME) if packages or isinstance(head, BuiltHead) else ""
         return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages, now)
 
     def _packages(self, head: DebianHead, pinned: tuple[Package, ...], say: Say) -> tuple[Package, ...]:
@@ -103,9 +111,15 @@ class Heads:
         return packages
 
     @contextmanager
-    def _entries(self, head: DebianHead | TarHead, packages: Sequence[Package], say: Say) -> Iterator[Sequence[Entry]]:
+    def _entries(
+        self, head: DebianHead | TarHead | BuiltHead, packages: Sequence[Package], say: Say
+    ) -> Iterator[Sequence[Entry]]:
         if isinstance(head, DebianHead):
             with debian.made(head, packages, self.store.blobs, self.work, say) as entries:
+                yield entries
+            return
+        if isinstance(head, BuiltHead):
+            with engine_head.made(head, self.project, self._cache, self.work, say) as entries:
                 yield entries
             return
         where = f"anew.yaml os.{head.name}.tar"

@@ -29,6 +29,7 @@ from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, Stored
 from anew.model.units import FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
 from anew.model.wish import (
     BuildStep,
+    BuiltHead,
     Copy,
     DebianHead,
     Environment,
@@ -55,6 +56,7 @@ __all__ = [
     "Actor",
     "Allowance",
     "BuildStep",
+    "BuiltHead",
     "Bytes",
     "Checkpoint",
     "Copy",

@@ -21,9 +21,11 @@ from types import MappingProxyType
 import msgspec
 
 from anew import __version__
-from anew.model import Allowance, DebianHead, Environment, Head, HostHead, Service, Spec, TarHead
+from anew.model import Allowance, BuiltHead, DebianHead, Environment, Head, HostHead, Service, Spec, TarHead
 
-KINDS: Mapping[str, type[Head]] = MappingProxyType({one.__name__: one for one in (DebianHead, TarHead, HostHead)})
+KINDS: Mapping[str, type[Head]] = MappingProxyType(
+    {one.__name__: one for one in (DebianHead, TarHead, BuiltHead, HostHead)}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,96 @@
+"""The layers of an image of any maker, as one tree: what a container that runs from them would see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from anew.build.archive import add_folders, plain, raw_members
+from anew.build.entries import OPAQUE, WHITEOUT, Entry, Region
+from anew.errors import SpecError
+
+
+def flatten(layers: Sequence[Path], where: str) -> tuple[Entry, ...]:
+    """Return the entries of `layers`, lowest first, seen together; sorted, and without any mark of a removal.
+
+    Contents stay in the archives. A compressed layer is unpacked beside itself, so that must be a scratch folder.
+    A removal hides what lower layers have, never what its own layer has. Hard links stay links among themselves while
+    they are of one layer.
+    Raises  SpecError at `where` for what is no layer, or leads out of it.
+    """
+    tree: dict[bytes, Entry] = {}
+    for number, layer in enumerate(layers):
+        folder = layer.parent / f"{layer.name}-{number}"
+        folder.mkdir(exist_ok=True)
+        found, gone, emptied = _read(plain(layer, folder, where), where)
+        emptied |= {path for path, one in found.items() if one.kind != "dir" and path in tree}
+        _remove(tree, gone, emptied)
+        tree.update(_resolved(found, tree, where))
+    add_folders(tree, where)
+    return tuple(_linked(tree[path] for path in sorted(tree)))
+
+
+def _read(archive: Path, where: str) -> tuple[dict[bytes, Entry], set[bytes], set[bytes]]:
+    """Return what a layer has, what it removes, and the folders that it empties."""
+    found: dict[bytes, Entry] = {}
+    gone: set[bytes] = set()
+    emptied: set[bytes] = set()
+    for entry in raw_members(archive, where):
+        folder, _, name = entry.path.rpartition(b"/")
+        if name == OPAQUE:
+            emptied.add(folder)
+        elif name.startswith(WHITEOUT + WHITEOUT):
+            continue  # what a storage driver keeps for itself
+        elif name.startswith(WHITEOUT):
+            hidden = name.removeprefix(WHITEOUT)
+            gone.add(folder + b"/" + hidden if folder else hidden)
+        elif entry.path:
+            found[entry.path] = entry
+    return found, gone, emptied
+
+
+def _remove(tree: dict[bytes, Entry], gone: set[bytes], emptied: set[bytes]) -> None:
+    if b"" in emptied:
+        tree.clear()
+    if not gone and not emptied:
+        return
+    for path in [path for path in tree if path in gone or _is_below(path, gone) or _is_below(path, emptied)]:
+        del tree[path]
+
+
+def _is_below(path: bytes, folders: set[bytes]) -> bool:
+    while b"/" in path:
+        path = path.rpartition(b"/")[0]
+        if path in folders:
+            return True
+    return False
+
+
+def _resolved(found: dict[bytes, Entry], below: dict[bytes, Entry], where: str) -> Iterator[tuple[bytes, Entry]]:
+    """Yield a layer's entries; a hard link as the file that it leads to, for that may be replaced by a later layer."""
+    for path, entry in found.items():
+        real, passed = entry, {path}
+        while real.kind == "hardlink":
+            target = found.get(real.link) or below.get(real.link)
+            if target is None or target.path in passed:
+                raise SpecError(
+                    f"{path.decode(errors='replace')!r} is a hard link to something that the image does not have",
+                    where=where,
+                    hint="build the image again",
+                )
+            passed.add(target.path)
+            real = target
+        yield path, replace(real, path=path)
+
+
+def _linked(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Yield entries, sorted; of files that share their content in an archive, the later ones as links of the first."""
+    first: dict[Region, bytes] = {}
+    for entry in entries:
+        if entry.kind != "file" or not isinstance(entry.content, Region) or not entry.size:
+            yield entry
+            continue
+        keeper = first.setdefault(entry.content, entry.path)
+        is_first = keeper == entry.path
+        yield entry if is_first else replace(entry, kind="hardlink", link=keeper, size=0, content=None)
