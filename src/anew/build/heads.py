@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from anew.build import debian, engine_head, lock
+from anew.build import debian, lock
 from anew.build.archive import members, plain
 from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
@@ -49,6 +49,8 @@ class Heads:
             case TarHead():
                 said = {"tar": _file_digest(self._archive(head))}
             case BuiltHead():
+                from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
+
                 text = engine_head.recipe_of(head, self.project)
                 context = engine_head.context_of(head, self.project, self._cache)
                 said = {"dockerfile": digest_bytes(text), "context": context.digest}
@@ -119,6 +121,8 @@ class Heads:
                 yield entries
             return
         if isinstance(head, BuiltHead):
+            from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
+
             with engine_head.made(head, self.project, self._cache, self.work, say) as entries:
                 yield entries
             return
