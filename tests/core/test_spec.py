@@ -79,6 +79,7 @@ def test_the_reference_is_a_spec() -> None:
         ),
         model.TarHead("plain", "rootfs.tar"),
         model.ImageHead("other", "localhost:5000/base:12"),
+        model.BuiltHead("theirs", "web/Dockerfile", "web"),
         model.HostHead("machine"),
     )
     (allowance,) = spec.allowances

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from anew.__main__ import _parts
 from anew.build import lock
 from anew.build.builder import Builder
 from anew.build.definition import Definition, HeadRecord
@@ -18,6 +20,9 @@ from anew.core.spec.parse import parse
 from anew.errors import GateClosed
 from anew.model import Environment, Identity, Image, OsAge, Part, Release, Service
 from anew.shell import ageing
+from anew.shell.app import App
+from anew.shell.clock import SystemClock
+from anew.shell.journal import Journal
 
 DAY = 86400.0
 NOW = time.time()
@@ -139,3 +144,29 @@ environments: {local: {}, production: {max_os_age: {warn: 20d, refuse: 40d}}, ot
     views = shop.builder.lock(spec, ["base"], lambda _: None, update=False)
     (one,) = ageing.overdue(views, spec)
     assert one.overdue == ("local warns of what is older than 30 days", "production takes none older than 40 days")
+
+
+def test_up_refuses_an_old_head_before_anything_is_sealed(tmp_path: Path) -> None:
+    home, root = tmp_path / "home", tmp_path / "project"
+    home.mkdir()
+    root.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (root / "anew.yaml").write_text(
+        "project: shop\nos: {base: {debian: bookworm}}\nservices: {web: {os: base, command: [/x]}}\n"
+        f"environments: {{local: {{listen: '127.0.0.1:{port}', max_os_age: {{warn: 10d, refuse: 30d}}}}}}\n"
+    )
+    journal = Journal(home / "state.db", SystemClock())
+    shop = Shop(root)
+    shop.store = ImageStore(home / "images")
+    image = shop.image(shop.layer(), resolved=ago(41))
+    journal.releases.add(Release("shop", "", "sha256:r", (Part(SERVICE, image),)))
+    app = App(home, root, SystemClock(), journal, _parts(home, root, journal))
+    said: list[str] = []
+    with pytest.raises(GateClosed, match=r"r1 is not brought to local: the head base \(web\) is 41 days old"):
+        app.up("local", "r1", said.append)
+    row = journal.environment("shop", "local")
+    assert row is not None
+    assert (row.wish, dict(journal.generations.all(row.scope))) == (0, {})
+    journal.close()

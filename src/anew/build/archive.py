@@ -105,14 +105,14 @@ def members(archive: Path, where: str) -> tuple[Entry, ...]:
                     found[entry.path] = entry
     except tarfile.TarError as e:
         raise SpecError(f"{archive.name} is not a readable tar archive: {e}", where=where, hint="make it again") from e
-    _add_folders(found, where)
+    add_folders(found, where)
     return tuple(sorted(_linked(found, where), key=lambda e: e.path))
 
 
-def any_members(archive: Path, where: str) -> Iterator[Entry]:
-    """Yield the entries of an uncompressed layer that others made, in its order, whiteouts included.
+def raw_members(archive: Path, where: str) -> Iterator[Entry]:
+    """Yield the entries of an uncompressed layer of any maker as they come, marks of removals too; the root as b"".
 
-    Raises  SpecError at `where` if it is no archive, or if a path or link leads out of it.
+    Raises  SpecError as `members`.
     """
     try:
         with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as tar:
@@ -167,7 +167,8 @@ def _xattrs(member: tarfile.TarInfo) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, found[name]) for name in sorted(found) if is_kept(name))
 
 
-def _add_folders(found: dict[bytes, Entry], where: str) -> None:
+def add_folders(found: dict[bytes, Entry], where: str) -> None:
+    """Add the folders that are only implied. Raises SpecError at `where` if something lies below what is none."""
     for path in list(found):
         parent = path.rpartition(b"/")[0]
         while parent:

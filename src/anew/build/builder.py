@@ -301,7 +301,7 @@ class Builder:
             identity=self.store.add_image(inputs, base.layers, name, is_host=base.is_host),
             layers=base.layers,
             is_host=base.is_host,
-            is_reproducible=not any(step.network for step in definition.steps),
+            is_reproducible=definition.is_reproducible,
             inputs=tuple(one for one in kept if one),
         )
         self.store.admit(image)

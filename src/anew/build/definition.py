@@ -20,7 +20,7 @@ from anew.build.packages import parsed
 from anew.core.digest import canonical, digest
 from anew.core.reference import is_digest
 from anew.errors import Bug, Conflict
-from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, ImageHead, Service, TarHead
+from anew.model import BuildStep, BuiltHead, DebianHead, Digest, Head, HostHead, ImageHead, Service, TarHead
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*\Z")  # of suites, packages and heads
 
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*\Z")  # of suites, packages and heads
 class HeadRecord:
     """A head and what it was locked to; "" and () where that says nothing."""
 
-    kind: str  # debian, ubuntu, tar, image or host
+    kind: str  # debian, ubuntu, tar, image, dockerfile or host
     name: str
     suite: str = ""
     named: tuple[str, ...] = ()  # packages, as in the spec
@@ -39,6 +39,7 @@ class HeadRecord:
     tree: Digest = ""
     packages: tuple[str, ...] = ()  # lines of the lock
     archive: Digest = ""  # of a tar
+    context: str = ""  # of a Dockerfile
     resolved: str = ""  # when, in UTC; "" if an older anew wrote this
     blobs: tuple[Digest, ...] = ()  # of an image in a registry: its manifest, its config, its layers
 
@@ -59,6 +60,8 @@ class HeadRecord:
                 return TarHead(self.name, self.path)
             case "image":
                 return ImageHead(self.name, self.path)
+            case "dockerfile":
+                return BuiltHead(self.name, self.path, self.context)
             case "host":
                 return HostHead(self.name)
         raise Bug(f"there is no kind of head {self.kind!r}")
@@ -109,6 +112,11 @@ class Definition:
     fetched: tuple[tuple[str, Digest], ...] = ()  # address and content of those of the items that were fetched
     supplies: tuple[Supply, ...] = ()  # one for each step; (): none is given anything
 
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether everything in it is known by its content: no step had the network, no other program made the head."""
+        return self.head.kind != "dockerfile" and not any(step.network for step in self.steps)
+
     def text(self) -> bytes:
         """Return the definition as bytes; where files lay on the disk is no part of it."""
         plain = replace(self, items=tuple(replace(one, source="") for one in self.items))
@@ -154,6 +162,8 @@ def of_head(head: Head) -> HeadRecord:
             return HeadRecord("tar", name, path=path)
         case ImageHead(name=name, reference=reference):
             return HeadRecord("image", name, path=reference)
+        case BuiltHead(name=name, recipe=recipe, context=context):
+            return HeadRecord("dockerfile", name, path=recipe, context=context)
         case HostHead(name=name):
             return HeadRecord("host", name)
 

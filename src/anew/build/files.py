@@ -13,7 +13,6 @@ from pathlib import Path
 
 from anew.build import lock
 from anew.build.context import Context, Item, check_parents
-from anew.build.fetching import Fetched, Wanted, fetched
 from anew.build.lock import LockedFile
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX, digest
@@ -65,8 +64,8 @@ class Files:
             with self.store.lock(f"file {one.url}"):
                 pinned = self.pinned(one)
                 if pinned is None or (is_update and not one.sha256):
-                    wanted = Wanted(one.url, PREFIX + one.sha256 if one.sha256 else "", _where(service, one))
-                    self._lock(one, pinned, self._added(wanted, say))
+                    wanted = PREFIX + one.sha256 if one.sha256 else ""
+                    self._lock(one, pinned, self._fetched(service, one, wanted, say, is_kept=True))
 
     def supply(self, service: Service, say: Say) -> None:
         """Have all that is locked in the store; what is lost is fetched again, and must be what it was. Raises so."""
@@ -74,25 +73,25 @@ class Files:
             with self.store.lock(f"file {one.url}"):
                 pinned = self.pinned(one)
                 if pinned is not None and not self.store.blobs.are_whole([pinned.digest]):
-                    self._added(Wanted(one.url, pinned.digest, _where(service, one)), say)
+                    self._fetched(service, one, pinned.digest, say, is_kept=True)
 
     def today(self, service: Service, one: Fetch, say: Say) -> Digest:
         """Return the digest of what an address gives now; nothing is kept."""
-        with fetched(Wanted(one.url, "", _where(service, one)), self.store.drafts, say) as found:
-            return found.digest
+        return self._fetched(service, one, "", say, is_kept=False)[0]
 
     def recorded(self, service: Service) -> tuple[tuple[str, Digest], ...]:
         """Return the addresses of a service and what they are locked to, for a definition."""
         found = ((one.url, self.pinned(one)) for one in service.fetch)
         return tuple((url, pinned.digest) for url, pinned in found if pinned is not None)
 
-    def _added(self, wanted: Wanted, say: Say) -> tuple[Digest, int]:
-        with fetched(wanted, self.store.drafts, say) as found:
-            self._publish(found)
-            return found.digest, found.size
+    def _fetched(self, service: Service, one: Fetch, wanted: Digest, say: Say, *, is_kept: bool) -> tuple[Digest, int]:
+        from anew.build.fetching import Wanted, fetched  # noqa: PLC0415 - takes long, and most builds fetch nothing
 
-    def _publish(self, found: Fetched) -> None:
-        self.store.blobs.add(found.digest, found.draft)
+        where = f"anew.yaml services.{service.name}.fetch.{one.url}"
+        with fetched(Wanted(one.url, wanted, where), self.store.drafts, say) as found:
+            if is_kept:
+                self.store.blobs.add(found.digest, found.draft)
+            return found.digest, found.size
 
     def _lock(self, one: Fetch, before: LockedFile | None, found: tuple[Digest, int]) -> None:
         now = datetime.now(UTC).strftime(lock.TIME)
@@ -108,10 +107,6 @@ class Files:
             return Item(target, "file", mode, content=f"unfetched:{one.url}")
         path = self.store.blobs.path(pinned.digest)
         return Item(target, "file", mode, str(path), pinned.size, pinned.digest.removeprefix(PREFIX))
-
-
-def _where(service: Service, one: Fetch) -> str:
-    return f"anew.yaml services.{service.name}.fetch.{one.url}"
 
 
 def every(services: Iterable[Service]) -> Iterator[tuple[Service, Fetch]]:

@@ -24,9 +24,9 @@ from anew.build.listing import tree_digest
 from anew.build.packages import Package, moved
 from anew.build.resolver import archive
 from anew.build.store import ImageStore
-from anew.core.digest import PREFIX, digest
+from anew.core.digest import PREFIX, digest, digest_bytes
 from anew.errors import Bug, Conflict, NotFound, SpecError
-from anew.model import DebianHead, Digest, Head, HeadTime, HostHead, Image, ImageHead, TarHead
+from anew.model import BuiltHead, DebianHead, Digest, Head, HeadTime, HostHead, Image, ImageHead, TarHead
 from anew.ports import Say
 
 _FORMAT = 1  # of what a head's recipe makes; raised when the same recipe makes another layer
@@ -50,9 +50,19 @@ class Heads:
                 said = {"tar": _file_digest(self._archive(head))}
             case ImageHead():
                 said = {"image": head.reference}
+            case BuiltHead():
+                from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
+
+                text = engine_head.recipe_of(head, self.project)
+                context = engine_head.context_of(head, self.project, self._cache)
+                said = {"dockerfile": digest_bytes(text), "context": context.digest}
             case HostHead():
                 said = {"host": _os_release(), "machine": platform.machine()}
         return digest({"format": _FORMAT, "epoch": EPOCH, "architecture": architecture(), **said})
+
+    @property
+    def _cache(self) -> Path:
+        return self.store.root / "context.cache"
 
     def locked(self, head: Head) -> Digest | None:
         """Return the layer that the lock pins for this very recipe; None if it has to be resolved."""
@@ -84,7 +94,11 @@ class Heads:
             return new.layer
 
     def _made(
-        self, head: DebianHead | TarHead | ImageHead, recipe: Digest, pinned: lock.LockedHead | None, say: Say
+        self,
+        head: DebianHead | TarHead | ImageHead | BuiltHead,
+        recipe: Digest,
+        pinned: lock.LockedHead | None,
+        say: Say,
     ) -> tuple[lock.LockedHead, tuple[Digest, ...]]:
         """Return a head as it is locked now, and the blobs that it was made of."""
         packages: tuple[Package, ...] = ()
@@ -100,6 +114,10 @@ class Heads:
                 found = foreign.had(head, pinned.image if pinned else "", self.store, say)
                 image, kept = found.manifest, found.blobs
                 made = foreign.entries(found, head, self.store, self.work)
+            case BuiltHead():
+                from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
+
+                made, kept = engine_head.made(head, self.project, self._cache, self.work, say), ()
         with made as entries:
             say(f"packing head {head.name}")
             packed = self.store.add_layer(entries)

@@ -13,7 +13,7 @@ from anew.build.lock import LockedFile, LockedHead
 from anew.build.packages import Move, moved
 from anew.core.digest import short
 from anew.errors import NotFound
-from anew.model import DebianHead, Digest, Head, HostHead, ImageHead, Seconds, Spec, TarHead
+from anew.model import BuiltHead, DebianHead, Digest, Head, HostHead, ImageHead, Seconds, Spec, TarHead
 from anew.ports import Say
 from anew.views import HeadView, PackageMove
 
@@ -127,6 +127,8 @@ def _source(head: Head) -> str:
             return f"tar {path}"
         case ImageHead(reference=reference):
             return f"image {reference}"
+        case BuiltHead(recipe=recipe):
+            return f"dockerfile {recipe}"
         case HostHead():
             return "host"
 

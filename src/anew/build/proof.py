@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew.build import definition as definitions
@@ -62,7 +62,7 @@ class Prover:
         except AnewError as error:
             return _unproved(service, image, f"{error.what} ({error.hint})" if error.hint else error.what, began)
         verdict = _verdict(is_same=made.digest == image.digest, has_differences=bool(found))
-        why = next(_networked(definition), "")
+        why = next(_networked(definition), "") or _of_engine(definition)
         return Rebuilt(service, image.digest, verdict, why, found, time.monotonic() - began)
 
     def _definition(self, image: Image) -> Definition:
@@ -87,6 +87,9 @@ class Prover:
         return next(_networked(definition), "") if is_offline else ""
 
     def _made(self, definition: Definition, image: Image, folder: Path, say: Say) -> tuple[Image, ImageStore]:
+        if definition.head.kind == "dockerfile":  # what made it is not ours: the head is taken as it is
+            kept_head = replace(definition.head, kind="tar", path="head.tar", archive=definition.head.layer)
+            definition = replace(definition, head=kept_head)
         home, project = folder / "home", folder / "project"
         project.mkdir()
         store = ImageStore(home / "images")
@@ -132,6 +135,14 @@ def _networked(definition: Definition) -> Iterator[str]:
     for number, step in enumerate(definition.steps):
         if step.network:
             yield f"services.{definition.service}.build[{number}] uses the network, and what it got was not recorded"
+
+
+def _of_engine(definition: Definition) -> str:
+    if definition.head.kind != "dockerfile":
+        return ""
+    return (
+        f"its head was taken as it is: a container engine made it from {definition.head.path}, and may not do so again"
+    )
 
 
 def _verdict(*, is_same: bool, has_differences: bool) -> Verdict:

@@ -30,6 +30,7 @@ from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Second
 from anew.model.wish import (
     AS_USUAL,
     BuildStep,
+    BuiltHead,
     Copy,
     DebianHead,
     Environment,
@@ -61,6 +62,7 @@ __all__ = [
     "Actor",
     "Allowance",
     "BuildStep",
+    "BuiltHead",
     "Bytes",
     "Checkpoint",
     "Copy",

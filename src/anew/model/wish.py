@@ -38,13 +38,22 @@ class ImageHead:
 
 
 @dataclass(frozen=True, slots=True)
+class BuiltHead:
+    """An operating-system head that a container engine builds; both paths are relative to the project."""
+
+    name: str
+    recipe: str  # a Dockerfile
+    context: str  # the folder that it takes files from
+
+
+@dataclass(frozen=True, slots=True)
 class HostHead:
     """The machine's own root, read-only; for the environment `local` only."""
 
     name: str
 
 
-Head = DebianHead | TarHead | ImageHead | HostHead
+Head = DebianHead | TarHead | ImageHead | BuiltHead | HostHead
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,9 @@ def overdue(views: Iterable[HeadView], spec: Spec) -> tuple[HeadView, ...]:
     for one in views:
         told = []
         for environment in spec.environments:
-            kind, bound = ageing.exceeded(one.age, environment.max_os_age) if one.resolved else ("", 0.0)
+            kind, bound = (
+                ageing.exceeded(one.age, environment.max_os_age) if one.resolved and one.source != "file" else ("", 0.0)
+            )
             if kind:
                 verb = "takes none" if kind == "refuse" else "warns of what is"
                 told.append(f"{environment.name} {verb} older than {ageing.spelled(bound)}")

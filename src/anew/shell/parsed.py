@@ -21,10 +21,21 @@ from types import MappingProxyType
 import msgspec
 
 from anew import __version__
-from anew.model import Allowance, DebianHead, Environment, Head, HostHead, ImageHead, Service, Spec, TarHead
+from anew.model import (
+    Allowance,
+    BuiltHead,
+    DebianHead,
+    Environment,
+    Head,
+    HostHead,
+    ImageHead,
+    Service,
+    Spec,
+    TarHead,
+)
 
 KINDS: Mapping[str, type[Head]] = MappingProxyType(
-    {one.__name__: one for one in (DebianHead, TarHead, ImageHead, HostHead)}
+    {one.__name__: one for one in (DebianHead, TarHead, ImageHead, BuiltHead, HostHead)}
 )
 
 

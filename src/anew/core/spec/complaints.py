@@ -64,6 +64,7 @@ _ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "cpus": "write `cpu: 0.5`",
         "pids_limit": "write `pids: 100`",
         "mounts": "write `volumes: {NAME: /srv/uploads}`",
+        "dockerfile": "name a head with `os:`, and write `dockerfile: Dockerfile` in that",
         "max_os_age": "write it in the project, or in an environment: a head may be that of several services",
         "worker": "remove it: a service without `http`, `tcp` and `schedule` is a worker",
     }

@@ -69,6 +69,8 @@ def _head(name: str, head: shapes.HeadShape) -> model.Head:
         return model.DebianHead(name, head.debian, packages, "debian", mirror, keyring)
     if head.ubuntu is not None:
         return model.DebianHead(name, head.ubuntu, packages, "ubuntu", mirror, keyring)
+    if head.recipe is not None:
+        return model.BuiltHead(name, head.recipe, (head.context or head.recipe.rpartition("/")[0]).rstrip("/") or ".")
     if head.tar is not None:
         return model.TarHead(name, head.tar)
     if head.image is not None:

@@ -43,7 +43,7 @@ class Shape(BaseModel):
 
 
 class HeadShape(Shape):
-    """An operating-system head: exactly one of `debian`, `ubuntu`, `tar`, `image` and `host`."""
+    """An operating-system head: exactly one of `debian`, `ubuntu`, `tar`, `image`, `dockerfile` and `host`."""
 
     debian: f.Maybe[f.Suite] = None
     """A Debian suite, such as `bookworm`; resolved once and then pinned in `anew.lock`."""
@@ -59,12 +59,21 @@ class HeadShape(Shape):
     """A tar archive of a root file system, relative to the project."""
     image: f.Maybe[f.ImageReference] = None
     """An image in a registry, by tag or digest, with the host; resolved once and then pinned in `anew.lock`."""
+    recipe: Annotated[f.Maybe[f.RelativePath], Field(alias="dockerfile")] = None
+    """A Dockerfile, relative to the project, built by the container engine at hand; as reproducible as that is."""
+    context: f.Maybe[f.RelativePath] = None
+    """The folder that the Dockerfile takes files from; if left out, the one that it lies in."""
     host: f.Maybe[f.Yes] = None
     """The machine's own root, read-only; for the environment `local` only."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        kinds = [k for k in ("debian", "ubuntu", "tar", "image", "host") if getattr(self, k) is not None]
+        written = {"dockerfile": self.recipe}
+        kinds = [
+            k
+            for k in ("debian", "ubuntu", "tar", "image", "dockerfile", "host")
+            if (written[k] if k in written else getattr(self, k)) is not None
+        ]
         if len(kinds) != 1:
             what = f"a head is of one kind, and this has {' and '.join(kinds) or 'none'}"
             ways = "`debian: bookworm`, `ubuntu: jammy`, `tar: rootfs.tar`, `image: HOST/NAME:TAG`, `host: true`"
@@ -73,6 +82,8 @@ class HeadShape(Shape):
             if getattr(self, key) is not None and kinds[0] not in {"debian", "ubuntu"}:
                 what = f"`{key}` belongs to a head of packages"
                 raise wrong(what, f"remove `{key}`, or write `debian: bookworm` or `ubuntu: jammy`")
+        if self.context is not None and kinds != ["dockerfile"]:
+            raise wrong("`context` belongs to a Dockerfile", "remove `context`, or write `dockerfile: Dockerfile`")
         if self.keyring is not None and not self.mirror:
             raise wrong("a `keyring` is that of a `mirror`", "write `mirror: [URL SUITE main]`, or remove it")
         suite = self.debian or self.ubuntu
