@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from anew.model import Image, Pin, Scope, Spec, Test, Trial
     from anew.ports import Compute, Inspection, Say
     from anew.shell.journal import Journal
-    from anew.shell.parts import Archive, Copies, Notary, Parts, Stockroom, Witness
+    from anew.shell.parts import Copies, Parts
     from anew.views import Check, Start
 
 SPEC = "anew.yaml"
@@ -237,15 +237,16 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         inspection=engines.inspection,
         edge=engines.edge,
         images=store,
-        stockroom=lambda: _stockroom(folder, store()),
-        archive=lambda: _archive(folder, journal),
+        stockroom=lambda: wiring.stockroom(folder, store()),
+        archive=lambda: wiring.archive(folder, journal),
         own_images=engines.own_images,
         copies=engines.copies,
         sweep=lambda scope: engines.compute(scope).sweep(),
         update_edge=engines.update_edge,
         unheld=engines.unheld,
-        notary=lambda project: _notary(folder, store(), project),
-        witness=lambda scope: _witness(folder, scope),
+        wrong_with_lock=wiring.wrong_with_lock,
+        notary=lambda project: wiring.notary(folder, store(), project),
+        witness=lambda scope: wiring.witness(folder, scope),
         making=lambda project: _making(folder, store(), project, journal),
         carriage=lambda: wiring.carriage(folder, store()),
         try_image=_try_image,
@@ -283,30 +284,6 @@ def _making(folder: Path, store: ImageStore, project: Path, journal: Journal) ->
     from anew.build.builder import Builder
 
     return Builder(folder, store, project, lambda name: journal.vault.of_builds(_project(folder, project), name))
-
-
-def _notary(folder: Path, store: ImageStore, project: str) -> Notary:
-    from anew.build.notary import Notary
-
-    return Notary(store, folder / "keys", project)
-
-
-def _witness(folder: Path, scope: Scope) -> Witness:
-    from anew.trust.witness import Witness
-
-    return Witness(scope, folder / "ledger-heads", folder / "keys")
-
-
-def _stockroom(folder: Path, store: ImageStore) -> Stockroom:
-    from anew.build.stockroom import Stockroom
-
-    return Stockroom(store, (folder / "work", folder / "work-rootless"))
-
-
-def _archive(folder: Path, journal: Journal) -> Archive:
-    from anew.engines.embedded.archive import Archive
-
-    return Archive(folder / "instances", journal.owner)
 
 
 def _try_image(

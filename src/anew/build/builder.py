@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from anew.build import inspection, lock, locking, reuse, rootless, suites
+from anew.build import inspection, locking, reuse, rootless, suites
 from anew.build.absence import found_in, in_bytes, needles
 from anew.build.context import Context, gather, layer_entries
 from anew.build.definition import Definition, Job
@@ -22,7 +22,7 @@ from anew.build.sandboxed import Base, seen
 from anew.build.store import ImageStore
 from anew.build.supplies import Supplier, Supplies, recorded, with_tools
 from anew.core.digest import digest, short
-from anew.errors import NotFound, SpecError
+from anew.errors import NotFound
 from anew.model import (
     AS_USUAL,
     DebianHead,
@@ -166,14 +166,6 @@ class Builder:
         """Compare the lock with what there is now; see `anew.cases.Builder`."""
         self._sweep()
         return locking.outdated(self._heads, self._files, with_tools(spec), say)
-
-    def wrong_with_lock(self) -> str:
-        """Return what is wrong with the project's lock; "" if nothing is."""
-        try:
-            lock.read(self.project_root)
-        except SpecError as error:
-            return error.what
-        return ""
 
     def make(self, definition: Definition, context: Context, say: Say) -> Image:
         """Return the image of a definition, whose heads are locked here as they were then; raises as `build`."""

@@ -92,7 +92,7 @@ class Building:
             environment=environment,
             trusted=notary.trusted(settings.trust),
             images=images,
-            lock=self._parts.making(self._root).wrong_with_lock(),
+            lock=self._parts.wrong_with_lock(self._root),
             ledgers={
                 scope.environment: vouching.witnessed(self._journal, self._parts.witness(scope), scope)
                 for scope in scopes

@@ -73,10 +73,6 @@ class Making(Protocol):
         """See `anew.cases.Builder`."""
         ...
 
-    def wrong_with_lock(self) -> str:
-        """Return what is wrong with the lock; "" if nothing is."""
-        ...
-
 
 class Notary(Protocol):
     """Who signs what is said of images and of ledgers for a project, and looks whether it was said."""
@@ -273,6 +269,7 @@ class Parts:
     update_edge: Callable[[Say], None]  # makes the edge's image of today's packages, where one was ever made
     unheld: Callable[[Scope], Mapping[str, str]]  # limits that its engine can't hold here, and why
     making: Callable[[Path], Making]  # project root → how its images are made
+    wrong_with_lock: Callable[[Path], str]  # of a project
     notary: Callable[[str], Notary]  # of a project
     witness: Callable[[Scope], Witness]
     carriage: Callable[[], Carriage]

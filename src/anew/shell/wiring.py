@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from anew.model import Image, Scope, Service, Trial
     from anew.model.comparison import ImageComparison
     from anew.ports import Compute, Say
+    from anew.shell.journal import Journal
+    from anew.shell.parts import Archive, Notary, Stockroom, Witness
 
 
 def compare_images(store: ImageStore, before: Image, after: Image) -> ImageComparison:
@@ -75,3 +77,43 @@ def faults() -> Callable[[str, Step], None]:
     from anew.testing.faults import around
 
     return around(asked)
+
+
+def notary(folder: Path, store: ImageStore, project: str) -> Notary:
+    """Return who signs and looks for a project."""
+    from anew.build.notary import Notary
+
+    return Notary(store, folder / "keys", project)
+
+
+def witness(folder: Path, scope: Scope) -> Witness:
+    """Return who signs how far a ledger has come."""
+    from anew.trust.witness import Witness
+
+    return Witness(scope, folder / "ledger-heads", folder / "keys")
+
+
+def stockroom(folder: Path, store: ImageStore) -> Stockroom:
+    """Return the image store, for collections."""
+    from anew.build.stockroom import Stockroom
+
+    return Stockroom(store, (folder / "work", folder / "work-rootless"))
+
+
+def archive(folder: Path, journal: Journal) -> Archive:
+    """Return what instances leave on the embedded engine."""
+    from anew.engines.embedded.archive import Archive
+
+    return Archive(folder / "instances", journal.owner)
+
+
+def wrong_with_lock(project: Path) -> str:
+    """Return what is wrong with a project's lock; "" if nothing is."""
+    from anew.build import lock
+    from anew.errors import SpecError
+
+    try:
+        lock.read(project)
+    except SpecError as error:
+        return error.what
+    return ""

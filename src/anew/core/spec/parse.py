@@ -13,6 +13,7 @@ from anew.core.digest import canonical
 from anew.core.spec import fetches, references, shapes
 from anew.core.spec.complaints import of_shape
 from anew.core.spec.fields import address
+from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.tree import read
 from anew.errors import Complaint, SpecError, Unsupported
 
@@ -63,7 +64,7 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
     )
 
 
-def _head(name: str, head: shapes.HeadShape) -> model.Head:
+def _head(name: str, head: HeadShape) -> model.Head:
     packages, mirror, keyring = tuple(head.packages or ()), tuple(head.mirror or ()), head.keyring or ""
     if head.debian is not None:
         return model.DebianHead(name, head.debian, packages, "debian", mirror, keyring)
