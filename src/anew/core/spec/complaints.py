@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from anew.core.spec import shapes
 from anew.core.spec.fields import NAME
+from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, mapping, shortened
 from anew.core.spec.wrong import NOT_YET
@@ -93,7 +94,7 @@ _LATER: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = MappingProxyTy
 )
 
 _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
-    (("os", "*"), shapes.HeadShape),
+    (("os", "*"), HeadShape),
     (("services", "*"), shapes.ServiceShape),
     (("services", "*", "build", "*"), shapes.BuildShape),
     (("services", "*", "http"), shapes.HttpShape),
