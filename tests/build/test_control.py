@@ -30,7 +30,10 @@ PLAYBOOK = f"""
 - hosts: all
   become: true
   tasks:
-    - user: {{name: shop, system: true, home: /srv/shop}}
+    - user: {{name: shop, system: true, home: /srv/shop, shell: /bin/sh}}
+    - command: id -un
+      become_user: shop
+      register: who
     - template: {{src: conf.j2, dest: /etc/site.conf, owner: shop, mode: '0640'}}
       notify: again
     - copy: {{dest: /etc/systemd/system/site.service, content: "{UNIT}"}}
@@ -41,6 +44,7 @@ PLAYBOOK = f"""
     - shell: test -z "$LD_LIBRARY_PATH" && ls /run/control/inputs > /etc/inputs
     - assert:
         that:
+          - who.stdout == "shop"
           - ansible_facts.kernel is not defined
           - ansible_facts.processor_vcpus is not defined
           - ansible_facts.date_time.year == "2025"

@@ -108,6 +108,7 @@ def test_a_spec_that_does_not_go_together_is_refused_with_every_complaint(projec
       - {ansible: p.yml, mode: '0644'}
       - {files: {a: /b}, mode: 0644, secrets: [token]}
       - {puppet: ../p.pp}
+      - {files: {a: /b, c: /b}}
 """
     spec.write_text(spec.read_text().replace("    copy:", steps + "    copy:"))
     said = refused(project, 2, "build")
@@ -120,5 +121,6 @@ def test_a_spec_that_does_not_go_together_is_refused_with_every_complaint(projec
         "`mode` goes with `files`, and this is `ansible`",
         "a mode is a text of octal digits",
         "must stay inside the project's folder",
+        "two templates become `/b`",
     ):
         assert what in said, what

@@ -54,7 +54,7 @@ def test_an_example_comes_up_and_is_the_same_image_everywhere(project: Rig, exam
     try:
         assert GREETINGS[example] in page(project.port, f"{example}.example.com")
         said = project.expect(
-            "run", "web", "--", "sh", "-c", "ls -d /run/control /root/.ansible /etc/puppet /opt 2>&1; id site"
+            "run", "web", "--", "sh", "-c", "ls -d /run/control /etc/ansible /etc/puppet /opt 2>&1; id site"
         )
         assert "(site)" in said
         assert "/opt\n" in said

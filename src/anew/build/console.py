@@ -58,7 +58,8 @@ def opened(sandbox: Sandbox, job: Job, say: Say) -> None:
     for line in step.splitlines():
         say(f"    {line}")
     with undisturbed(), terminal() as file, files_of(sandbox.secrets) as files:
-        argv = sandbox.argv(files, ("/bin/sh", "-i"), has_terminal=True)
+        first = sandbox.command[:1] if sandbox.is_first else ()  # whose name is that of process 1, also for the shell
+        argv = sandbox.argv(files, (*first, "/bin/sh", "-i"), has_terminal=True)
         environment = {**sandbox.passed, "TERM": os.environ.get("TERM", "dumb")}
         # Whatever code the shell ends with says nothing about the step.
         subprocess.run(

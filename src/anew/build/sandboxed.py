@@ -141,6 +141,7 @@ class Sandboxes:
         tool, inputs = self.store.tree(job.supply.pin), self.store.tree(job.supply.layer)
         made = control.applied(job, tool, inputs)
         given = [
+            *("--perms", "0755", "--dir", control.PLACE),  # which every user of the image may enter
             *("--ro-bind", str(tool), control.TOOLS, "--ro-bind", str(inputs), control.INPUTS),
             *("--ro-bind", str(control.write(made, folder)), control.PROGRAMS),
             *("--ro-bind", str(folder / "shims"), control.SHIMS),

@@ -23,6 +23,11 @@ def check(tree: Tree, path: Path, build: Sequence[object]) -> Iterator[Complaint
             if source.endswith("/") or (isinstance(target, str) and target.endswith("/")):
                 what = f"`{shortened(source)}` becomes a file, and a path that ends with `/` is a folder"
                 yield tree.complaint((*there, "files", source), what, "name the file on both sides")
+        targets = list(mapping(step.get("files")).items())
+        for i, (source, target) in enumerate(targets):
+            if target in [one for _, one in targets[:i]]:
+                what = f"two templates become `{shortened(str(target))}`"
+                yield tree.complaint((*there, "files", source), what, "give one of them another target")
         for variable, value in mapping(step.get("vars")).items():
             yield from _numbers(tree, (*there, "vars", variable), value)
 
