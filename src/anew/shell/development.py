@@ -106,8 +106,8 @@ def notes(chosen: Chosen, asked: Order) -> Iterator[str]:
     if chosen.service.kind == "worker":
         yield f"{chosen.service.name} is a worker, and takes work as soon as it runs"
     told = dict(asked.environment)
-    for one in chosen.group.seal.needs:
-        names = [name for name, _ in address_of(Door(one.service, 0, one.is_tcp), "")]
+    for need in chosen.group.seal.needs:
+        names = [name for name, _ in address_of(Door(need.service, 0, need.is_tcp), "")]
         yield from (f"{name} is {told[name]}" for name in names if name in told)
 
 
