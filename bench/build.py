@@ -28,25 +28,25 @@ FILES, FOLDERS = 400, 20
 LARGE = 1000  # files of a million bytes each
 MOST_MEMORY = 150.0  # MB
 LEAST_SPEED = 150.0  # MB/s
+MEMORY = Path("/dev/shm")
 UNCHANGED = 300.0  # milliseconds
 HEAD = "base: {debian: bookworm, packages: [python3]}"
 STEPS = (
     "python3 -m compileall -q --invalidation-mode unchecked-hash /srv/app",
     "find /srv/app -name '*.py' > /srv/made",
 )
-METHOD = f"""One recipe for all three, each run as a command of its own, in turn:
-a Debian head with Python, {FILES} files
-of Python copied, and two steps that compile and list them. anew makes the head; its very files are imported
-as the base image of the others. *docker build* is the classic builder of the engine that is there, *buildah
-bud* runs with `--layers`, in a storage of its own on overlayfs, and without a sandbox of its own
-(`--isolation chroot`): the fastest that it has. *Nothing changed*: the same again. *One file changed*: a line
-in one of the sources. *All changed*: every source and the text of every step, with the base at hand, so that
-no layer is found. *The head*: made of packages that are kept, in a store that has nothing else; the peer is
-mmdebstrap with the same packages in a folder, piped into `docker import`. anew checks, hashes and names each
-layer as it makes it; what the others leave for `push` is not counted. *Packing* is `build.layer.pack` of the
-unpacked head, read from memory and written to the disk; the peer does the same with GNU tar, sorted, and
-`sha256sum` beside it. *Memory* is the most that one process of a whole `anew build` ever had, of an image
-with {LARGE} files of 1 MB on top of the head."""
+METHOD = f"""One recipe for all three, each run as a command of its own, in turn: a Debian head with Python,
+{FILES} files of Python copied, and two steps that compile and list them. anew makes the head; its very files
+are imported as the base image of the others. *docker build* is the classic builder of the engine that is
+there, *buildah bud* runs with `--layers`, in a storage of its own on overlayfs, and without a sandbox of its
+own (`--isolation chroot`): the fastest that it has. *Nothing changed*: the same again. *One file changed*: a
+line in one of the sources. *All changed*: every source and the text of every step, with the base at hand, so
+that no layer is found. *The head*: made of packages that are kept, in a store that has nothing else; the peer
+is mmdebstrap with the same packages in a folder, piped into `docker import`. anew checks, hashes and names
+each layer as it makes it; what the others leave for `push` is not counted. *Packing* is `build.layer.pack` of
+the unpacked head, read from memory and written to it, with the look at all of its files; the peer does the
+same with GNU tar, sorted, and `sha256sum` beside it. *Memory* is the most that one process of a whole `anew
+build` ever had, of an image with {LARGE} files of 1 MB on top of the head."""
 
 
 @dataclass(slots=True)
@@ -262,7 +262,7 @@ def packing(recipe: Recipe, head: Path, times: int) -> tuple[list[float], list[f
     """Pack the unpacked head; return MB/s of anew and of GNU tar, in turn."""
     layer = lock.read(recipe.root).heads["base"].layer
     tree = recipe.store.tree(layer)
-    target = recipe.project.folder / "packed.tar"
+    target = MEMORY / f"{recipe.tag}.tar"
     size = head.stat().st_size / 1e6
     tar = f"tar --sort=name --format=pax --numeric-owner -C {tree} -cf - . | tee {target} | sha256sum"
     ours, peers = [], []
@@ -276,7 +276,7 @@ def packing(recipe: Recipe, head: Path, times: int) -> tuple[list[float], list[f
         if turn:  # the first one reads from the disk
             ours.append(packed.size / 1e6 / (middle - began))
             peers.append(size / (time.perf_counter() - middle))
-    target.unlink()
+        target.unlink()
     return ours, peers
 
 
