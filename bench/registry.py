@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -128,7 +129,7 @@ def spent(command: Sequence[str], environment: Mapping[str, str] | None = None) 
 
 @contextmanager
 def registry() -> Iterator[str]:
-    """Run a registry; yield its host."""
+    """Run a registry, and yield its host when it listens."""
     with tempfile.TemporaryDirectory(prefix="anew-bench-") as folder:
         host, config = f"localhost:{free_port()}", Path(folder, "config.yml")
         config.write_text(
@@ -137,10 +138,21 @@ def registry() -> Iterator[str]:
         )
         server = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.DEVNULL)
         try:
+            await_port(host)
             yield host
         finally:
             server.kill()
             server.wait()
+
+
+def await_port(host: str) -> None:
+    """Wait until a registry listens. Raises EngineError if it does not."""
+    end = time.monotonic() + 20
+    with socket.socket() as one:
+        while one.connect_ex(("localhost", int(host.rpartition(":")[2]))):
+            if time.monotonic() > end:
+                raise EngineError("the registry does not listen")
+            time.sleep(0.02)
 
 
 def make(project: Rig) -> None:

@@ -62,12 +62,13 @@ class _Course:
         self.size += sum(one.size for one in {one.digest: one for one in wanted}.values())
         self.fetched += fetch(self.registry, self.store, wanted)
 
-    def little(self, one: Described) -> bytes:
-        """Return a small blob, which is in the store then."""
-        if one.size > _MOST_SAID:
-            raise Conflict(f"{short(one.digest)} says that it is {one.size} bytes long", where=str(self.registry))
-        self.blobs([one])
-        return self.store.blobs.verify(one.digest).read_bytes()
+    def little(self, *wanted: Described) -> tuple[bytes, ...]:
+        """Return small blobs, which are in the store then."""
+        for one in wanted:
+            if one.size > _MOST_SAID:
+                raise Conflict(f"{short(one.digest)} says that it is {one.size} bytes long", where=str(self.registry))
+        self.blobs(wanted)
+        return tuple(self.store.blobs.verify(one.digest).read_bytes() for one in wanted)
 
     def manifest(self, digest: Digest) -> Text:
         """Return a manifest. Raises NotFound if the registry lacks it."""
@@ -103,7 +104,7 @@ class Puller:
             course = _Course(Registry(reference.repository, wire, "pull"), self.store, say)
             index = self._index(course.registry, reference)
             release = self._release(course, index)
-            images = [self._image(course, part) for part in _unlike(release)]
+            images = together(wire, [lambda part=part: self._image(course, part) for part in _unlike(release)])  # type: ignore[misc]
             named = _entries(index.said)
             if missing := [one.service for one in images if one.image.digest not in named]:
                 raise Conflict(
@@ -169,14 +170,15 @@ class Puller:
                 hint="find out who moved it; nothing of it was taken",
                 facts={"wanted": expected or carried.release_of(index.said), "there": digest},
             )
-        project, parts = carried.understood(course.little(config), course.little(images[0]), where)
+        kept = [one for one in layers if one.media == carried.DEFINITION]
+        identity, known, *_ = course.little(config, images[0], *kept)
+        project, parts = carried.understood(identity, known, where)
         if project != self.project:
             raise Conflict(
                 f"this is a release of {project}, and not of {self.project}",
                 where=where,
                 hint=f"go to the folder of {project}, or correct the repository",
             )
-        course.blobs([one for one in layers if one.media == carried.DEFINITION and one.size <= _MOST_SAID])
         return Release(project, "", digest, parts)
 
     def _image(self, course: _Course, part: Part) -> _Found:

@@ -22,7 +22,7 @@ from anew.errors import Conflict, NotFound, Unsupported
 from anew.model import Bytes, Digest, Image, Release
 from anew.ports import Say
 from anew.registry import referrers
-from anew.registry.client import MANIFEST, Described, Registry
+from anew.registry.client import MANIFEST, Described, Registry, Text
 from anew.registry.notes import Notes
 from anew.registry.referrers import Referrer
 from anew.registry.together import together
@@ -202,22 +202,32 @@ def _named(
     registry: Registry, release: Release, index: Written, images: Sequence[_Image], say: Say
 ) -> tuple[bool, tuple[str, ...]]:
     """Tag the release and its images; return whether it had none, and its tags: its local name if that is free."""
-    suffixes = [short(release.digest)]
-    there = registry.text(release.name)
-    if there is None or carried.release_of(there.said) == release.digest:
-        suffixes.append(release.name)
-    else:
+    suffixes = [short(release.digest), release.name]
+    wanted = {
+        f"{part.service.name}-{suffix}": one.manifest
+        for suffix in suffixes
+        for part in release.parts
+        for one in images
+        if one.image.digest == part.image.digest and is_tag(f"{part.service.name}-{suffix}")
+    }
+    wanted |= dict.fromkeys(suffixes, index)
+    texts = together(registry.wire, [lambda tag=tag: registry.text(tag) for tag in wanted])  # type: ignore[misc]
+    there = dict(zip(wanted, texts, strict=True))
+    named = there[release.name]
+    if named is not None and carried.release_of(named.said) != release.digest:
         say(f"{registry}:{release.name} is another release and stays; this one is {registry}:{suffixes[0]}")
-    texts = {one.image.digest: one.manifest for one in images}
-    tags = {}
-    for suffix in suffixes:
-        for part in release.parts:
-            if is_tag(tag := f"{part.service.name}-{suffix}"):
-                tags[tag] = texts[part.image.digest]
-    for suffix in suffixes:
-        tags[suffix] = index  # after what it leads to
-    is_new = not registry.has(suffixes[0])
-    for tag, text in tags.items():
-        if (known := registry.text(tag)) is None or known.described.digest != text.described.digest:
-            registry.put(tag, text.data, text.media)
-    return is_new, tuple(sorted(tags))
+        ours = (release.name, *(f"{part.service.name}-{release.name}" for part in release.parts))
+        wanted = {tag: text for tag, text in wanted.items() if tag not in ours}
+    for is_release in (False, True):  # after what it leads to
+        missing = [
+            (tag, text)
+            for tag, text in wanted.items()
+            if (tag in suffixes) is is_release and _digest(there[tag]) != text.described.digest
+        ]
+        puts = [lambda tag=tag, text=text: registry.put(tag, text.data, text.media) for tag, text in missing]
+        together(registry.wire, puts)
+    return there[suffixes[0]] is None, tuple(sorted(wanted))
+
+
+def _digest(text: Text | None) -> Digest:
+    return text.described.digest if text is not None else ""

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from anew.registry.wire import Wire
 
-AT_ONCE = 4
+AT_ONCE = 6
 _Result = TypeVar("_Result")
 
 

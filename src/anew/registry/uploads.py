@@ -19,9 +19,9 @@ from anew.model import Bytes, Digest
 from anew.registry.client import Registry, altered
 from anew.registry.failures import PassingError, TooLargeError, UploadLostError
 from anew.registry.notes import Notes
-from anew.registry.wire import PAUSES, Answer, Body, body_of, require
+from anew.registry.wire import PAUSES, Answer, Body, require
 
-SMALL: Bytes = 1 << 20  # what is sent in one request
+_SMALL: Bytes = 1 << 20  # what is not worth going on with
 _CHUNK = 1 << 20
 _SLICE: Bytes = 32 << 20  # of a blob, for a registry that takes no more at once
 _BEGINNINGS = 4
@@ -133,26 +133,24 @@ class Uploads:
         place, offset = self._resumed(source) or self._begun(source)
         if not place:
             return 0
-        first = offset
-        if source.size <= SMALL and not offset:
-            self._ended(source, place, _Reading(source), whole=True)
-            return source.size
-        reading, pauses = _Reading(source), list(PAUSES)
-        while offset < source.size:
+        first, reading, pauses = offset, _Reading(source), list(PAUSES)
+        while True:
+            is_whole = not offset and not self._slice
             end = min(source.size, offset + self._slice[0]) if self._slice else source.size
             try:
+                if is_whole or offset == source.size:
+                    # All at once is what registries are fastest with; what broke off is sent in parts.
+                    self._ended(place, reading, offset)
+                    return source.size - first
                 place, offset = self._patched(place, reading, offset, end), end
                 self.notes.begun(source.digest, place)
             except PassingError as error:
                 self.registry.wire.pause(error, pauses.pop(0) if pauses else _give_up(error))
+                if self.registry.has_blob(source.digest):  # it was done, and only the answer was lost
+                    return source.size - first
                 place, now = self._status(source, place)
                 pauses = list(PAUSES) if now > offset else pauses
                 offset = now
-        if reading.at != source.size:  # an earlier command had sent all of it
-            reading.part(source.size, source.size).pour(lambda _: None)
-        reading.require_whole()
-        self._ended(source, place, reading, whole=False)
-        return source.size - first
 
     def _begun(self, source: Source) -> tuple[str, Bytes]:
         """Begin an upload; ("", 0) if the blob was mounted from another repository instead."""
@@ -172,7 +170,7 @@ class Uploads:
         return place, 0
 
     def _resumed(self, source: Source) -> tuple[str, Bytes] | None:
-        place = self.notes.place(source.digest) if source.size > SMALL else ""
+        place = self.notes.place(source.digest) if source.size > _SMALL else ""
         if not place.startswith(("http://", "https://")):
             return None
         try:
@@ -209,30 +207,24 @@ class Uploads:
             require(found, 202, 201, 204)
             return _place(found)
 
-    def _ended(self, source: Source, place: str, reading: _Reading, *, whole: bool) -> None:
-        """Tell the registry that this was all, and what it is."""
-        url = f"{place}{'&' if '?' in place else '?'}digest={source.digest}"
-        body = body_of(b"")
-        if whole:
-            data = source.path.read_bytes()
-            reading.at = len(data)
-            reading._sha.update(data)  # noqa: SLF001 - of this module
+    def _ended(self, place: str, reading: _Reading, begin: Bytes) -> None:
+        """Send what is left, and tell the registry that this was all, and what it is."""
+        digest, size = reading.source.digest, reading.source.size
+        if begin and reading.at != size:  # an earlier command had sent all of it
+            reading.part(size, size).pour(lambda _: None)
+        if begin:
             reading.require_whole()
-            body = body_of(data)
-        try:
-            with self.registry.answer("PUT", url, {"Content-Type": _OCTETS}, body) as found:
-                if found.status in _LOST:
-                    raise UploadLostError
+        url = f"{place}{'&' if '?' in place else '?'}digest={digest}"
+        with self.registry.answer("PUT", url, {"Content-Type": _OCTETS}, reading.part(begin, size)) as found:
+            status = found.status
+            if status not in _LOST:
                 require(found, 201, 204)
-                said = found.headers.get("docker-content-digest", source.digest)
-        except PassingError as error:
-            # It may have been done all the same: then there is nothing to begin again.
-            self.registry.wire.pause(error, PAUSES[1])
-            if self.registry.has_blob(source.digest):
-                return
-            raise UploadLostError from error
-        if said != source.digest:
-            raise altered(str(self.registry), source.digest, said)
+            said = found.headers.get("docker-content-digest", digest)
+        reading.require_whole()
+        if status in _LOST:
+            raise UploadLostError
+        if said != digest:
+            raise altered(str(self.registry), digest, said)
 
 
 def _place(answer: Answer) -> str:
