@@ -152,6 +152,7 @@ HEADS = (
         118,
         61_234_567,
         (PackageMove("curl", "7.88.1-10", "7.88.1-11"), PackageMove("libnew1", "", "1:2.0-1")),
+        ("production takes none older than 40 days",),
     ),
     HeadView("old", "tar rootfs.tar", OTHER, "", 0.0, 0, 0, ()),
     HeadView("own", "host", "", "", 0.0, 0, 0, ()),
@@ -167,6 +168,16 @@ HEADS = (
         image=IMAGE,
     ),
     HeadView("new", "debian trixie", "", "", 0.0, 0, 0, ()),
+    HeadView(
+        "https://example.com/tool",
+        "file",
+        IMAGE,
+        "2026-01-01T00:00:00Z",
+        3600.0,
+        0,
+        1_234_567,
+        (PackageMove("https://example.com/tool", "0123456789ab", "fedcba987654"),),
+    ),
 )
 PUSHED = Carried(
     "r3",

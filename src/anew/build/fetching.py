@@ -7,6 +7,7 @@ passwords) is sent; a server that does not say how long a file is, is believed o
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import os
@@ -35,6 +36,7 @@ LONGEST: Seconds = 3600.0  # for a whole file
 _TRIES = 3
 _REDIRECTIONS = 10
 _CHUNK = 1 << 20
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # and not of the network
 _RESERVE: Bytes = 256 << 20  # of the disk, that no download takes
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
 
@@ -131,7 +133,7 @@ def _attempt(wanted: Wanted, draft: Draft, say: Say) -> Fetched:
         made = _failure(wanted, str(error.reason), _advice(error.reason))
         raise (made if isinstance(error.reason, ssl.SSLCertVerificationError) else _BrokenError(made)) from error
     except (http.client.HTTPException, OSError) as error:
-        if isinstance(error, OSError) and error.filename:  # of the draft, and not of the network
+        if isinstance(error, OSError) and (error.filename or error.errno in _OF_THE_DISK):
             raise
         made = _failure(wanted, f"it broke off: {error or type(error).__name__}", "try again later")
         raise _BrokenError(made) from error
