@@ -53,6 +53,13 @@ def answered(project: Rig, *arguments: str) -> dict[str, Any]:
     return dict(json.loads(project.expect(*arguments, "--json")))
 
 
+def trust(project: Rig, other: Rig) -> None:
+    """Let a project believe what the key of another one says."""
+    line = answered(other, "verify", "--key")["line"]
+    spec = project.root / "anew.yaml"
+    spec.write_text(f'{spec.read_text()}trust: ["{line} who builds"]\n')
+
+
 def refused(project: Rig, code: int, *arguments: str) -> str:
     done = project.anew(*arguments)
     assert done.returncode == code, done.stdout + done.stderr
@@ -82,7 +89,10 @@ def test_a_release_pulled_elsewhere_is_the_same_and_runs(server: Server, pair: t
     pulled = answered(there, "pull", "r1")
     assert (pulled["release"], pulled["is_new"], pulled["digest"]) == ("r1", True, pushed["digest"])
     assert pulled["images"] == pushed["images"]
+    assert "which is not trusted" in refused(there, 6, "up", "r1")
+    trust(there, here)
     there.expect("up", "r1")
+    there.expect("verify")
     assert there.status()["serving"] == "g1"
     again = answered(there, "pull", pushed["digest"])
     assert (again["release"], again["is_new"], again["moved"]) == ("r1", False, 0)
@@ -150,6 +160,7 @@ def test_a_pull_that_is_killed_registers_nothing_and_the_next_one_goes_on(
     assert pulled["moved"] <= pulled["size"] - 5_000_000
     assert (pulled["digest"], list(partial.iterdir())) == (pushed["digest"], [])
     assert list((there.home / "images" / "drafts").iterdir()) == []
+    trust(there, here)
     there.expect("up", "r1")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
-from anew.build.definition import Definition
+from anew.build.definition import Definition, HeadRecord
 from anew.build.epoch import architecture
 from anew.core.digest import PREFIX
 from anew.model import Digest, Image, Trial
@@ -29,11 +29,21 @@ def provenance(image: Image, definition: Definition | None) -> dict[str, object]
         external = {
             "project": definition.project,
             "service": definition.service,
-            "head": {"kind": head.kind, "name": head.name, "suite": head.suite, "packages": list(head.named)},
-            "steps": [{"run": step.run, "network": step.network} for step in definition.steps],
+            "head": {
+                "kind": head.kind,
+                "name": head.name,
+                "suite": head.suite,
+                "packages": list(head.named),
+                "path": head.path,
+            },
+            "steps": [step.plain() for step in definition.steps],
         }
-        inputs = [_input("definition", image.inputs[0]), *_of_head(definition)]
+        inputs = [_input("definition", image.inputs[0]), *_of_head(definition.head)]
         inputs += [_input(f"/{item.target}", item.content) for item in definition.items if item.kind == "file"]
+        inputs += [{**_input(url, content), "uri": url} for url, content in definition.fetched]
+        for number, supply in enumerate(definition.supplies):
+            inputs += [_input(f"files of step {number}", supply.files)] if supply.files else []
+            inputs += _of_head(supply.tool) if supply.tool else []
     return {
         "buildDefinition": {
             "buildType": _BUILD,
@@ -70,9 +80,8 @@ def has_passed(predicate: Mapping[str, object], keys: Sequence[Digest]) -> bool:
     return predicate.get("result") == "PASSED" and not predicate.get("failedTests") and predicate.get("trial") in keys
 
 
-def _of_head(definition: Definition) -> list[dict[str, object]]:
-    head = definition.head
-    named = [("layer", head.layer), ("archive", head.archive)]
+def _of_head(head: HeadRecord) -> list[dict[str, object]]:
+    named = [("layer", head.layer), ("archive", head.archive), *(("image", one) for one in head.blobs)]
     found = [_input(name, digest) for name, digest in named if digest]
     for line in head.packages:
         name, version_, architecture_, digest, _ = line.split(" ")
