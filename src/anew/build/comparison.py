@@ -184,7 +184,7 @@ def _steps(old: Sequence[BuildStep], new: Sequence[BuildStep]) -> Iterator[Chang
 
 def _step(step: BuildStep) -> str:
     """Return a step in words: its command, and besides what it says that others don't."""
-    said = {key: value for key, value in msgspec.to_builtins(step).items() if value}
+    said = {key: value for key, value in step.plain().items() if value}
     run = str(said.pop("run", ""))
     return " ".join(part for part in (run, canonical(said).decode() if said else "") if part)
 
