@@ -22,8 +22,8 @@ from anew.core import trials
 from anew.core.digest import digest_bytes
 from anew.errors import Conflict
 from anew.model import Actor, Copy, Image, Part, Trial
+from anew.trust.installed import Distribution, Installed
 from anew.trust.keys import signing_key
-from anew.trust.sbom import Distribution, Installed
 
 STATUS = """Package: curl
 Status: install ok installed

@@ -9,7 +9,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from anew.core.digest import digest_bytes
-from anew.trust.sbom import Distribution, Installed, Subject, bill
+from anew.trust.installed import Distribution, Installed
+from anew.trust.sbom import Subject, bill
 
 SUBJECT = Subject("shop/web", digest_bytes(b"manifest"), digest_bytes(b"tree"), 1735689600.0)
 DEBIAN = Distribution("debian", "12")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from anew.build import debian, foreign, lock
+from anew.build import debian, lock
 from anew.build.archive import members, plain
 from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
@@ -111,11 +111,13 @@ class Heads:
             case TarHead():
                 made, kept = self._unpacked(head), (self._kept(head),)
             case ImageHead():
+                from anew.build import foreign  # noqa: PLC0415 - likewise
+
                 found = foreign.had(head, pinned.image if pinned else "", self.store, say)
                 image, kept = found.manifest, found.blobs
                 made = foreign.entries(found, head, self.store, self.work)
             case BuiltHead():
-                from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
+                from anew.build import engine_head  # noqa: PLC0415 - likewise
 
                 made, kept = engine_head.made(head, self.project, self._cache, self.work, say), ()
         with made as entries:
@@ -140,6 +142,11 @@ class Heads:
         with scratch(self.work) as folder:
             yield members(plain(self._archive(head), folder, where), where)
 
+    def _blobs_of(self, image: Digest) -> tuple[Digest, ...]:
+        from anew.build import foreign  # noqa: PLC0415 - what other heads need nothing of
+
+        return foreign.blobs_of(image, self.store)
+
     def recorded(self, head: Head) -> HeadRecord:
         """Return the record of a head that is locked, for a definition."""
         record = of_head(head)
@@ -154,7 +161,7 @@ class Heads:
             packages=tuple(one.text for one in pinned.packages if one.digest),
             archive=self._kept(head) if isinstance(head, TarHead) else "",
             resolved=pinned.resolved,
-            blobs=foreign.blobs_of(pinned.image, self.store) if pinned.image else (),
+            blobs=self._blobs_of(pinned.image) if pinned.image else (),
         )
 
     def time(self, image: Image, name: str) -> HeadTime:

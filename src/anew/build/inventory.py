@@ -14,7 +14,7 @@ from anew.build.listing import Node
 from anew.build.packages import Package
 from anew.build.stack import Stack
 from anew.model import Digest
-from anew.trust.sbom import Distribution, Installed
+from anew.trust.installed import Distribution, Installed
 
 _STATUS = re.compile(r"var/lib/dpkg/status(\.d/[^/]+)?")
 _LISTS = re.compile(r"var/lib/dpkg/info/[^/]+\.list")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from anew.build import foreign, lock, resolver
+from anew.build import lock, resolver
 from anew.build.files import Files, every
 from anew.build.heads import Heads
 from anew.build.lock import LockedFile, LockedHead
@@ -49,6 +49,8 @@ def outdated(heads: Heads, files: Files, spec: Spec, say: Say) -> tuple[HeadView
             with resolver.archive(head, heads.project, heads.store.blobs, heads.work, say) as suite:
                 moves = moved(pinned.packages, suite.today())
         if isinstance(head, ImageHead) and pinned is not None:
+            from anew.build import foreign  # noqa: PLC0415 - what other heads need nothing of
+
             moves = _moves(head, pinned, replace(pinned, image=foreign.now(head, pinned.image)))
         out.append(_view(head, pinned, moves))
     for service, one in every(spec.services):

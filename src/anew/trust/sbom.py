@@ -21,31 +21,10 @@ from packageurl import PackageURL
 
 from anew.core.digest import PREFIX
 from anew.model import Digest
+from anew.trust.installed import Distribution, Installed
 
 PREDICATE = "https://cyclonedx.org/bom"
 _SPACE = uuid.UUID("6f5f1f6e-6a4f-5c6b-9a55-5d8f0c0f3d1a")  # of serial numbers: made up once
-
-
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """Which distribution an image is made of, as its os-release says; "" where it does not."""
-
-    id: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Installed:
-    """A package in an image; `kind` is the type of its package URL."""
-
-    kind: str  # deb, pypi or npm
-    name: str
-    version: str
-    architecture: str = ""
-    path: str = ""  # of the file that tells of it, if it is not the distribution's
-    digest: Digest = ""  # of the package's file, if it is known
-    supplier: str = ""
-    license: str = ""
 
 
 @dataclass(frozen=True, slots=True)
