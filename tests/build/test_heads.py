@@ -91,7 +91,7 @@ def test_a_locked_head_that_comes_out_differently_is_a_conflict_until_it_is_acce
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ('{"version": 3, "heads": {}}', "version 3; this anew reads up to 2"),
+        ('{"version": 4, "heads": {}}', "version 4; this anew reads up to 3"),
         ('{"version": 2}', "can't be read"),
         ('{"version": 2, "heads": {"base": {"recipe": "a", "layer": "b", "tree": "c", "packages": ["x=1"]}}}', "x=1"),
         ("not json", "can't be read"),
