@@ -217,11 +217,18 @@ class Answers(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Quiet(http.server.ThreadingHTTPServer):
+    """A server of which clients may go away."""
+
+    def handle_error(self, *args: object) -> None:
+        """Say nothing."""
+
+
 @contextmanager
 def tiny() -> Iterator[tuple[str, Kept]]:
     """Run a small registry; yield its host, and what it has."""
     kept = Kept()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Ours", (Answers,), {"kept": kept}))
+    server = Quiet(("127.0.0.1", 0), type("Ours", (Answers,), {"kept": kept}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
