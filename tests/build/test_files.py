@@ -128,7 +128,7 @@ def test_a_release_without_fetched_files_has_the_lock_that_it_had(tmp_path: Path
     project = tar_project(tmp_path)
     project.builder.build(project.spec, project.service(), quiet)
     text = json.loads((project.root / "anew.lock").read_text())
-    assert (text["version"], "files" in text) == (2, False)
+    assert (text["version"], "files" in text) == (3, False)
 
 
 def test_a_changed_remote_is_told_by_outdated_and_moved_by_update(tmp_path: Path, server: _Server) -> None:

@@ -21,6 +21,7 @@ import msgspec
 from anew.build import evidence
 from anew.build.epoch import architecture
 from anew.core.digest import canonical, digest_bytes
+from anew.core.identity import release_identity
 from anew.core.reference import is_digest
 from anew.errors import Conflict
 from anew.model import Digest, Image, Part, Release, Service
@@ -112,8 +113,7 @@ def release_of(said: Mapping[str, Any]) -> Digest:
 
 def identity_of(project: str, parts: Sequence[Part]) -> bytes:
     """Return the bytes whose digest is that of a release."""
-    told = [{"service": part.service, "image": part.image.digest} for part in parts]
-    return canonical({"project": project, "parts": told})
+    return canonical(release_identity(project, parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,14 +87,16 @@ class Notary:
             (identity.config, "config"),
             *((one, "layer") for one in image.layers),
         ]
-        named += [(one, "what it was made from,") for one in image.inputs]
+        named += [(one, "what it was made from,") for one in image.inputs[:1]]
         named += [(one.digest, _CALLED.get(one.predicate, "statement")) for one in self._evidence.filed(image.digest)]
         found = [wrong_with(store, digest, what) for digest, what in named]
         if store.blobs.parts(identity.manifest) not in {None, (identity.config, image.layers)}:
             found.append("its manifest names other layers than its release")
-        if not any(found):
-            found += [wrong_with(store, one.digest, f"package {one.name}") for one in self._packages(image)]
-            found = [one for one in found if not one.endswith("is gone")]  # an image from elsewhere came without them
+        if not any(found):  # an image from elsewhere may have come without what it can be made from
+            more = [(one, "what it was made from,") for one in image.inputs[1:]]
+            more += [(one.digest, f"package {one.name}") for one in self._packages(image)]
+            wrong = [wrong_with(store, digest, what) for digest, what in more]
+            found = [one for one in wrong if not one.endswith("is gone")]
         return (*filter(None, found), *(wrong for layer in image.layers for wrong in wrong_in_tree(store, layer)))
 
     def trusted(self, lines: Sequence[str]) -> tuple[str, ...]:

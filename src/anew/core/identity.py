@@ -10,11 +10,16 @@ from anew.model import Digest, Part
 
 
 def release_digest(project: str, parts: Sequence[Part]) -> Digest:
-    """Return the digest of a release.
+    """Return the digest of a release."""
+    return digest(release_identity(project, parts))
+
+
+def release_identity(project: str, parts: Sequence[Part]) -> dict[str, object]:
+    """Return what the digest of a release is of.
 
     What a service may say since releases are made counts only where it is said, so those of before keep their digests.
     """
-    return digest({"project": project, "parts": [_identity(part) for part in parts]})
+    return {"project": project, "parts": [_identity(part) for part in parts]}
 
 
 def _identity(part: Part) -> dict[str, object]:

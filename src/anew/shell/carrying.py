@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anew.core.digest import PREFIX, short
+from anew.core.digest import PREFIX, canonical, short
+from anew.core.identity import release_identity
 from anew.core.reference import Reference, Repository, is_digest, is_tag, reference, repository
 from anew.errors import SpecError
 from anew.model import Spec
@@ -21,7 +22,7 @@ class Carrying(Building):
         spec = self._workshop.spec()
         where = _repository(spec, to, "--to")
         chosen = self._releases(spec.project, release)[0]
-        identity = self._journal.releases.identity(chosen)
+        identity = canonical(release_identity(chosen.project, chosen.parts))
         say(f"pushing {chosen.name} of {spec.project} to {where}")
         return self._parts.carriage().push(chosen, identity, where, say, with_inputs=with_inputs)
 

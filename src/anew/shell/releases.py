@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Collection
 from dataclasses import replace
 
-from anew.core.digest import canonical
 from anew.core.names import RELEASE
-from anew.errors import Bug, NotFound
+from anew.errors import NotFound
 from anew.model import Digest, Release
 from anew.ports import Clock
 from anew.shell.database import Database, encode
@@ -46,16 +44,6 @@ class Releases:
         """Return the release of this digest; None if there is none."""
         row = self._database.row("release_by_digest", project=project, digest=digest)
         return None if row is None else self._database.decode(row["body"], Release)
-
-    def identity(self, release: Release) -> bytes:
-        """Return the bytes that the digest of a release is of, as they were when it was made."""
-        row = self._database.row("release_by_digest", project=release.project, digest=release.digest)
-        if row is None:
-            raise Bug(f"{release.name} is not recorded")
-        # Not by way of the nouns: they may have learned to say more since.
-        said = json.loads(row["body"])
-        parts = [{"service": one["service"], "image": one["image"]["identity"]["manifest"]} for one in said["parts"]]
-        return canonical({"project": said["project"], "parts": parts})
 
     def named(self, project: str, name: str) -> Release:
         """Return the release that people call `name`; NotFound with the nearest names if there is none."""
