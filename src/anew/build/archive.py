@@ -16,7 +16,7 @@ from types import MappingProxyType
 from anew.build.drafts import disk_errors
 from anew.build.entries import WHITEOUT, Entry, Kind, Region, is_kept
 from anew.build.epoch import EPOCH
-from anew.errors import Bug, SpecError
+from anew.errors import Conflict, SpecError
 
 _XATTR = "SCHILY.xattr."
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -74,16 +74,21 @@ def _opener(magic: bytes) -> type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile] |
 def layer_members(layer: Path) -> Iterator[Entry]:
     """Yield the entries of a canonical layer, in its order, whiteouts included.
 
-    Raises  Bug if a path does not lie in a folder that the layer itself has: no layer that anew packed is like that.
+    Raises  Conflict if a path does not lie in a folder that the layer itself has, or a hard link leads to what is no
+            file of it: no layer that anew packed is like that.
     """
-    folders = {b""}
+    folders, others = {b""}, set[bytes]()
     with tarfile.open(layer, "r:", encoding="utf-8", errors="surrogateescape") as tar:
         for member in tar:
             entry = _entry(member, layer, str(layer))
             if entry.path in folders or entry.path.rpartition(b"/")[0] not in folders:
-                raise Bug(f"layer {layer.name}: {member.name!r} is out of place", where=str(layer))
+                raise Conflict(f"layer {layer.name}: {member.name!r} is out of place", where=str(layer))
+            if entry.kind == "hardlink" and entry.link not in others:
+                raise Conflict(f"layer {layer.name}: {member.name!r} links to what is no file of it", where=str(layer))
             if entry.kind == "dir":
                 folders.add(entry.path)
+            elif entry.kind != "hardlink":
+                others.add(entry.path)
             yield entry
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from anew.build import evidence
 from anew.build.epoch import architecture
 from anew.core.digest import canonical, digest_bytes
 from anew.core.identity import release_identity
+from anew.core.names import is_label
 from anew.core.reference import is_digest
 from anew.errors import Conflict
 from anew.model import Digest, Image, Part, Release, Service
@@ -156,7 +158,21 @@ def understood(identity: bytes, images: bytes, where: str) -> tuple[str, tuple[P
     missing = [one.service.name for one in said.parts if one.image not in by_digest]
     if missing or not said.parts:
         raise Conflict(f"the release does not say what the image of {missing or 'any service'} is", where=where)
+    _require_fitting(said, where)
     return said.project, tuple(Part(one.service, by_digest[one.image]) for one in said.parts)
+
+
+def _require_fitting(said: _Identity, where: str) -> None:
+    """Raise Conflict unless names can be names, and each service needs others that are there, in no circle."""
+    needs = {one.service.name: one.service.needs for one in said.parts}
+    if len(needs) < len(said.parts) or not all(map(is_label, (said.project, *needs))):
+        raise Conflict("the release has a service twice, or a name that none can have", where=where)
+    if any(need not in needs for named in needs.values() for need in named):
+        raise Conflict("the release needs a service that it does not have", where=where)
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as cause:
+        raise Conflict("services of the release need each other in a circle", where=where) from cause
 
 
 def _is_within(said: Any, known: Any) -> bool:

@@ -176,21 +176,31 @@ def read(data: bytes) -> Definition:
     """
     try:
         found = msgspec.json.decode(data, type=Definition)
-        for line in found.head.packages:
+        tools = [one.tool for one in found.supplies if one.tool is not None]
+        for line in (line for one in (found.head, *tools) for line in one.packages):
             parsed(line)
     except (msgspec.MsgspecError, ValueError) as cause:
         raise Conflict(f"a definition in the image store can't be read: {cause}") from cause
     head = found.head
-    named = (head.suite, head.name, *head.named)
-    digests = (one for one in (head.archive, *head.blobs) if one)
+    named = (head.suite, head.name, *head.named, *(name for one in tools for name in _names_of(one)))
+    given = [digest for one in found.supplies for digest in (one.files, one.layer, one.pin)]
+    given += [digest for one in (head, *tools) for digest in (one.archive, one.layer, *one.blobs)]
+    digests = (one for one in (*given, *(content for _, content in found.fetched)) if one)
     if (
         not all(_NAME.match(one) for one in named if one)
-        or (head.kind == "tar" and ".." in head.path.split("/"))
+        or not all(one.kind in {"debian", "ubuntu"} for one in tools)
+        or len(found.supplies) not in {0, len(found.steps)}
+        or ".." in (*head.path.split("/"), *head.context.split("/"))
         or head.path.startswith(("/", "-"))
+        or head.context.startswith(("/", "-"))
         or not all(map(is_digest, digests))
     ):
         raise Conflict("a definition in the image store says what no spec can", hint="find out where it came from")
     return found
+
+
+def _names_of(tool: HeadRecord) -> tuple[str, ...]:
+    return (tool.suite, *tool.name.split("/"), *tool.named)
 
 
 def contents(layer: tuple[Node, ...], tree: Path) -> Callable[[Item], Path]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from anew.build.listing import Node, text
+from anew.build.listing import Node, listed, text
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX, short
 from anew.errors import AnewError
@@ -38,8 +39,8 @@ def wrong_in_tree(store: ImageStore, layer: Digest) -> Iterator[str]:
     if not top.is_dir():
         return
     try:
-        wanted = {node.path: node for node in store.listing(layer) if node.kind not in _NOT_COMPARED}
-    except AnewError:
+        wanted = {node.path: node for node in listed(store.blobs.path(layer)) if node.kind not in _NOT_COMPARED}
+    except (AnewError, OSError, tarfile.TarError):
         return  # of its blob it is told that it is gone
     there = {text(os.fsencode(path.relative_to(top))): path for path in _walked(top)}
     for name in sorted(wanted.keys() | there.keys()):

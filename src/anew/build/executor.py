@@ -101,7 +101,7 @@ class Executor:
         from anew.build import rendering  # noqa: PLC0415 - with Jinja, which most builds have no use for
 
         texts = rendering.rendered(job.step, self.store.tree(job.supply.layer), job.where)
-        lookup, trees = seen(self.store, base), [self.store.tree(one) for one in base.layers]
+        lookup, trees = seen(self.store, base), [self.tree(one) for one in base.layers]
         read = rendering.reader([Path("/"), *trees] if base.is_host else trees, lookup)
         return rendering.entries(job.step, texts, lookup, read, job.where)
 

@@ -10,6 +10,7 @@ Rules
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,10 +22,12 @@ from anew.build.epoch import EPOCH
 from anew.build.evidence import Evidence, Filed
 from anew.build.examining import wrong_in_tree, wrong_with
 from anew.build.inventory import distribution, installed
+from anew.build.oci import HOST
 from anew.build.packages import Package, parsed
-from anew.build.provenance import PROVENANCE, TEST_RESULT, has_passed, provenance, test_result
+from anew.build.provenance import PROVENANCE, TEST_RESULT, has_passed, named, provenance, test_result
 from anew.build.stack import Stack
 from anew.build.store import ImageStore
+from anew.core.digest import PREFIX
 from anew.errors import Conflict, NotFound
 from anew.model import Digest, Image, Trial
 from anew.trust.envelope import Doubt, Statement, believed, said
@@ -51,7 +54,7 @@ class Notary:
     def attest(self, service: str, image: Image) -> None:
         """Say what an image that was made here is, and how it was made, unless this key said so already. Idempotent."""
         trusted = (self.own.public,)
-        if not self._finds(image, PROVENANCE, trusted):
+        if not self._explains(image, trusted):
             self._file(service, image.digest, PROVENANCE, provenance(image, self._definition(image)))
         if not self._finds(image, BILL, trusted):
             self._file(service, image.digest, BILL, self._bill(service, image))
@@ -67,9 +70,15 @@ class Notary:
         """Return why an image may not be sealed; () if it may.
 
         `key` is that of its trial; `trusted` are lines of public keys: if there are none, this project's own one.
+        Raises  NotFound or Conflict if its manifest is gone, or not as it was.
         """
         keys = self._keys(trusted)
-        found = [
+        manifest = self.store.blobs.verify(image.digest)
+        is_host = json.loads(manifest.read_bytes()).get("annotations", {}).get(HOST) == "host"
+        found = [] if is_host == image.is_host else ["its manifest says otherwise whether it lies on a machine's root"]
+        if self.store.blobs.parts(image.digest) != (image.identity.config, image.layers):
+            found.append("its manifest names other layers than its release")
+        found += [
             f"its {_CALLED[kind]} is {self._doubt(image, kind, keys)}"
             for kind in (BILL, PROVENANCE)
             if not self._finds(image, kind, keys)
@@ -78,6 +87,13 @@ class Notary:
             why = self._doubt(image, TEST_RESULT, keys)
             found.append(f"its verdict is {why}" if why else "no verdict is of these tests, flags and images it needs")
         return tuple(found)
+
+    def explains(self, image: Image, trusted: Sequence[str]) -> bool:
+        """Say whether a trusted key, or the own one, said that an image was made from the definition that it names.
+
+        True of one that names none: nothing can be made from that.
+        """
+        return not image.inputs or self._explains(image, (*self._keys(trusted), self.own.public))
 
     def changed(self, image: Image) -> tuple[str, ...]:
         """Return which parts of an image, and of what was said of it, are gone or not as they were; reads all."""
@@ -166,6 +182,10 @@ class Notary:
 
     def _finds(self, image: Image, kind: str, keys: Sequence[PublicKey]) -> bool:
         return any(True for _ in self._believed(image, kind, keys))
+
+    def _explains(self, image: Image, keys: Sequence[PublicKey]) -> bool:
+        wanted = image.inputs[0].removeprefix(PREFIX) if image.inputs else ""
+        return any(not wanted or wanted in named(one.predicate) for one in self._believed(image, PROVENANCE, keys))
 
     def _passes(self, image: Image, key: Digest, keys: Sequence[PublicKey]) -> bool:
         return any(has_passed(one.predicate, [key]) for one in self._believed(image, TEST_RESULT, keys))

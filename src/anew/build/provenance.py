@@ -62,6 +62,15 @@ def provenance(image: Image, definition: Definition | None) -> dict[str, object]
     }
 
 
+def named(predicate: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the SHA-256 of every definition that a provenance names; () if it is none that can be read."""
+    try:
+        inputs = predicate["buildDefinition"]["resolvedDependencies"]  # type: ignore[index]
+        return tuple(one["digest"]["sha256"] for one in inputs if one["name"] == "definition")
+    except (KeyError, TypeError):
+        return ()
+
+
 def test_result(trial: Trial, key: Digest, tested: Tested) -> dict[str, object]:
     """Return what came of the tests of the last actor of `trial`, whose verdict is remembered under `key`."""
     passed = [name for name, why in tested.results if not why]

@@ -57,7 +57,8 @@ class Room:
             for path in _entries(store.root / "blobs" / "sha256")
         }
         images, evidence = [], Evidence(store)
-        for digest, name in store.blobs.named().items():
+        known = {image: "" for image, _ in _notes(store.root / "evidence")}  # also where the index was lost
+        for digest, name in (known | store.blobs.named()).items():
             config, layers = store.blobs.parts(digest) or ("", ())
             filed = tuple(one.digest for one in evidence.filed(digest))
             images.append(StoredImage(digest, name or short(digest), config, layers, blobs.get(digest, 0.0), filed))

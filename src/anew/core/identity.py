@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from anew.core.digest import digest
-from anew.model import Digest, Part
+from anew.model import Digest, Part, Service
 
 
 def release_digest(project: str, parts: Sequence[Part]) -> Digest:
@@ -22,8 +22,13 @@ def release_identity(project: str, parts: Sequence[Part]) -> dict[str, object]:
     return {"project": project, "parts": [_identity(part) for part in parts]}
 
 
+def service_identity(service: Service) -> dict[str, object]:
+    """Return all that is said of a service."""
+    said = asdict(service) | {"build": [step.plain() for step in service.build]}
+    if not service.fetch:
+        del said["fetch"]
+    return said
+
+
 def _identity(part: Part) -> dict[str, object]:
-    service = asdict(part.service) | {"build": [step.plain() for step in part.service.build]}
-    if not part.service.fetch:
-        del service["fetch"]
-    return {"service": service, "image": part.image.digest}
+    return {"service": service_identity(part.service), "image": part.image.digest}

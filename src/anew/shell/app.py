@@ -68,7 +68,7 @@ class App(Developing, Carrying):
 
     def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
         """Make a release the wish of an environment."""
-        from anew.shell.admitting import note_unheld, sealed
+        from anew.shell.admitting import note_unheld, require_trusted, sealed
 
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
@@ -82,6 +82,7 @@ class App(Developing, Carrying):
         if made.digest != self._wanted(scope, row.wish):
             self._refuse_while_under_way(scope, supersede=supersede)  # before anything is sealed
         self._require_young(made, settings, say, is_there=made.digest == self._wanted(scope, row.wish))
+        require_trusted(self._parts, scope, made, settings)
         self._try_together(scope, row.serving, made, say)
         self._parts.prepare(scope, [part.image for part in made.parts], say)
         generation = sealed(self._journal, self._parts, scope, made, settings, again=again)

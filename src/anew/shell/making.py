@@ -106,7 +106,7 @@ class Workshop:
         tested = self._judged(spec.project, [(trial, say) for trial in asked])
         notary = self.parts.notary(spec.project)
         for trial, verdict in zip(asked, tested, strict=True):
-            notary.testify(trial, trials.key(trial), verdict)
+            notary.testify(trial, trials.vouched(trial), verdict)
         return tested
 
     def test_skew(self, project: str, old: Release, new: Release, say: Say) -> tuple[Tested, ...]:

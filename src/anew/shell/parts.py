@@ -92,6 +92,10 @@ class Notary(Protocol):
         """
         ...
 
+    def explains(self, image: Image, trusted: Sequence[str]) -> bool:
+        """Say whether a trusted key, or the own one, said that an image was made from the definition that it names."""
+        ...
+
     def changed(self, image: Image) -> tuple[str, ...]:
         """Return which parts of an image, and of what was said of it, are gone or not as they were; reads all."""
         ...

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from anew.core import trials
 from anew.core.identity import release_digest
-from anew.errors import AnewError, Conflict, GateClosed
+from anew.errors import AnewError, Conflict, GateClosed, NotFound
 from anew.model import Digest, Part, Release, Scope
 from anew.shell.journal import Journal
 from anew.shell.parts import Notary, Witness
@@ -16,7 +16,7 @@ from anew.views import Verified, Vouched
 
 def key_of(release: Release, part: Part) -> Digest:
     """Return the key of the verdict that a part of a release needs."""
-    return trials.key(trials.trial_of(part, trials.by_service(release)))
+    return trials.vouched(trials.trial_of(part, trials.by_service(release)))
 
 
 def require(notary: Notary, release: Release, trusted: Sequence[str]) -> None:
@@ -44,6 +44,13 @@ def require(notary: Notary, release: Release, trusted: Sequence[str]) -> None:
         )
 
 
+def _doubts(notary: Notary, release: Release, part: Part, trusted: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return notary.doubts(part.image, key_of(release, part), trusted)
+    except (Conflict, NotFound) as error:
+        return (error.what,)
+
+
 def vouched(notary: Notary, releases: Sequence[Release], trusted: Sequence[str]) -> tuple[Vouched, ...]:
     """Look at every image of these releases, each once: whether it may be sealed, and is what it was made to be."""
     found: dict[Digest, Vouched] = {}
@@ -51,7 +58,7 @@ def vouched(notary: Notary, releases: Sequence[Release], trusted: Sequence[str])
         is_whole = release_digest(release.project, release.parts) == release.digest
         wrong = () if is_whole else (f"what is recorded of {release.name} is not what it was made of",)
         for part in release.parts:
-            doubts = (*wrong, *notary.doubts(part.image, key_of(release, part), trusted))
+            doubts = (*wrong, *_doubts(notary, release, part, trusted))
             known = found.get(part.image.digest)
             if known is None:
                 problems = (*notary.changed(part.image), *doubts)
