@@ -10,9 +10,11 @@ import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from anew.testing.rig import Rig, rig
@@ -148,6 +150,38 @@ def exchange_images(made: Made) -> None:
     made.change(f"update releases set body = replace(body, '{two}', '{one}') where number = 2")
 
 
+def exchange_layers(made: Made) -> None:
+    """Let what is recorded of a release name another layer than its image's manifest does."""
+    other = made.image("r1")["layers"][-1]
+    own = made.image("r2")["layers"][-1]
+    change = f'replace(body, \'"layers":["{own}"\', \'"layers":["{other}"\')'
+    made.change(f"update releases set body = {change} where number = 2")
+    assert made.image("r2")["layers"][-1] == other
+
+
+def leave_the_machine(made: Made) -> None:
+    """Let what is recorded of a release say that its image needs no root of the machine."""
+    made.change("update releases set body = replace(body, '\"is_host\":true', '\"is_host\":false') where number = 2")
+
+
+def add_command(made: Made) -> None:
+    """Let a release run a command before its traffic that nobody tested, with a digest that fits."""
+    from anew.core.identity import release_digest  # noqa: PLC0415 - what a forger would do
+    from anew.model import Release, Task  # noqa: PLC0415
+
+    with closing(sqlite3.connect(made.project.home / "state.db")) as state:
+        (body,) = state.execute("select body from releases where number = 2").fetchone()
+        release = msgspec.json.decode(body, type=Release)
+        (part,) = release.parts
+        part = replace(part, service=replace(part.service, before=(Task(("/bin/sh", "-c", "id")),)))
+        forged = replace(release, parts=(part,), digest=release_digest(release.project, (part,)))
+        state.execute(
+            "update releases set body = ?, digest = ? where number = 2",
+            (msgspec.json.encode(forged).decode(), forged.digest),
+        )
+        state.commit()
+
+
 def add_file(made: Made) -> None:
     tree = made.store / "trees" / made.image()["layers"][-1].removeprefix("sha256:")[:16]
     (tree / "srv" / "backdoor").write_text("open\n")
@@ -184,6 +218,9 @@ CASES: dict[str, tuple[Callable[[Made], None], str, bool]] = {
     "the provenance of another image": (lambda made: swap(made, PROVENANCE), "about another image", True),
     "the statements of an unknown key": (exchange_keys, "which is not trusted", True),
     "the image of another release": (exchange_images, "not what it was made of", True),
+    "another layer in what is recorded of a release": (exchange_layers, "names other layers", True),
+    "another root in what is recorded of a release": (leave_the_machine, "on a machine's root", True),
+    "a command in a release that nobody tested": (add_command, "no verdict is of these tests", True),
     "a file put where instances run from": (add_file, "/srv/backdoor was put into", False),
     "a bit of a file that instances run from": (change_file, "/srv/app/server.py was changed", False),
     "a bit of the lock": (lambda made: flip(made.project.root / "anew.lock"), "anew.lock", False),

@@ -73,8 +73,7 @@ class Notary:
         Raises  NotFound or Conflict if its manifest is gone, or not as it was.
         """
         keys = self._keys(trusted)
-        manifest = self.store.blobs.verify(image.digest)
-        is_host = json.loads(manifest.read_bytes()).get("annotations", {}).get(HOST) == "host"
+        is_host = json.loads(self.store.blobs.read(image.digest)).get("annotations", {}).get(HOST) == "host"
         found = [] if is_host == image.is_host else ["its manifest says otherwise whether it lies on a machine's root"]
         if self.store.blobs.parts(image.digest) != (image.identity.config, image.layers):
             found.append("its manifest names other layers than its release")
@@ -148,7 +147,7 @@ class Notary:
     def _definition(self, image: Image) -> Definition | None:
         if not image.inputs:
             return None
-        return definitions.read(self.store.blobs.verify(image.inputs[0]).read_bytes())
+        return definitions.read(self.store.blobs.read(image.inputs[0]))
 
     def _bill(self, service: str, image: Image) -> dict[str, object]:
         from anew.trust.sbom import Subject, bill  # noqa: PLC0415 - its libraries take long to import
