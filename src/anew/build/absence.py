@@ -86,7 +86,9 @@ def found_in(place: str, needle: Needle, where: str) -> EngineError:
 def masked(line: str, secrets: Mapping[str, bytes]) -> str:
     """Return a line of a step's output without the secrets that it was lent."""
     for name, value in secrets.items():
-        for part in {value.decode(errors="replace"), *_lines(value)}:
+        whole = value.decode(errors="replace")
+        parts = {whole, *(one for one in whole.splitlines() if len(one) >= LEAST and not one.startswith("-----"))}
+        for part in sorted(parts, key=len, reverse=True):
             line = line.replace(part, f"[{name}]")
     return line
 

@@ -53,7 +53,7 @@ def opened(sandbox: Sandbox, job: Job, say: Say) -> None:
 
     Blocks  until the shell is left. Raises Unsupported without a terminal.
     """
-    step = job.step.run if job.step.kind == "run" else shlex.join(sandbox.command[1:])
+    step = shlex.join(sandbox.command[1:]) if job.supply.tool is not None else job.step.run or job.step.title
     say("nothing that is done there stays; `exit` leaves it. The step is:")
     for line in step.splitlines():
         say(f"    {line}")

@@ -43,6 +43,10 @@ class HeadRecord:
     resolved: str = ""  # when, in UTC; "" if an older anew wrote this
     blobs: tuple[Digest, ...] = ()  # of an image in a registry: its manifest, its config, its layers
 
+    def package_digests(self) -> tuple[Digest, ...]:
+        """Return its packages, as blobs."""
+        return tuple(parsed(line).digest for line in self.packages)
+
     @property
     def has_age(self) -> bool:
         """Whether somebody resolved it, so that there may be a newer one."""
@@ -134,8 +138,13 @@ class Definition:
         return jobs_of(self.service, self.steps, given)
 
     def package_digests(self) -> tuple[Digest, ...]:
-        """Return the packages of its head, as blobs."""
-        return tuple(parsed(line).digest for line in self.head.packages)
+        """Return the packages of its heads, as blobs."""
+        return tuple(dict.fromkeys(one for head in self.heads for one in head.package_digests()))
+
+    @property
+    def heads(self) -> tuple[HeadRecord, ...]:
+        """Its head, and those of the tools of its steps."""
+        return tuple(dict.fromkeys((self.head, *(one.tool for one in self.supplies if one.tool is not None))))
 
     def wanted(self) -> Service:
         """Return as much of the service as its image depends on."""

@@ -233,7 +233,8 @@ def _remove(name: str, note: Path) -> None:
         images = note.read_text(encoding="ascii").split()
     except FileNotFoundError:  # somebody else was faster
         return
-    _quietly(name, "rmi", "--force", images[0], *reversed(images[1:]))
+    if images:  # its maker may have been killed before it had written any
+        _quietly(name, "rmi", "--force", images[0], *reversed(images[1:]))
     if _quietly(name, "info") == 0:
         note.unlink(missing_ok=True)
 

@@ -139,7 +139,8 @@ class Notary:
 
     def _packages(self, image: Image) -> tuple[Package, ...]:
         definition = self._definition(image)
-        return tuple(parsed(line) for line in definition.head.packages) if definition else ()
+        heads = definition.heads if definition else ()
+        return tuple(parsed(line) for head in heads for line in head.packages)
 
     def _file(self, service: str, image: Digest, kind: str, predicate: dict[str, object]) -> None:
         self._evidence.add(image, kind, said(f"{self.project}/{service}", image, kind, predicate, self.own))

@@ -267,7 +267,9 @@ class Puller:
         if missing:
             say(f"{len(missing)} inputs of {short(image.digest)} are not in the registry: push it with --inputs")
         elif image.layers and not image.is_host:
-            self.store.pin(image.layers[0], definition.head.name, packages)
+            self.store.pin(image.layers[0], definition.head.name, definition.head.package_digests())
+            for tool in definition.heads[1:]:
+                self.store.pin(tool.layer, tool.name, tool.package_digests())
 
 
 def _unlike(release: Release) -> Iterator[Part]:

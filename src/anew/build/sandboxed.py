@@ -135,7 +135,7 @@ class Sandboxes:
             secrets=secrets,
             finish=finish,
         )
-        return plain if job.step.kind == "run" else self._applying(plain, job, folder)
+        return plain if job.supply.tool is None else self._applying(plain, job, folder)
 
     def _applying(self, plain: Sandbox, job: Job, folder: Path) -> Sandbox:
         tool, inputs = self.store.tree(job.supply.pin), self.store.tree(job.supply.layer)

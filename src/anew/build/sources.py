@@ -23,6 +23,7 @@ from anew.build.context import Item, Reader, gather
 from anew.build.filecache import FileDigests
 from anew.build.listing import Lookup, lookup_in, lookup_on_host, over, resolved, stacked
 from anew.build.store import ImageStore
+from anew.core.digest import PREFIX
 from anew.errors import AnewError, Unsupported
 from anew.model import Image, Service
 from anew.model.developed import Mount, Sources
@@ -166,7 +167,12 @@ def _made(store: ImageStore, image: Image) -> tuple[str, ...]:
         made = definitions.read(store.blobs.verify(image.inputs[0]).read_bytes()) if image.inputs else None
     except AnewError:
         return ()
-    return tuple(item.target for item in made.items) if made else ()
+    if made is None:
+        return ()
+    fetched = {content.removeprefix(PREFIX) for _, content in made.fetched}  # which no source shows
+    return tuple(
+        one.target for one in made.items if one.kind != "file" or one.content.removeprefix(PREFIX) not in fetched
+    )
 
 
 def _children(paths: Collection[str]) -> dict[str, set[str]]:

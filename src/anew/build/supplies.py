@@ -44,8 +44,10 @@ def tool(step: BuildStep, head: Head) -> DebianHead | None:
     packages = PACKAGES.get(step.kind)
     if packages is None:
         return None
-    suite = head.suite if isinstance(head, DebianHead) else SUITE
-    return DebianHead(f"{suite}/{step.kind}", suite, packages)  # the slash keeps it apart from every name in a spec
+    # The slash keeps its name apart from every name in a spec.
+    if isinstance(head, DebianHead):
+        return DebianHead(f"{head.suite}/{step.kind}", head.suite, packages, head.distribution)
+    return DebianHead(f"{SUITE}/{step.kind}", SUITE, packages)
 
 
 def with_tools(spec: Spec) -> Spec:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
-from anew.core.digest import digest
-from anew.model import Digest, Part, Service
+from anew.core.digest import canonical, digest
+from anew.model import Digest, Limits, Part, Release, Service
 
 
 def release_digest(project: str, parts: Sequence[Part]) -> Digest:
     """Return the digest of a release."""
     return digest(release_identity(project, parts))
+
+
+def is_as_made(release: Release) -> bool:
+    """Say whether a release has the services and images that its digest is of, as this anew or an older one told them."""
+    told = release_identity(release.project, release.parts)
+    return release.digest in {digest(told), digest(_as_before(told))}
+
+
+def _as_before(told: dict[str, object]) -> dict[str, object]:
+    """Return the identity of a release as it was told before services had limits and ages, where they have none."""
+    later = {"limits": asdict(Limits()), "max_age": 0.0}
+    parts: list[dict[str, Any]] = json.loads(canonical(told))["parts"]
+    kept = [
+        {**one, "service": {k: v for k, v in one["service"].items() if k not in later or later[k] != v}}
+        for one in parts
+    ]
+    return {**told, "parts": kept}
 
 
 def release_identity(project: str, parts: Sequence[Part]) -> dict[str, object]:

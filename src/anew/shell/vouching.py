@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from anew.core import trials
-from anew.core.identity import release_digest
+from anew.core.identity import is_as_made
 from anew.errors import AnewError, Conflict, GateClosed, NotFound
 from anew.model import Digest, Part, Release, Scope
 from anew.shell.journal import Journal
@@ -24,7 +24,7 @@ def require(notary: Notary, release: Release, trusted: Sequence[str]) -> None:
 
     Raises  Conflict if what is recorded of the release was changed.
     """
-    if release_digest(release.project, release.parts) != release.digest:
+    if not is_as_made(release):
         hint = "what the state says of it was changed; `anew up` makes a release of what the project's file says"
         raise Conflict(f"what is recorded of {release.name} is not what it was made of", where=release.name, hint=hint)
     found = {
@@ -55,8 +55,7 @@ def vouched(notary: Notary, releases: Sequence[Release], trusted: Sequence[str])
     """Look at every image of these releases, each once: whether it may be sealed, and is what it was made to be."""
     found: dict[Digest, Vouched] = {}
     for release in releases:
-        is_whole = release_digest(release.project, release.parts) == release.digest
-        wrong = () if is_whole else (f"what is recorded of {release.name} is not what it was made of",)
+        wrong = () if is_as_made(release) else (f"what is recorded of {release.name} is not what it was made of",)
         for part in release.parts:
             doubts = (*wrong, *_doubts(notary, release, part, trusted))
             known = found.get(part.image.digest)

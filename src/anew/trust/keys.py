@@ -101,6 +101,14 @@ def signing_key(folder: Path, project: str) -> SigningKey:
         if found is None:
             raise NotFound("the signing key is not there", where=given, hint=f"${VARIABLE} names it; see {_how(given)}")
         return found
+    return own_key(folder, project)
+
+
+def own_key(folder: Path, project: str) -> SigningKey:
+    """Return the key of a project on this machine, whatever the environment gives; made if need be.
+
+    Raises  as `signing_key`.
+    """
     path = folder / f"{project}.pem"
     found = _read(path)
     if found is None:

@@ -18,7 +18,7 @@ from anew.core.digest import canonical
 from anew.errors import Conflict, Unsupported
 from anew.model import Digest, Scope
 from anew.trust.envelope import Doubt, opened, sealed
-from anew.trust.keys import signing_key
+from anew.trust.keys import own_key
 
 KIND = "application/vnd.anew.ledger-head.v1+json"  # of what is signed
 
@@ -40,8 +40,8 @@ class Witness:
     keys: Path
 
     def sign(self, number: int, hash_: Digest) -> None:
-        """Remember that the newest event has this number and hash. Idempotent; raises as `signing_key`."""
-        key = signing_key(self.keys, self.scope.project)
+        """Remember that the newest event has this number and hash. Idempotent; raises as `own_key`."""
+        key = own_key(self.keys, self.scope.project)
         head = _Head(self.scope.project, self.scope.environment, self.scope.owner, number, hash_)
         self._write(sealed(canonical(msgspec.to_builtins(head)), KIND, key))
 
@@ -54,7 +54,7 @@ class Witness:
             envelope = self._path.read_bytes()
         except FileNotFoundError:
             return None
-        key = signing_key(self.keys, self.scope.project).public
+        key = own_key(self.keys, self.scope.project).public
         try:
             payload, _ = opened(envelope, KIND, (key,))
             head = msgspec.json.decode(payload, type=_Head)
