@@ -17,7 +17,7 @@ def release_digest(project: str, parts: Sequence[Part]) -> Digest:
 
 
 def is_as_made(release: Release) -> bool:
-    """Say whether a release has the services and images that its digest is of, as this anew or an older one told them."""
+    """Say whether a release has the services and images that its digest is of; an older anew told less of a service."""
     told = release_identity(release.project, release.parts)
     return release.digest in {digest(told), digest(_as_before(told))}
 
@@ -26,11 +26,9 @@ def _as_before(told: dict[str, object]) -> dict[str, object]:
     """Return the identity of a release as it was told before services had limits and ages, where they have none."""
     later = {"limits": asdict(Limits()), "max_age": 0.0}
     parts: list[dict[str, Any]] = json.loads(canonical(told))["parts"]
-    kept = [
-        {**one, "service": {k: v for k, v in one["service"].items() if k not in later or later[k] != v}}
-        for one in parts
-    ]
-    return {**told, "parts": kept}
+    for part in parts:
+        part["service"] = {name: value for name, value in part["service"].items() if later.get(name, ...) != value}
+    return {**told, "parts": parts}
 
 
 def release_identity(project: str, parts: Sequence[Part]) -> dict[str, object]:
