@@ -22,6 +22,7 @@ from anew.errors import BY_CODE, Bug
 from anew.faces.answers import ANSWERS
 from anew.faces.cli import command_line
 from anew.faces.demo.command import command as demo
+from anew.model.hygiene import RULES
 
 TARGET = Path(__file__).parent.parent / "docs" / "reference"
 MADE = "<!-- Made by script/docs from the code; change it there. -->"
@@ -249,6 +250,24 @@ def _shape(kind: Any) -> str:
     return names[kind]
 
 
+def hygiene() -> str:
+    """Return the page of all rules about what images should not have."""
+    text = (
+        "What `anew build` looks for in every finished image. `refuse`: the build ends there, and nothing is released; "
+        "`warn`: it is told. [The guide](../guides/hygiene.md) says how to allow one."
+    )
+    lines = ["# Hygiene", "", MADE, "", text, ""]
+    rows = [(f"[`{rule.id}`](#{rule.id})", rule.severity, rule.what) for rule in RULES]
+    lines += _table(("rule", "severity", "what it finds"), rows)
+    for rule in RULES:
+        notes = [] if rule.is_of_head else ["What the head itself has of it is no finding."]
+        notes += ["A later layer that removes it does not help: the layer below still has it."] if rule.stays else []
+        lines += ["", f"## {rule.id}", "", rule.what, "", f"*Why it matters.* {rule.why}", ""]
+        lines += [f"*What to do.* {rule.remedy[0].upper()}{rule.remedy[1:]}."]
+        lines += ["", " ".join(notes)] if notes else []
+    return _page(lines)
+
+
 PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
         "json.md": answers,
@@ -257,6 +276,7 @@ PAGES: Mapping[str, Callable[[], str]] = MappingProxyType(
         "spec.md": spec,
         "rollouts.md": rollouts,
         "steps.md": steps_page,
+        "hygiene.md": hygiene,
     }
 )
 

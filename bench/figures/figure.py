@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure should not exceed; None: nothing was promised."""
+    """What a figure should not exceed; None: nothing was promised. `ratio` is to the median of its peer."""
 
     median: float | None = None
     worst: float | None = None
+    ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Figure:
     def is_met(self) -> bool:
         """Say whether the goal is met; a figure without one meets it."""
         median, worst = self.goal.median, self.goal.worst
+        if self.goal.ratio is not None and (self.ratio is None or self.ratio > self.goal.ratio):
+            return False
         return (median is None or self.median <= median) and (worst is None or self.worst <= worst)
 
 

@@ -19,7 +19,19 @@ from anew.testing.rig import show
 from figures.figure import Figure, Goal, Section
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-ORDER = ("rollouts", "rollback", "launch", "commands", "rest", "telemetry", "decide", "market", "containers")
+ORDER = (
+    "rollouts",
+    "rollback",
+    "launch",
+    "commands",
+    "rest",
+    "telemetry",
+    "decide",
+    "market",
+    "containers",
+    "build",
+    "registry",
+)
 HELP = {"within": "seconds after which no new one begins", "decisions": "of each size"}
 
 
@@ -104,7 +116,8 @@ def _row(one: Figure) -> str:
 
 def _goal(goal: Goal, unit: str) -> str:
     parts = [("median", goal.median), ("worst", goal.worst)]
-    return ", ".join(f"{name} ≤ {_value(bound, unit)}" for name, bound in parts if bound is not None)
+    told = [f"{name} ≤ {_value(bound, unit)}" for name, bound in parts if bound is not None]
+    return ", ".join((*told, *([] if goal.ratio is None else [f"ratio ≤ {goal.ratio:g}"])))
 
 
 def _value(number: float, unit: str) -> str:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from anew.build.edge_image import EdgeImage
     from anew.build.store import ImageStore
     from anew.cases import Anew
-    from anew.core.steps import Step
     from anew.edge.runtime import HaproxyEdge
     from anew.engines.docker.client import Client
     from anew.engines.docker.compute import Docker
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from anew.model import Image, Pin, Scope, Spec, Test, Trial
     from anew.ports import Compute, Inspection, Say
     from anew.shell.journal import Journal
-    from anew.shell.parts import Archive, Copies, Parts, Stockroom
+    from anew.shell.parts import Copies, Parts
     from anew.views import Check, Start
 
 SPEC = "anew.yaml"
@@ -48,8 +47,13 @@ def _demo(arguments: Sequence[str]) -> int:
 
 def _start(folder: Path, kind: str = "", command: str = "", *, is_writing: bool = True) -> Start:
     from anew.starter.start import start
+    from anew.trust.keys import signing_key
 
-    return start(folder, kind, command, is_writing=is_writing)
+    made = start(folder, kind, command, is_writing=is_writing)
+    if made.is_written:
+        _prepare(home())
+        signing_key(home() / "keys", made.project)  # what is built from now on is signed with it
+    return made
 
 
 def home() -> Path:
@@ -99,7 +103,7 @@ class _Engines:
         self._folder = folder
         self._journal = journal
         self._store = store
-        self._reveal = _reveal(journal)
+        self.reveal = _reveal(journal)
 
     def _is_docker(self, scope: Scope) -> bool:
         row = self._journal.environment(scope.project, scope.environment)
@@ -109,7 +113,7 @@ class _Engines:
     def _docker(self) -> Docker:
         from anew.engines.docker.compute import Docker
 
-        return Docker(self._folder, self._store().blobs, self._journal.owner, self._reveal, self._client)
+        return Docker(self._folder, self._store().blobs, self._journal.owner, self.reveal, self._client)
 
     @cached_property
     def _client(self) -> Client:
@@ -122,7 +126,7 @@ class _Engines:
         from anew.engines.embedded.compute import Embedded
 
         return Embedded(
-            self._folder, lambda digest: self._store().tree(digest), self._journal.owner, reveal=self._reveal
+            self._folder, lambda digest: self._store().tree(digest), self._journal.owner, reveal=self.reveal
         )
 
     def compute(self, scope: Scope) -> Docker | Embedded:
@@ -214,6 +218,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
     from functools import cache
 
     from anew.engines.embedded.ports import is_free
+    from anew.shell import wiring
     from anew.shell.parts import Parts
 
     @cache
@@ -232,15 +237,23 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         inspection=engines.inspection,
         edge=engines.edge,
         images=store,
-        stockroom=lambda: _stockroom(folder, store()),
-        archive=lambda: _archive(folder, journal),
+        stockroom=lambda: wiring.stockroom(folder, store()),
+        archive=lambda: wiring.archive(folder, journal),
         own_images=engines.own_images,
         copies=engines.copies,
         sweep=lambda scope: engines.compute(scope).sweep(),
         update_edge=engines.update_edge,
         unheld=engines.unheld,
-        making=lambda project: _making(folder, store(), project),
+        wrong_with_lock=wiring.wrong_with_lock,
+        notary=lambda project: wiring.notary(folder, store(), project),
+        witness=lambda scope: wiring.witness(folder, scope),
+        making=lambda project: _making(folder, store(), project, journal),
+        carriage=lambda: wiring.carriage(folder, store()),
         try_image=_try_image,
+        company=wiring.company,
+        workbench=lambda: wiring.workbench(folder, store(), journal.owner, engines.reveal),
+        source_tree=lambda project, service: wiring.source_tree(store(), project, service),
+        compare_images=lambda before, after: wiring.compare_images(store(), before, after),
         http_failure=_http_failure,
         is_free=is_free,
         require_address=lambda scope, host, port: engines.edge(scope).require_address(host, port),
@@ -249,40 +262,28 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         parse=lambda project: _parse(folder, project),
         project=lambda project: _project(folder, project),
         start_keeper=lambda scope: _start_keeper(folder, root, scope),
-        around=_faults(),
+        around=wiring.faults(),
     )
 
 
 def _reveal(journal: Journal) -> Callable[[Scope, Pin], bytes]:
-    """Return who tells the values of secrets: the vault; of those in the image gate, nobody knows any."""
+    """Return who tells the values of secrets: the vault; those without a version are made up."""
     key = os.urandom(32)
 
     def reveal(scope: Scope, pin: Pin) -> bytes:
-        from anew.build.gate_rehearsal import ENVIRONMENT, throwaway_secret
+        from anew.build.gate_rehearsal import throwaway_secret
 
-        if scope.environment == ENVIRONMENT and not pin.version:
+        if not pin.version:
             return throwaway_secret(key, pin)
         return journal.vault.value(scope, pin)
 
     return reveal
 
 
-def _making(folder: Path, store: ImageStore, project: Path) -> Builder:
+def _making(folder: Path, store: ImageStore, project: Path, journal: Journal) -> Builder:
     from anew.build.builder import Builder
 
-    return Builder(folder, store, project)
-
-
-def _stockroom(folder: Path, store: ImageStore) -> Stockroom:
-    from anew.build.stockroom import Stockroom
-
-    return Stockroom(store, (folder / "work", folder / "work-rootless"))
-
-
-def _archive(folder: Path, journal: Journal) -> Archive:
-    from anew.engines.embedded.archive import Archive
-
-    return Archive(folder / "instances", journal.owner)
+    return Builder(folder, store, project, lambda name: journal.vault.of_builds(_project(folder, project), name))
 
 
 def _try_image(
@@ -384,16 +385,6 @@ def _start_keeper(folder: Path, root: Path, scope: Scope) -> Callable[[], bool]:
             start_new_session=True,
         )
     return lambda: keeper.poll() is None
-
-
-def _faults() -> Callable[[str, Step], None]:
-    """Return what to do around each step: nothing, unless a test asks for faults."""
-    asked = os.environ.get("ANEW_FAULT")
-    if not asked:
-        return lambda _moment, _step: None
-    from anew.testing.faults import around
-
-    return around(asked)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from anew.model import Outcome, Seconds
+from anew.model import AS_USUAL, Manner, Outcome, Seconds
 from anew.ports import Say
 from anew.views import (
     Built,
+    Carried,
     Check,
     Collected,
     Event,
@@ -23,15 +24,21 @@ from anew.views import (
     Rebuilt,
     ReleaseView,
     SecretView,
+    SigningKeyView,
     Start,
     Status,
     Tested,
     Uninstalled,
+    Verification,
     Verified,
     VolumeRemoved,
     VolumeView,
     Why,
 )
+
+if TYPE_CHECKING:  # what only one command needs
+    from anew.model.comparison import Comparison
+    from anew.model.developed import Developed, Terminal
 
 
 class Builder(Protocol):
@@ -41,8 +48,16 @@ class Builder(Protocol):
         """Say every step that `up` would take now, and build nothing; `steps` is empty if there is nothing to do."""
         ...
 
-    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
-        """Build the images of `services` (all of them if empty); `update` resolves the heads again."""
+    def build(
+        self, services: Sequence[str], say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Built, ...]:
+        """Build the images of `services` (all of them if empty); `update` resolves the heads again.
+
+        With a step in `manner` the build ends there and makes no image; with debugging a shell is opened on this
+        process's terminal.
+        Raises  EngineError if a step fails, or a secret is in what it made; NotFound for a service, step or secret that
+                there is not; Unsupported for debugging without a terminal.
+        """
         ...
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
@@ -66,10 +81,45 @@ class Builder(Protocol):
         """
         ...
 
+    def verify_all(self, environment: str, release: str) -> Verification:
+        """See whether a release ("": the newest, "*": all) is still what was made, and who vouches for it.
+
+        What is not as it was, or nobody that `environment` trusts has signed, is an answer, and no error; the lock and
+        the ledgers of all environments are looked at too.
+        Raises  NotFound for a release that there is not.
+        """
+        ...
+
+    def signing_key(self) -> SigningKeyView:
+        """Return the public half of the key that signs for this project here; it is made if there is none."""
+        ...
+
     def outdated(self, say: Say) -> tuple[HeadView, ...]:
         """Return every head with the packages that are newer by now where they come from; nothing is changed.
 
         Raises  EngineError if the sources of packages can't be asked.
+        """
+        ...
+
+
+class Carrier(Protocol):
+    """The use cases that bring releases from one machine to another, by way of a registry."""
+
+    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Carried:
+        """Have a release ("": the newest) in the repository `to` ("": the spec's), with what is said of its images.
+
+        With inputs also the packages and archives that its images are made from. Idempotent: what is there stays.
+        Raises  NotFound for a release that there is not, or of which a blob was collected; SpecError if no repository
+                is said; EngineError if the registry can't be reached or refuses.
+        """
+        ...
+
+    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Carried:
+        """Have a release of the repository `source` ("": the spec's) here, whole, under the next free name.
+
+        `release` is a tag or a digest there, or a whole reference. Idempotent: what is here stays.
+        Raises  NotFound if there is none; Conflict if it is not what it says, or of another project: then nothing is
+                registered; EngineError if the registry can't be reached or refuses.
         """
         ...
 
@@ -121,6 +171,7 @@ class Custodian(Protocol):
     def put_secret(self, environment: str, name: str, value: bytes) -> int:
         """Keep `value` as the newest version of a secret; return its number. What runs is not touched.
 
+        `environment` may be `model.BUILD`, for a secret that steps of builds are lent.
         Idempotent  the newest value again makes no new version. Raises SpecError for a name or value that can't be.
         """
         ...
@@ -216,6 +267,30 @@ class Installer(Protocol):
         ...
 
 
+class Developer(Protocol):
+    """The use cases of somebody who works on the project: what a change did, and what it will do."""
+
+    def compare(self, environment: str, before: str, after: str) -> Comparison:
+        """Return what differs between two releases ("r3"), or two generations of an environment ("g5").
+
+        Of generations all that was sealed is compared; one beside a release stands for its release. What is not known
+        any more, as when images were collected, is said in the answer.
+        Raises  NotFound if there is none of that name; SpecError for a name of neither.
+        """
+        ...
+
+    def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
+        """Run a service from the image of the release that serves (or the newest, or a build), with its sources in it.
+
+        The application is started again when a source changes, unless the terminal is to have a shell, or restarts are
+        not wanted. The environment is not touched.
+        Blocks   until it is interrupted, or the shell ends; of the instance nothing is left then.
+        Raises   NotFound for no such service; Unsupported where the environment's engine has no workbench; SpecError
+                 for sources that can't be mounted; EngineError if what the service needs can't be started.
+        """
+        ...
+
+
 class Viewer(Protocol):
     """The use cases that only look."""
 
@@ -264,5 +339,5 @@ class Starter(Protocol):
         ...
 
 
-class Anew(Builder, Mover, Custodian, Mender, Installer, Viewer, Protocol):
+class Anew(Builder, Carrier, Mover, Custodian, Mender, Installer, Developer, Viewer, Protocol):
     """Everything that a face can ask for."""

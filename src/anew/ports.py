@@ -7,7 +7,8 @@ callers are expected to meet. `None` in place of a port means that the engine do
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
 
 from anew.model import (
     Bytes,
@@ -23,6 +24,9 @@ from anew.model import (
     Touched,
     Weights,
 )
+
+if TYPE_CHECKING:  # what only one command needs
+    from anew.model.developed import Mount, Trace
 
 Say = Callable[[str], None]  # takes one line of progress for people
 
@@ -198,4 +202,54 @@ class Edge(Protocol):
 
     def stop(self) -> None:
         """End the edge and all its workers; success if it is not running."""
+        ...
+
+
+class Workpiece(Protocol):
+    """An instance under development: its root may be written to, and its application be started again and again."""
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether something listens on its port."""
+        ...
+
+    def start(self, mounts: Sequence[Mount], show: Say) -> None:
+        """Start the application, with `mounts` read-only in it; each line that it writes goes to `show`.
+
+        Blocks  until its process was started; nothing of it may run.
+        Raises  EngineError with the command line if there is no sandbox; what the secrets are refused with.
+        """
+        ...
+
+    def ended(self, limit: Seconds) -> str:
+        """Wait up to `limit` for its end; return how it ended ("exit code 1"), "" if it runs."""
+        ...
+
+    def stop(self, grace: Seconds) -> None:
+        """Send SIGTERM to the application, wait up to `grace`, then end all that is left. Success if nothing runs."""
+        ...
+
+    def shell(self, mounts: Sequence[Mount], command: Sequence[str], output: int) -> int:
+        """Run a command on this terminal, as root of the instance, with `mounts` to write to; return its exit code.
+
+        It writes to the descriptor `output`.
+
+        Blocks  until it ends; nothing else of the workpiece may run.
+        """
+        ...
+
+    def changes(self, mounts: Sequence[Mount]) -> tuple[Trace, ...]:
+        """Return what is not as the image has it, sorted; not the places of mounts, nor what is in them."""
+        ...
+
+
+class Workbench(Protocol):
+    """Where instances are developed. What is on it goes with the process that opened it, however that ends."""
+
+    def opened(self, order: Order) -> AbstractContextManager[Workpiece]:
+        """Lay out the instance of `order`; when the block ends, nothing of it is left.
+
+        Raises  NotFound if a layer is missing; SpecError if something can't be mounted where it should be;
+                Unsupported without a sandbox.
+        """
         ...

@@ -32,7 +32,7 @@ def test_the_lock_pins_what_a_head_was_resolved_to(tmp_path: Path) -> None:
     project = tar_project(tmp_path)
     image, _ = project.builder.build(project.spec, project.service(), quiet)
     text = locked(project)
-    assert text["version"] == 2
+    assert text["version"] == 3
     assert text["heads"]["base"]["layer"] == image.layers[0]
     assert sorted(text["heads"]["base"]) == ["layer", "recipe", "tree"]
     before = (project.root / "anew.lock").stat()
@@ -78,7 +78,7 @@ def test_a_locked_head_that_comes_out_differently_is_a_conflict_until_it_is_acce
         "tree": "sha256:" + "0" * 64,
         "packages": [f"curl 1 amd64 sha256:{64 * '0'} 1"],
     }
-    (project.root / "anew.lock").write_text(json.dumps(text))
+    (project.root / "anew.lock").write_bytes(lock.checked(text))
     with pytest.raises(Conflict, match=r"packages moved: curl 1 → \(none\)") as caught:
         project.builder.build(project.spec, project.service(), quiet)
     assert caught.value.where == "anew.lock heads.base"
@@ -91,7 +91,10 @@ def test_a_locked_head_that_comes_out_differently_is_a_conflict_until_it_is_acce
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ('{"version": 3, "heads": {}}', "version 3; this anew reads up to 2"),
+        ('{"version": 4, "heads": {}}', "version 4; this anew reads up to 3"),
+        ('{"version": 3, "heads": {}}', "its checksum is another one"),
+        ('{"version": 2, "heads": {}, "files": {"u": {"digest": "sha256:x", "size": 1}}}', "no digest of a file"),
+        ('{"version": 2, "heads": {}, "files": {"u": {"size": 1}}}', "can't be read"),
         ('{"version": 2}', "can't be read"),
         ('{"version": 2, "heads": {"base": {"recipe": "a", "layer": "b", "tree": "c", "packages": ["x=1"]}}}', "x=1"),
         ("not json", "can't be read"),
@@ -108,6 +111,39 @@ def test_a_lock_that_is_not_understood_is_refused(tmp_path: Path, text: str, wha
         project.builder.build(project.spec, project.service(), quiet)
     assert caught.value.where == str(project.root / "anew.lock")
     assert caught.value.hint
+
+
+def test_every_flipped_bit_of_a_lock_is_noticed(tmp_path: Path) -> None:
+    project = tar_project(tmp_path)
+    project.builder.build(project.spec, project.service(), quiet)
+    file = project.root / "anew.lock"
+    whole, kept = file.read_bytes(), lock.read(project.root)
+    missed = []
+    for number in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[number // 8] ^= 1 << number % 8
+        file.write_bytes(flipped)
+        try:
+            if lock.read(project.root) != kept:
+                missed.append(number)
+        except SpecError:
+            continue
+    assert missed == []
+
+
+def test_a_lock_of_the_second_version_is_still_read(tmp_path: Path) -> None:
+    line = f"curl 7.88 amd64 sha256:{64 * 'a'} 315000"
+    (tmp_path / "anew.lock").write_text(
+        '{"version": 2, "heads": {"base": {"recipe": "sha256:1", "layer": "sha256:2", "tree": "sha256:3",'
+        f' "resolved": "2026-01-02T03:04:05Z", "packages": ["{line}"]}}}}}}'
+    )
+    assert lock.read(tmp_path).heads["base"] == lock.LockedHead(
+        "sha256:1",
+        "sha256:2",
+        "sha256:3",
+        (Package("curl", "7.88", "amd64", f"sha256:{64 * 'a'}", 315000),),
+        "2026-01-02T03:04:05Z",
+    )
 
 
 def test_the_oldest_lock_is_still_read(tmp_path: Path) -> None:
@@ -268,7 +304,7 @@ def test_a_version_that_the_archive_has_no_more_is_named(debian: Project) -> Non
     packages = [parsed(line) for line in text["heads"]["base"]["packages"]]
     gone = replace(packages[0], version="0.1-1", digest="sha256:" + "0" * 64)
     text["heads"]["base"]["packages"][0] = gone.text
-    (debian.root / "anew.lock").write_text(json.dumps(text))
+    (debian.root / "anew.lock").write_bytes(lock.checked(text))
     debian.store.blobs.path(first.layers[0]).unlink()
     try:
         with pytest.raises(Conflict, match=rf"has no more {gone.name} 0\.1-1") as caught:
@@ -320,7 +356,7 @@ def test_what_is_newer_is_told_and_an_update_moves_there(debian: Project) -> Non
     newest = packages[0]
     text["heads"]["base"]["packages"][0] = replace(newest, version="0.1-1").text
     text["heads"]["base"]["resolved"] = "2024-01-01T00:00:00Z"
-    (project.root / "anew.lock").write_text(json.dumps(text))
+    (project.root / "anew.lock").write_bytes(lock.checked(text))
     (old,) = project.builder.outdated(project.spec, quiet)
     assert old.age > 365 * 86400
     (kept,) = project.builder.lock(project.spec, (), quiet, update=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -23,7 +24,7 @@ from anew.build.epoch import EPOCH
 from anew.build.layer import Packed, header, pack
 from anew.build.listing import listed, stacked, tree_digest
 from anew.build.unpack import unpack
-from anew.errors import Bug, Conflict, SpecError
+from anew.errors import Conflict, SpecError
 
 NAMES = st.one_of(
     st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40).map(
@@ -274,7 +275,7 @@ def test_a_layer_that_leads_out_of_itself_is_never_unpacked(tmp_path: Path) -> N
     link = Entry(path=b"out", kind="symlink", link=str(tmp_path).encode())
     data, _ = packed((link, Entry(path=b"out/file", kind="file", content=b"")))
     (tmp_path / "layer").write_bytes(data)
-    with pytest.raises(Bug, match="out of place"):
+    with pytest.raises(Conflict, match="out of place"):
         unpack(tmp_path / "layer", tmp_path / "tree")
     assert not (tmp_path / "file").exists()
 
@@ -342,3 +343,18 @@ def test_damaged_archives_are_named(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(SpecError, match=r"t\.tar") as caught:
         members(plain(tmp_path / "t.tar", tmp_path, "here"), "here")
     assert caught.value.hint
+
+
+def test_a_hard_link_to_what_is_no_file_of_its_layer_is_never_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("a secret")
+    link = Entry(path=b"s", kind="symlink", link=os.fsencode(tmp_path))
+    for target in (b"s/outside", b"outside", b"z"):
+        data, _ = packed(
+            (link, Entry(path=b"x", kind="hardlink", link=target), Entry(path=b"z", kind="file", content=b""))
+        )
+        (tmp_path / "layer").write_bytes(data)
+        (tmp_path / "tree").mkdir(exist_ok=True)
+        with pytest.raises(Conflict, match="no file of it"):
+            unpack(tmp_path / "layer", tmp_path / "tree")
+        assert not (tmp_path / "tree" / "x").exists()
+        shutil.rmtree(tmp_path / "tree")

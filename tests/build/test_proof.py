@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 from building import Project, need_root, python, quiet, tar_project
 
-from anew.build.causes import Copy as Made
 from anew.build.causes import differences
 from anew.build.entries import Entry
+from anew.build.stack import Stack
 from anew.build.store import ImageStore
 from anew.model import BuildStep, Copy, HostHead, Image, Service
 from anew.views import Rebuilt
@@ -162,12 +162,12 @@ CONTENTS = {
 def test_causes_are_known_by_path_and_by_content(tmp_path: Path) -> None:
     store = ImageStore(tmp_path)
 
-    def made(at: int, *more: Entry) -> Made:
+    def made(at: int, *more: Entry) -> Stack:
         entries = [
             Entry(path=name.encode(), kind="file", size=len(both[at]), content=both[at])  # type: ignore[arg-type]
             for name, both in CONTENTS.items()
         ]
-        return Made(store, (store.add_layer([*entries, *more]).digest,))
+        return Stack(store, (store.add_layer([*entries, *more]).digest,))
 
     before = made(0, Entry(path=b"kind", kind="dir"), Entry(path=b"mode", kind="dir", mode=0o755))
     after = made(1, Entry(path=b"kind", kind="symlink", link=b"x"), Entry(path=b"mode", kind="dir", mode=0o700, uid=1))

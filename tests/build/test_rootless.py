@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from building import Project, need, need_program, need_root, quiet, shell_head
 
 import anew
-from anew.model import Copy, DebianHead, TarHead
+from anew.model import BuildStep, Copy, DebianHead, TarHead
 
 USER = 64123
 SITE = Path(pytest.__file__).parents[1]
@@ -35,11 +36,45 @@ try:
 except AnewError as e:
     print("error", e.code, e.what, e.hint, e.where, e.facts.get("exit", ""), sep="|")
 """
+DEVELOP = """
+import sys
+from functools import partial
+from pathlib import Path
+from anew.build.builder import Builder
+from anew.build.drafts import scratch
+from anew.build.store import ImageStore
+from anew.engines.embedded.workbench import Workbench
+from anew.model import *
+from anew.model.developed import Mount
+folder = Path(sys.argv[1])
+store = ImageStore(folder / "home" / "images")
+service = Service("web", "base", ("x",), copy=(Copy("f", "/srv/"),))
+spec = Spec("shop", (TarHead("base", "head.tar"),), (), ())
+image = Builder(folder / "home", store, folder / "project").build(spec, service, print)[0]
+script = "cat /srv/f; echo; echo x > /etc/made; rm /etc/motd; echo y > /srv/f || echo refused"
+order = Order("shop-local-web-dev", "web-dev", Scope("shop", "local", "o"), image, ("/bin/sh", "-c", script))
+bench = Workbench(folder / "home", store.tree, "o", lambda scope, pin: b"", partial(scratch, folder / "home" / "work"))
+mounts = (Mount(str(folder / "project" / "f"), "/srv/f"),)
+with bench.opened(order) as piece:
+    piece.start(mounts, print)
+    print("ended", piece.ended(20))
+    piece.stop(0)
+    print("shell", piece.shell(mounts, ("/bin/sh", "-c", "echo z > /etc/more; echo edited > /srv/f; exit 3"), 1))
+    print("changes", *[f"{one.what}:{one.path}" for one in piece.changes(mounts)])
+"""
 STEPS = (
     "cat /srv/f > /srv/g; chmod 640 /srv/g",
     "ln /srv/g /srv/h; chmod g-w /var/mail; rm /etc/motd; mkdir /srv/new; chmod 2711 /srv/new",
     "rm -r /srv/new; mkdir /srv/new; chmod 000 /srv/new; chmod u+s /bin/cat",
 )
+
+
+PLAYBOOK = """
+- hosts: all
+  tasks:
+    - user: {name: shop, system: true}
+    - copy: {dest: /srv/made, content: "by {{ ansible_facts.hostname }}", owner: shop, mode: '0600'}
+"""
 
 
 @pytest.fixture
@@ -130,14 +165,87 @@ def test_without_subordinate_ids_steps_are_unsupported(folder: Path) -> None:
     assert "usermod --add-subuids" in last
 
 
+def test_an_ordinary_user_develops_as_root_does(folder: Path) -> None:
+    lines = build(folder, has_subordinates=False, program=DEVELOP)
+    assert "Read-only file system" in lines[-5]
+    assert [*lines[-6:-5], *lines[-4:]] == [
+        "copied",
+        "refused",
+        "ended exit code 0",
+        "shell 3",
+        "changes created:/etc/made created:/etc/more deleted:/etc/motd",
+    ]
+    assert (folder / "project" / "f").read_text() == "edited\n"
+    assert list((folder / "home" / "work").iterdir()) == []
+
+
+@pytest.mark.timeout(900)  # four heads of Debian packages
 def test_a_debian_head_of_an_ordinary_user_is_the_one_of_root(folder: Path) -> None:
     need_program("mmdebstrap")
     need_program("newuidmap")
     program = BUILD.replace('TarHead("base", "head.tar")', 'DebianHead("base", "bookworm")')
-    assert program != BUILD
+    program = program.replace("in sys.argv[2:])", 'in sys.argv[2:]) + (BuildStep(ansible="site.yml"),)')
+    (folder / "project" / "site.yml").write_text(PLAYBOOK)
     step = "chown daemon:mail /srv/f; chmod g+w /var/mail; id -u > /srv/id"
     lines = build(folder, step, has_subordinates=True, program=program)
     project = Project(folder / "root", DebianHead("base", "bookworm"))
-    shutil.copy(folder / "project" / "f", project.root / "f")
-    service = project.service(step, copy=(Copy("f", "/srv/"),))
+    for name in ("f", "site.yml"):
+        shutil.copy(folder / "project" / name, project.root / name)
+    service = project.service(step, BuildStep(ansible="site.yml"), copy=(Copy("f", "/srv/"),))
     assert lines[-1] == f"image {project.builder.build(project.spec, service, quiet)[0].digest}"
+
+
+def with_steps(steps: str) -> str:
+    program = BUILD.replace("tuple(BuildStep(step) for step in sys.argv[2:])", steps)
+    program = program.replace('folder / "project")', 'folder / "project", lambda _: b"a secret value")')
+    assert "secret" in program
+    assert steps in program
+    return program
+
+
+def test_templates_need_no_subordinate_ids(folder: Path) -> None:
+    program = with_steps("""(BuildStep(files=(("f", "/srv/t"),), vars='{"x":1}', owner="12:13"),)""")
+    project = Project(folder / "root", TarHead("base", "head.tar"))
+    for name in ("head.tar", "f"):
+        shutil.copy(folder / "project" / name, project.root / name)
+    step = BuildStep(files=(("f", "/srv/t"),), vars='{"x":1}', owner="12:13")
+    service = project.service(step, copy=(Copy("f", "/srv/"),))
+    expected = project.builder.build(project.spec, service, quiet)[0].digest
+    assert build(folder, has_subordinates=False, program=program)[-1] == f"image {expected}"
+
+
+def test_a_secret_is_lent_and_looked_for_in_a_user_namespace_too(folder: Path) -> None:
+    need_program("newuidmap")
+    steps = """(BuildStep("ls -l /run/secrets > /srv/s; cat /run/secrets/token", secrets=("token",)),)"""
+    lines = build(folder, has_subordinates=True, program=with_steps(steps))
+    assert lines[-1].startswith("image sha256:")
+    assert "[token]" in lines
+    steps = """(BuildStep("cat /run/secrets/token > /srv/leak", secrets=("token",)),)"""
+    lines = build(folder, has_subordinates=True, program=with_steps(steps))
+    assert lines[-1].startswith("error|engine|the secret token is in /srv/leak, as it is")
+    assert list((folder / "home" / "work-rootless").iterdir()) == []
+
+
+def test_a_killed_build_takes_its_user_namespace_along(folder: Path) -> None:
+    need_program("newuidmap")
+    program = BUILD.replace("print)[0]", "lambda line: os.kill(os.getpid(), 9) if 'running' in line else None)[0]")
+    assert program != BUILD
+    with pytest.raises(AssertionError):
+        build(folder, "i=0; while :; do i=$((i+1)); done", has_subordinates=True, program="import os" + program)
+    end = time.monotonic() + 10
+    while any(str(folder) in line for line in command_lines()):
+        assert time.monotonic() < end, [line for line in command_lines() if str(folder) in line]
+        time.sleep(0.02)
+    expected = roots_digest(folder, *STEPS)
+    assert build(folder, *STEPS, has_subordinates=True)[-1] == f"image {expected}"
+    assert list((folder / "home" / "work-rootless").iterdir()) == []
+
+
+def command_lines() -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(entry.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue  # it ended while we looked
+    return found

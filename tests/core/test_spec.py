@@ -66,12 +66,45 @@ def test_the_reference_is_a_spec() -> None:
     assert spec.project == "shop"
     assert spec.heads == (
         model.DebianHead("base", "bookworm", ("python3", "ca-certificates")),
+        model.DebianHead(
+            "jammy",
+            "jammy",
+            ("python3",),
+            "ubuntu",
+            (
+                "http://mirror.example/ubuntu jammy main universe",
+                "http://mirror.example/ubuntu jammy-security main universe",
+            ),
+            "keys/archive.gpg",
+        ),
         model.TarHead("plain", "rootfs.tar"),
+        model.ImageHead("other", "localhost:5000/base:12"),
+        model.BuiltHead("theirs", "web/Dockerfile", "web"),
         model.HostHead("machine"),
     )
+    (allowance,) = spec.allowances
+    assert (allowance.service, allowance.rule, allowance.path) == ("web", "private-key", "/srv/app/tests/*.pem")
+    assert spec.registry == "localhost:5000/shop"
     found, api, cache, mailer, sweep = spec.services
+    tool, archive = found.fetch
+    assert (tool.target, len(tool.sha256), tool.is_executable) == ("/usr/local/bin/tool", 64, True)
+    assert archive == model.Fetch("https://example.com/tool-1.2.tar.gz", "/opt/tool-1.2.tar.gz")
     assert found.copy == (model.Copy("app/", "/srv/app/"), model.Copy("VERSION", "/srv/VERSION"))
-    assert found.build[1] == model.BuildStep("python3 /srv/app/fetch.py", network=True)
+    assert found.build == (
+        model.BuildStep("python3 -m compileall -q /srv/app", name="assets"),
+        model.BuildStep("python3 /srv/app/fetch.py", network=True, secrets=("fetch_token",)),
+        model.BuildStep(
+            ansible="ansible/playbook.yml", inputs=("ansible/", "VERSION"), vars='{"names":["a","b"],"workers":4}'
+        ),
+        model.BuildStep(puppet="puppet/site.pp"),
+        model.BuildStep(
+            files=(("templates/web.conf.j2", "/etc/web.conf"),),
+            vars='{"workers":4}',
+            inputs=("templates/parts/",),
+            mode=0o640,
+            owner="root:www-data",
+        ),
+    )
     assert found.http == model.Http("/healthz")
     assert (found.hosts, found.is_exposed) == (("shop.example.com", "www.shop.example.com"), True)
     assert dict(found.flags)["VERBOSE"] == "true"
@@ -89,7 +122,10 @@ def test_the_reference_is_a_spec() -> None:
     assert (mailer.is_singleton, mailer.ready_after, mailer.needs) == (True, 5.0, ("cache",))
     assert (sweep.schedule, sweep.within) == ("0 3 * * *", 1800.0)
     local, production = spec.environments
-    assert local == model.Environment("local")
+    (laptop,), (builder,) = local.trust, production.trust
+    assert (laptop.endswith(" a laptop"), builder.endswith(" the builder")) == (True, True)
+    assert local == model.Environment("local", trust=(laptop,), max_os_age=model.OsAge(warn=30 * 86400.0))
+    assert production.max_os_age == model.OsAge(20 * 86400.0, 40 * 86400.0)
     assert production.overrides == (
         model.Override("web", 4, (("GREETING", "welcome"),), limits=model.Limits(1 << 30, 2.0, 400), max_age=86400.0),
         model.Override("cache", port=6380),

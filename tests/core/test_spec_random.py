@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.parse import parse
 from anew.core.spec.shapes import (
     BuildShape,
     EnvironmentShape,
     ExposeShape,
-    HeadShape,
     HttpShape,
     OverrideShape,
     ProjectShape,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
+from anew.model import Finding
+from anew.model.comparison import Change, Comparison, FileChange, ImageComparison, ServiceComparison, Side
+from anew.model.developed import Developed, Trace
 from anew.views import (
     Built,
+    Carried,
     Check,
     Difference,
     Event,
     GroupView,
+    HeadUsed,
     HeadView,
     PackageMove,
     Plan,
@@ -98,9 +103,44 @@ PLAN = Plan(
     ("the head `base` is the machine's own root",),
 )
 NO_PLAN = Plan("local", "r2", (), ())
+FINDINGS = (
+    Finding("private-key", "refuse", "/srv/tests/key.pem", "a private key in PEM", "make it a secret", "a test's"),
+    Finding("world-writable", "warn", "/srv/x", "a file of mode 0666", "`chmod o-w` in a step"),
+    Finding("world-writable", "warn", "/srv/y", "a file of mode 0666", "`chmod o-w` in a step"),
+)
 BUILT = (
     Built("web", IMAGE, OTHER, is_reused=False, seconds=1.25, size=12_345_678),
-    Built("api", OTHER, IMAGE, is_reused=True, seconds=0.0, size=999),
+    Built(
+        "api",
+        OTHER,
+        IMAGE,
+        is_reused=True,
+        seconds=0.0,
+        size=999,
+        heads=(HeadUsed("base", 41.5 * 86400), HeadUsed("bookworm/ansible", 3601.0)),
+        files=12,
+        steps=3,
+        steps_reused=3,
+        age=2.5 * 3600,
+        findings=FINDINGS,
+    ),
+    Built(
+        "odd",
+        IMAGE,
+        OTHER,
+        is_reused=False,
+        seconds=7.0,
+        size=5_000,
+        heads=(HeadUsed("plain", 0.0),),
+        files=1,
+        steps=2,
+        steps_reused=1,
+        age=65.0,
+        again="differs",
+    ),
+    Built(
+        "part", "", IMAGE, is_reused=False, seconds=0.5, size=4_096, steps=1, until="services.part.build[0] (assets)"
+    ),
 )
 HEADS = (
     HeadView(
@@ -112,10 +152,58 @@ HEADS = (
         118,
         61_234_567,
         (PackageMove("curl", "7.88.1-10", "7.88.1-11"), PackageMove("libnew1", "", "1:2.0-1")),
+        ("production takes none older than 40 days",),
     ),
     HeadView("old", "tar rootfs.tar", OTHER, "", 0.0, 0, 0, ()),
     HeadView("own", "host", "", "", 0.0, 0, 0, ()),
+    HeadView(
+        "other",
+        "image localhost:5000/base:1",
+        OTHER,
+        "2026-01-01T00:00:00Z",
+        3600.0,
+        0,
+        0,
+        (PackageMove("localhost:5000/base:1", "0123456789ab", "fedcba987654"),),
+        image=IMAGE,
+    ),
     HeadView("new", "debian trixie", "", "", 0.0, 0, 0, ()),
+    HeadView(
+        "https://example.com/tool",
+        "file",
+        IMAGE,
+        "2026-01-01T00:00:00Z",
+        3600.0,
+        0,
+        1_234_567,
+        (PackageMove("https://example.com/tool", "0123456789ab", "fedcba987654"),),
+    ),
+)
+PUSHED = Carried(
+    "r3",
+    IMAGE,
+    "localhost:5000/shop",
+    OTHER,
+    tags=("0123456789ab", "api-0123456789ab", "api-r3", "r3", "web-0123456789ab", "web-r3"),
+    is_new=True,
+    images={"web": IMAGE, "api": OTHER},
+    statements=6,
+    size=512_000_000,
+    moved=61_234_567,
+    seconds=2.5,
+)
+PULLED = Carried(
+    "r3",
+    IMAGE,
+    "localhost:5000/shop",
+    OTHER,
+    tags=(),
+    is_new=True,
+    images={"web": IMAGE, "api": OTHER},
+    statements=1,
+    size=512_000_000,
+    moved=0,
+    seconds=0.25,
 )
 REBUILT = (
     Rebuilt("web", IMAGE, "identical", "", (), 21.25, ("r2", "r1")),
@@ -171,3 +259,65 @@ ERRORS = {
     "gate": GateClosed("g3 was rolled back: it fails"),
     "bug": Bug("", facts={"traceback": "/tmp/anew-bug-1.txt"}),
 }
+
+OPENSSL = "package openssl 3.0.15-1 → 3.0.16-1"
+COMPARISON = Comparison(
+    Side("r1", "r1", IMAGE, NOON),
+    Side("r2", "r2", OTHER, NOON + 60),
+    is_equal=False,
+    services=(
+        ServiceComparison("api", "equal", None, ()),
+        ServiceComparison("cache", "removed", None, ()),
+        ServiceComparison("mail", "changed", None, (Change("flags.FROM", "me@example.com", ""),)),
+        ServiceComparison(
+            "web",
+            "changed",
+            ImageComparison(
+                IMAGE,
+                OTHER,
+                is_same_tree=False,
+                inputs=(
+                    Change("os locked layer", "0123456789ab", "fedcba987654"),
+                    Change(
+                        "build[0]", "", "python3 -m compileall -q /srv/app\nrm -rf /srv/app/tests/fixtures/very/large"
+                    ),
+                ),
+                packages=(Change("openssl", "3.0.15-1", "3.0.16-1"), Change("tzdata", "", "2025b-0")),
+                copied=(FileChange("srv/app/server.py", "content", "copy"),),
+                files=(
+                    FileChange("srv/app/server.py", "content", "copy"),
+                    *(FileChange(f"usr/share/doc/openssl/{n:02}", "content", OPENSSL) for n in range(12)),
+                    FileChange("usr/lib/x86_64-linux-gnu/libssl.so.3", "mode 644 before, 600 now", OPENSSL),
+                    FileChange("usr/share/zoneinfo/CET", "added", "package tzdata (none) → 2025b-0"),
+                    FileChange("var/cache/ldconfig/made", "removed", "head"),
+                ),
+                unknown=("the image before (0123456789ab) can't be read in full: blob sha256:01 is missing",),
+            ),
+            (
+                Change("command", "python3 /srv/app/server.py", "python3 -u /srv/app/server.py"),
+                Change("secrets.db_password", "v1", "v2"),
+            ),
+        ),
+        ServiceComparison("worker", "added", None, ()),
+    ),
+    notes=("g2 stands for its release here: flags, sizes and secrets of local are left out",),
+)
+EQUAL = Comparison(
+    Side("g1", "r1", IMAGE, NOON),
+    Side("g2", "r1", IMAGE, NOON + 60),
+    is_equal=True,
+    services=(ServiceComparison("web", "equal", None, ()),),
+)
+
+DEVELOPED = Developed(
+    "web",
+    "local",
+    IMAGE,
+    "g3 of r2, which serves",
+    "http://127.0.0.1:20001/",
+    3,
+    "",
+    0,
+    (Trace("/etc/hosts", "changed"), Trace("/etc/issue", "deleted"), Trace("/srv/new", "created")),
+)
+CLEAN = Developed("web", "local", IMAGE, "r2, the newest release", "", 1, "exit code 1", 1, ())

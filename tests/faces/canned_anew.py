@@ -6,13 +6,32 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from canned import BACK, BUILT, CHECKS, HEADS, HISTORY, NOON, PLAN, REBUILT, RELEASES, TESTED, WARM
+from canned import (
+    BACK,
+    BUILT,
+    CHECKS,
+    COMPARISON,
+    DEVELOPED,
+    HEADS,
+    HISTORY,
+    NOON,
+    PLAN,
+    PULLED,
+    PUSHED,
+    REBUILT,
+    RELEASES,
+    TESTED,
+    WARM,
+)
 
-from anew.model import Outcome, Seconds
+from anew.model import AS_USUAL, Manner, Outcome, Seconds
+from anew.model.comparison import Comparison
+from anew.model.developed import Developed, Terminal
 from anew.ports import Say
 from anew.views import (
     Autopsy,
     Built,
+    Carried,
     Check,
     Collected,
     Event,
@@ -25,12 +44,15 @@ from anew.views import (
     ReleaseView,
     Sealed,
     SecretView,
+    SigningKeyView,
     Status,
     Tested,
     Uninstalled,
+    Verification,
     Verified,
     VolumeRemoved,
     VolumeView,
+    Vouched,
     Why,
 )
 
@@ -47,7 +69,9 @@ class Canned:
         say(f"planning for {environment}")
         return PLAN
 
-    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
+    def build(
+        self, services: Sequence[str], say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Built, ...]:
         say("building")
         return BUILT
 
@@ -59,6 +83,14 @@ class Canned:
 
     def outdated(self, say: Say) -> tuple[HeadView, ...]:
         return HEADS[:1]
+
+    def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Carried:
+        say("pushing")
+        return PUSHED
+
+    def pull(self, release: str, source: str, say: Say, *, with_inputs: bool = False) -> Carried:
+        say("pulling")
+        return PULLED
 
     def test(self, services: Sequence[str], say: Say) -> tuple[Tested, ...]:
         return TESTED[:1]
@@ -138,8 +170,23 @@ class Canned:
     def why(self, environment: str, generation: int) -> Why:
         return WHY
 
+    def compare(self, environment: str, before: str, after: str) -> Comparison:
+        assert (before, after) == ("r1", "r2")
+        return COMPARISON
+
+    def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
+        terminal.say("its address is told")
+        terminal.show("what it writes")
+        return DEVELOPED
+
     def verify(self, environment: str) -> Verified:
         return VERIFIED
+
+    def verify_all(self, environment: str, release: str) -> Verification:
+        return VERIFICATION
+
+    def signing_key(self) -> SigningKeyView:
+        return SIGNING_KEY
 
     def logs(self, environment: str, target: str, lines: int) -> tuple[tuple[str, str], ...]:
         return (("shop-local-web-g1-0", "listening"), ("shop-local-web-g1-1", "listening"))
@@ -151,6 +198,18 @@ class Canned:
         return {"title": "anew.yaml", "type": "object"}
 
 
+_KEY = "SHA256:kmYcvdi2GkPeWxB6XLjrZB8JHsy2Hm8luHMFp9GMvqk"
+SIGNING_KEY = SigningKeyView("shop", _KEY, f"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{43 * 'A'}")
+VERIFICATION = Verification(
+    environment="local",
+    trusted=(_KEY,),
+    images=(
+        Vouched("api", f"sha256:{64 * 'a'}", ("r1", "r2"), (_KEY,), ()),
+        Vouched("web", f"sha256:{64 * 'b'}", ("r2",), (_KEY,), ()),
+    ),
+    lock="",
+    ledgers={"local": Verified(12, f"sha256:{64 * 'd'}", signed=9, key=_KEY)},
+)
 SECRETS = (
     SecretView("db_password", 1, NOON, is_revoked=True),
     SecretView("db_password", 2, NOON + 60, is_revoked=False),

@@ -30,6 +30,10 @@ COMMANDS = [
         "lock",
         "outdated",
         "rebuild",
+        "verify",
+        "push",
+        "pull",
+        "dev",
         "secret",
         "volumes",
         "run",
@@ -42,7 +46,7 @@ COMMANDS = [
         "uninstall",
     ),
 ]
-WITH_MORE = {"demo", "init", "secret", "run", "debug", "completion"}  # they need arguments, or no project
+WITH_MORE = {"demo", "init", "secret", "run", "debug", "dev", "completion", "pull"}  # arguments, or no project
 
 
 @dataclass

@@ -14,12 +14,18 @@ from canned import (
     BACK,
     BUILT,
     CHECKS,
+    CLEAN,
+    COMPARISON,
+    DEVELOPED,
+    EQUAL,
     ERRORS,
     HEADS,
     HISTORY,
     NO_PLAN,
     NOTHING,
     PLAN,
+    PULLED,
+    PUSHED,
     REBUILT,
     RELEASES,
     STATUS,
@@ -29,7 +35,7 @@ from canned import (
 from rich.console import Console
 
 from anew.errors import AnewError
-from anew.faces import blocks, locking, terminal
+from anew.faces import blocks, carrying, comparisons, developing, locking, terminal
 from anew.faces.render import as_json, error_json, error_text, plain
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -42,7 +48,14 @@ SHOWN: dict[str, tuple[object, tuple[blocks.Block, ...]]] = {
     "plan-nothing": (NO_PLAN, blocks.of_plan(NO_PLAN)),
     "built": (BUILT, blocks.of_built(BUILT)),
     "heads": (HEADS, tuple(locking.of_heads(HEADS, "nothing moved"))),
+    "pushed": (PUSHED, tuple(carrying.of_pushed(PUSHED))),
+    "pulled": (PULLED, tuple(carrying.of_pulled(PULLED))),
     "rebuilt": (REBUILT, tuple(locking.of_rebuilt(REBUILT))),
+    "compared": (COMPARISON, tuple(comparisons.of_comparison(COMPARISON, is_all=False))),
+    "developed": (DEVELOPED, tuple(developing.of_developed(DEVELOPED))),
+    "developed-clean": (CLEAN, tuple(developing.of_developed(CLEAN))),
+    "compared-all": (COMPARISON, tuple(comparisons.of_comparison(COMPARISON, is_all=True))),
+    "compared-equal": (EQUAL, tuple(comparisons.of_comparison(EQUAL, is_all=False))),
     "tested": (TESTED, blocks.of_tested(TESTED)),
     "releases": (RELEASES, blocks.of_releases(RELEASES)),
     "releases-none": ((), blocks.of_releases(())),

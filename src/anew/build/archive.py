@@ -16,7 +16,7 @@ from types import MappingProxyType
 from anew.build.drafts import disk_errors
 from anew.build.entries import WHITEOUT, Entry, Kind, Region, is_kept
 from anew.build.epoch import EPOCH
-from anew.errors import Bug, SpecError
+from anew.errors import Conflict, SpecError
 
 _XATTR = "SCHILY.xattr."
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -74,16 +74,21 @@ def _opener(magic: bytes) -> type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile] |
 def layer_members(layer: Path) -> Iterator[Entry]:
     """Yield the entries of a canonical layer, in its order, whiteouts included.
 
-    Raises  Bug if a path does not lie in a folder that the layer itself has: no layer that anew packed is like that.
+    Raises  Conflict if a path does not lie in a folder that the layer itself has, or a hard link leads to what is no
+            file of it: no layer that anew packed is like that.
     """
-    folders = {b""}
+    folders, others = {b""}, set[bytes]()
     with tarfile.open(layer, "r:", encoding="utf-8", errors="surrogateescape") as tar:
         for member in tar:
             entry = _entry(member, layer, str(layer))
             if entry.path in folders or entry.path.rpartition(b"/")[0] not in folders:
-                raise Bug(f"layer {layer.name}: {member.name!r} is out of place", where=str(layer))
+                raise Conflict(f"layer {layer.name}: {member.name!r} is out of place", where=str(layer))
+            if entry.kind == "hardlink" and entry.link not in others:
+                raise Conflict(f"layer {layer.name}: {member.name!r} links to what is no file of it", where=str(layer))
             if entry.kind == "dir":
                 folders.add(entry.path)
+            elif entry.kind != "hardlink":
+                others.add(entry.path)
             yield entry
 
 
@@ -105,8 +110,21 @@ def members(archive: Path, where: str) -> tuple[Entry, ...]:
                     found[entry.path] = entry
     except tarfile.TarError as e:
         raise SpecError(f"{archive.name} is not a readable tar archive: {e}", where=where, hint="make it again") from e
-    _add_folders(found, where)
+    add_folders(found, where)
     return tuple(sorted(_linked(found, where), key=lambda e: e.path))
+
+
+def raw_members(archive: Path, where: str) -> Iterator[Entry]:
+    """Yield the entries of an uncompressed layer of any maker as they come, marks of removals too; the root as b"".
+
+    Raises  SpecError as `members`.
+    """
+    try:
+        with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as tar:
+            for member in tar:
+                yield _entry(member, archive, where)
+    except tarfile.TarError as e:
+        raise SpecError(f"a layer is not a readable tar archive: {e}", where=where, hint="choose another image") from e
 
 
 def _unwanted(member: tarfile.TarInfo, where: str) -> SpecError:
@@ -154,7 +172,8 @@ def _xattrs(member: tarfile.TarInfo) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, found[name]) for name in sorted(found) if is_kept(name))
 
 
-def _add_folders(found: dict[bytes, Entry], where: str) -> None:
+def add_folders(found: dict[bytes, Entry], where: str) -> None:
+    """Add the folders that are only implied. Raises SpecError at `where` if something lies below what is none."""
     for path in list(found):
         parent = path.rpartition(b"/")[0]
         while parent:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,14 @@ _MEND = "`anew build` makes it again"
 
 
 def hexadecimal(digest: Digest) -> str:
-    """Return the digits of a digest: a blob's file name."""
-    return digest.removeprefix(PREFIX)
+    """Return the digits of a digest: a blob's file name.
+
+    Raises  Conflict for what would lead elsewhere: digests also come from what others wrote.
+    """
+    name = digest.removeprefix(PREFIX)
+    if "/" in name or name.startswith(".") or not name:
+        raise Conflict(f"{digest!r} is no digest", hint="what names it was damaged, or made to mislead")
+    return name
 
 
 class Blobs:
@@ -85,6 +92,25 @@ class Blobs:
             )
         write(mark, stamp, folder=self.drafts, is_durable=False)
         return path
+
+    def read(self, digest: Digest) -> bytes:
+        """Return the bytes of a small blob, checked now; whatever they are, it stays.
+
+        Raises  NotFound if it is missing; Conflict if its bytes are not those of its name.
+        """
+        path = self.path(digest)
+        with self.shared():
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError as e:
+                raise NotFound(
+                    f"blob {digest} is missing", where=str(path), hint=_MEND, facts={"digest": digest}
+                ) from e
+            with suppress(FileNotFoundError):
+                os.utime(self.mark(digest))
+        if digest_bytes(data) != digest:
+            raise Conflict(f"blob {digest} was changed", where=str(path), hint=_MEND)
+        return data
 
     def are_whole(self, digests: Iterable[Digest]) -> bool:
         """Say whether all these blobs are here and as they should be; a corrupt one is removed."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
-from anew.build.listing import Node, stacked
-from anew.build.store import ImageStore
-from anew.model import Digest
+from anew.build.listing import Node
+from anew.build.stack import Stack
 from anew.views import Difference
 
 _MOST = 1 << 20  # bytes of a file that are looked into
@@ -48,28 +45,7 @@ _RANDOM = re.compile(
 _NUMBER = re.compile(r"\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """One making of an image: its layers, lowest first, in the store that has them."""
-
-    store: ImageStore
-    layers: Sequence[Digest]
-
-    def tree(self) -> dict[str, Node]:
-        """Return what all layers show together."""
-        return stacked(self.store.listing(one) for one in self.layers)
-
-    def content(self, path: str) -> bytes:
-        """Return the beginning of a file."""
-        for layer in reversed(self.layers):
-            there: Path = self.store.tree(layer) / path
-            if there.is_file() and not there.is_symlink():
-                with there.open("rb") as file:
-                    return file.read(_MOST)
-        return b""
-
-
-def differences(before: Copy, after: Copy) -> Iterator[Difference]:
+def differences(before: Stack, after: Stack) -> Iterator[Difference]:
     """Yield every path that differs, sorted."""
     old, new = before.tree(), after.tree()
     for path in sorted(old.keys() | new.keys()):
@@ -81,15 +57,16 @@ def differences(before: Copy, after: Copy) -> Iterator[Difference]:
         elif was.kind != now.kind:
             yield Difference(path, f"{was.kind} before, {now.kind} now", _of_path(path))
         elif was.content == now.content:
-            yield Difference(path, _attributes(was, now), "")
+            yield Difference(path, attributes(was, now), "")
         else:
             cause = _of_path(path)
             if not cause and was.kind == "file":
-                cause = _of_content(before.content(path), after.content(path))
+                cause = _of_content(before.content(path, _MOST), after.content(path, _MOST))
             yield Difference(path, "content", cause)
 
 
-def _attributes(was: Node, now: Node) -> str:
+def attributes(was: Node, now: Node) -> str:
+    """Return how two nodes of one kind differ besides their contents; "" if they don't."""
     told = []
     if was.mode != now.mode:
         told.append(f"mode {was.mode:o} before, {now.mode:o} now")

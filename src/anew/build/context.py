@@ -8,8 +8,9 @@ anew's files are left out unless it says otherwise.
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -53,18 +54,33 @@ def gather(project: Path, service: Service, digests: FileDigests) -> Context:
     Raises  SpecError for a source that is missing, ignored, outside the project, or of a kind that an image can't
             hold, and for a symbolic link that leads out of the project.
     """
-    reader = _Reader(Path(os.path.realpath(project)), digests)
+    reader = Reader(project, digests)
     items: dict[str, Item] = {}
     for copy in service.copy:
         where = f"anew.yaml services.{service.name}.copy.{copy.source}"
         items.update((item.target, item) for item in reader.read(copy, where))
     digests.save()
-    _check_parents(items, f"anew.yaml services.{service.name}.copy")
+    check_parents(items, f"anew.yaml services.{service.name}.copy")
     ordered = tuple(items[target] for target in sorted(items))
     return Context(ordered, digest([[i.target, i.kind, i.mode, i.content] for i in ordered]))
 
 
-def _check_parents(items: dict[str, Item], where: str) -> None:
+def collected(project: Path, paths: Sequence[str], where: str, digests: FileDigests) -> Context:
+    """Read files and folders that a build step is given: each keeps its path in the project. Raises as `gather`."""
+    if not paths:
+        return Context((), digest([]))
+    reader = Reader(Path(os.path.realpath(project)), digests)
+    items: dict[str, Item] = {}
+    for path in paths:
+        target = "" if posixpath.normpath(path) == "." else posixpath.normpath(path)
+        source = f"{target or '.'}/" if path.endswith("/") else target or "."
+        items.update((one.target, one) for one in reader.read(Copy(source, f"/{target}"), where))
+    ordered = tuple(items[target] for target in sorted(items))
+    return Context(ordered, digest([[i.target, i.kind, i.mode, i.content] for i in ordered]))
+
+
+def check_parents(items: Mapping[str, Item], where: str) -> None:
+    """Raise SpecError at `where` if something would lie in what is no folder."""
     for target in items:
         parent = target.rpartition("/")[0]
         while parent:
@@ -78,19 +94,30 @@ def _check_parents(items: dict[str, Item], where: str) -> None:
             parent = parent.rpartition("/")[0]
 
 
-class _Reader:
+class Reader:
     """Reads sources of one project."""
 
     def __init__(self, project: Path, digests: FileDigests) -> None:
-        self._project = os.fspath(project)
+        self._project = os.path.realpath(project)
         self._digests = digests
-        self._ignored = _ignored(project)
+        self._ignored = _ignored(Path(self._project))
 
     def read(self, copy: Copy, where: str) -> Iterator[Item]:
+        """Yield all that an entry of `copy` brings in."""
+        source, target = self.place(copy, where)
+        if not source.is_dir():
+            yield self._item(os.fspath(source), source.stat(), target, where)
+            return
+        if target:
+            yield Item(target, "dir")
+        yield from self._folder(os.fspath(source), target, where)
+
+    def place(self, copy: Copy, where: str) -> tuple[Path, str]:
+        """Return what is copied, a file or a folder, and where it goes, relative to the image's root."""
         source = self._source(copy, where)
         relative = os.path.relpath(source, self._project)
         is_folder = source.is_dir()
-        if relative != "." and self._is_ignored(relative, is_folder=is_folder):
+        if relative != "." and self.is_ignored(relative, is_folder=is_folder):
             raise SpecError(
                 f"{copy.source} is left out by {IGNORE_FILE} (or by default)",
                 where=where,
@@ -99,14 +126,9 @@ class _Reader:
         target = copy.target.strip("/")
         if copy.target.endswith("/") and not (is_folder and (copy.source.endswith("/") or relative == ".")):
             target = f"{target}/{source.name}" if target else source.name
-        if not is_folder:
-            if copy.source.endswith("/"):
-                raise SpecError(f"{copy.source} is a file, not a folder", where=where, hint="leave the slash out")
-            yield self._item(os.fspath(source), source.stat(), target, where)
-            return
-        if target:
-            yield Item(target, "dir")
-        yield from self._folder(os.fspath(source), target, where)
+        if not is_folder and copy.source.endswith("/"):
+            raise SpecError(f"{copy.source} is a file, not a folder", where=where, hint="leave the slash out")
+        return source, target
 
     def _source(self, copy: Copy, where: str) -> Path:
         """Return the real path of a source, having checked that it is there and inside the project."""
@@ -137,7 +159,7 @@ class _Reader:
             raise _unreadable(folder, where) from e
         for one in names:
             is_folder = one.is_dir(follow_symlinks=False)
-            if self._is_ignored(one.path[len(self._project) + 1 :], is_folder=is_folder):
+            if self.is_ignored(one.path[len(self._project) + 1 :], is_folder=is_folder):
                 continue
             inside = f"{target}/{one.name}" if target else one.name
             status = one.stat(follow_symlinks=False)
@@ -178,7 +200,8 @@ class _Reader:
             )
         return Item(target, "symlink", 0o777, path, content=text)
 
-    def _is_ignored(self, relative: str, *, is_folder: bool) -> bool:
+    def is_ignored(self, relative: str, *, is_folder: bool) -> bool:
+        """Say whether a path, relative to the project, is left out."""
         return self._ignored.match_file(relative + "/" if is_folder else relative)
 
 

@@ -22,7 +22,7 @@ from anew.build.entries import Entry
 from anew.build.epoch import EPOCH, PATH
 from anew.build.hygiene import clean
 from anew.build.packages import Package, repository
-from anew.build.programs import streamed
+from anew.build.programs import dying_whole, streamed
 from anew.errors import EngineError, Unsupported
 from anew.model import DebianHead
 from anew.ports import Say
@@ -54,7 +54,7 @@ def made(
         environment = {"PATH": os.environ.get("PATH", PATH), "TMPDIR": str(fast), "SOURCE_DATE_EPOCH": str(EPOCH)}
         environment |= {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
         say(f"making head {head.name} of {len(packages)} packages")
-        ended = streamed(argv, environment, say)
+        ended = streamed(dying_whole(argv), environment, say)
         if ended.code != 0:
             raise EngineError(
                 f"making the head {head.name} failed: mmdebstrap ended with exit code {ended.code}",
@@ -70,12 +70,12 @@ def mode_of(head: DebianHead) -> str:
     if shutil.which("mmdebstrap") is None:
         raise Unsupported(
             "mmdebstrap is not installed, and heads of Debian packages are made with it",
-            where=f"anew.yaml os.{head.name}.debian",
+            where=f"anew.yaml os.{head.name}.{head.distribution}",
             hint="apt-get install mmdebstrap; `os: {base: {host: true}}` or a tar archive work without it",
         )
     if os.geteuid() == 0:
         return "root"
-    require_subordinate_uids(f"anew.yaml os.{head.name}.debian")
+    require_subordinate_uids(f"anew.yaml os.{head.name}.{head.distribution}")
     return "unshare"
 
 

@@ -26,17 +26,19 @@ from anew.errors import EngineError
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 NAMESPACE = ("unshare", "--user", "--map-auto", "--map-root-user", "--")  # where an ordinary user is root
 _LOOK = 0.02  # seconds between two attempts at a lock that others share
+_ENDED = ("Z", "X")  # of /proc/PID/stat: what is left of a process until its parent looks
 _START_TIME = 22  # the field of /proc/PID/stat, counted from 1
 
 
 def start_time(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None if there is no such process."""
+    """Return when a process started, in clock ticks since boot; None if there is none, or nobody has reaped it yet."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The second field is the program's name in parentheses and may itself hold anything.
-    return int(stat.rpartition(")")[2].split()[_START_TIME - 3])
+    state, *rest = stat.rpartition(")")[2].split()
+    return None if state in _ENDED else int(rest[_START_TIME - 4])
 
 
 def _own_prefix() -> str:

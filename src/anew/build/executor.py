@@ -2,60 +2,38 @@
 
 Rules: a step sees nothing of this machine but the clock and the processor (and, if it asks, the network); its
 environment is fixed, but for what a step must know to use the network (`anew.build.reach`); its result is a checkpoint
-keyed by everything that it depends on, so an unchanged step after unchanged ones is never run again.
+keyed by everything that it depends on, so an unchanged step after unchanged ones is never run again. What a step was
+lent (secrets) is proved to be nowhere in its result (`anew.build.absence`), or nothing of it is kept.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from anew.build import absence, console
+from anew.build.definition import Job
 from anew.build.drafts import scratch
-from anew.build.entries import scanned
+from anew.build.entries import Entry, scanned
 from anew.build.epoch import ENVIRONMENT
 from anew.build.hygiene import clean
-from anew.build.listing import Lookup, lookup_in, lookup_on_host, over, resolved, stacked
+from anew.build.listing import resolved
 from anew.build.programs import streamed
-from anew.build.reach import PLACE, reach
+from anew.build.sandboxed import SHELL, Base, Sandbox, Sandboxes, files_of, seen
 from anew.build.store import ImageStore
 from anew.core.digest import digest
 from anew.errors import EngineError, SpecError
-from anew.model import BuildStep, Digest
+from anew.model import Digest
 from anew.ports import Say
-from anew.sandbox import find, host, mounts
+from anew.sandbox.powers import CAPABILITIES
 
 _FORMAT = 1  # of what a step leaves; raised when the same step leaves another layer
-_SHELL = ("/bin/sh", "-eu", "-c")
-_MOUNT_POINTS = {"dev": 0o755, "proc": 0o555, "run": 0o755, "sys": 0o555, "tmp": 0o1777}
-# What installing software needs; nothing that reaches past the sandbox, like devices, modules, mounts or the clock.
-_CAPABILITIES = (
-    "CAP_AUDIT_WRITE",
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-)
+_APPLIED = 1  # of what a playbook, a manifest or templates leave; likewise
 
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """What a step builds on: layers, lowest first, and the key of everything that led to them."""
-
-    layers: tuple[Digest, ...]
-    key: Digest
-    is_host: bool = False
-    apt: tuple[str, ...] = ()  # for steps with network: lines of apt's sources, where the head has none of its own
+Lend = Callable[[str], bytes]  # the value of a secret of builds, by its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,131 +44,126 @@ class Executor:
     store: ImageStore
     work: Path
     tree: Callable[[Digest], Path]  # unpacked layers whose files have their true owners
+    lend: Lend
+    is_fresh: bool = False  # runs every step, whatever is known
+    is_debugging: bool = False  # opens a shell where a step fails
 
-    def run(self, base: Base, step: BuildStep, where: str, say: Say) -> Base:
-        """Return the base with what `step` makes on top; from its checkpoint if there is one.
+    def run_all(self, base: Base, jobs: Sequence[Job], say: Say) -> Base:
+        """Run steps one after the other; return the base with what they make. Raises as `run`."""
+        for job in jobs:
+            base = self.run(base, job, say)
+        return base
 
-        Raises  SpecError at `where` without a shell in the image; EngineError with the last lines if the step fails.
+    def run(self, base: Base, job: Job, say: Say) -> Base:
+        """Return the base with what a step makes on top; from its checkpoint if there is one.
+
+        Raises  SpecError at the step without a shell in the image; EngineError with the last lines if the step fails,
+                or if a secret is in what it made.
         """
-        after = next_base(base, step)
+        after = next_base(base, job)
         with self.store.lock(f"step {after.key}"):
             known = self.store.checkpoint(after.key)
-            if known is None:
-                self._check_shell(base, where)
-                say(f"running {where}: {_first_line(step.run)}")
-                known = self._run(base, step, where, say)
-                self.store.remember_checkpoint(after.key, known)
-            else:
-                say(f"unchanged {where}: {_first_line(step.run)}")
-        return replace(after, layers=(*base.layers, *known))
+            if known is not None and not self.is_fresh:
+                say(f"unchanged {job.title}: {job.step.title}")
+                made_at = self.store.made_at(after.key)
+                since = min(one for one in (base.since or made_at, made_at))
+                return replace(after, layers=(*base.layers, *known), reused=base.reused + 1, since=since)
+            if base.reused and not base.has_run:
+                many = "the step before it is" if base.reused == 1 else f"the {base.reused} steps before it are"
+                say(f"going on at {job.title}: {many} not run again")
+            say(f"running {job.title}: {job.step.title}")
+            layers = self._made(base, job, say)
+            if known is not None and known != layers:
+                say(f"not reproducible: {job.title} made something else than before")
+            self.store.remember_checkpoint(after.key, layers)
+        return replace(after, layers=(*base.layers, *layers), has_run=True)
 
-    def _check_shell(self, base: Base, where: str) -> None:
-        lookup = seen(self.store, base)
+    def look(self, base: Base, job: Job, say: Say) -> None:
+        """Open a shell in the sandbox of a step that is not run; nothing of what is done there stays."""
+        self._check_shell(base, job)
+        with scratch(self.work) as folder, self._sandbox(base, job, folder) as sandbox:
+            say(f"a shell before {job.title}: {job.step.title}")
+            console.opened(sandbox, job, say)
+
+    def _made(self, base: Base, job: Job, say: Say) -> tuple[Digest, ...]:
+        if job.step.kind == "files":
+            entries = self._rendered(base, job)
+            return (self.store.add_layer(entries).digest,)
+        self._check_shell(base, job)
+        with scratch(self.work) as folder, self._sandbox(base, job, folder) as sandbox:
+            self._apply(sandbox, job, say)
+            sandbox.finish()
+            entries = clean(scanned(folder / "upper"), is_head=False)
+            absence.require_absence(entries, absence.needles(sandbox.secrets, job.where), job.where)
+            return (self.store.add_layer(entries).digest,) if entries else ()
+
+    def _rendered(self, base: Base, job: Job) -> tuple[Entry, ...]:
+        from anew.build import rendering  # noqa: PLC0415 - with Jinja, which most builds have no use for
+
+        texts = rendering.rendered(job.step, self.store.tree(job.supply.layer), job.where)
+        lookup, trees = seen(self.store, base), [self.tree(one) for one in base.layers]
+        read = rendering.reader([Path("/"), *trees] if base.is_host else trees, lookup)
+        return rendering.entries(job.step, texts, lookup, read, job.where)
+
+    @contextmanager
+    def _sandbox(self, base: Base, job: Job, folder: Path) -> Iterator[Sandbox]:
+        secrets = {name: self.lend(name) for name in job.step.secrets}
+        absence.needles(secrets, job.where)  # a value that can't be looked for is refused before anything is run
+        yield Sandboxes(self.home, self.store, self.tree).made(base, job, folder, secrets)
+
+    def _apply(self, sandbox: Sandbox, job: Job, say: Say) -> None:
+        def tell(line: str) -> None:
+            say(absence.masked(line, sandbox.secrets))
+
+        # Not as arguments: an address of the user's may hold a password, and everybody sees arguments.
+        with files_of(sandbox.secrets) as files:
+            ended = streamed(sandbox.argv(files), sandbox.passed, tell, passing=tuple(files.values()))
+        if ended.code == 0:
+            return
+        output = absence.masked(ended.output, sandbox.secrets)
+        error = EngineError(
+            f"the step ended with exit code {ended.code}: {job.step.title}",
+            where=job.where,
+            hint="see its last lines; the steps before it are kept, so the next build begins here"
+            + ("" if self.is_debugging else "; `anew build --debug` opens a shell where it failed"),
+            facts={"command": _command(job, sandbox), "exit": str(ended.code), "output": output},
+        )
+        if self.is_debugging:
+            say(f"{error.what}; a shell where it failed:")
+            console.opened(sandbox, job, say)
+        raise error
+
+    def _check_shell(self, base: Base, job: Job) -> None:
+        lookup, where, kind = seen(self.store, base), job.where, job.step.kind
         if lookup(resolved("bin/sh", lookup, where)) is None:
             raise SpecError(
-                "there is no /bin/sh in the image, and `run` needs it",
+                f"there is no /bin/sh in the image, and `{kind}` needs it",
                 where=where,
                 hint="choose a head that has a shell, or copy what you need instead of running something",
             )
 
-    def _run(self, base: Base, step: BuildStep, where: str, say: Say) -> tuple[Digest, ...]:
-        with scratch(self.work) as folder:
-            upper = folder / "upper"
-            upper.mkdir(mode=0o755)
-            upper.chmod(0o755)
-            (folder / "work").mkdir()
-            root, finish = self._root(base, folder, upper)
-            args, passed = self._network(base, folder) if step.network else (["--unshare-net"], {})
-            # Not as arguments: an address of the user's may hold a password, and everybody sees arguments.
-            ended = streamed(self._argv(step, root, args), passed, say)
-            if ended.code != 0:
-                raise EngineError(
-                    f"the step ended with exit code {ended.code}: {_first_line(step.run)}",
-                    where=where,
-                    hint="see its last lines; the steps before it are kept, so the next build begins here",
-                    facts={
-                        "command": shlex.join((*_SHELL, step.run)),
-                        "exit": str(ended.code),
-                        "output": ended.output,
-                    },
-                )
-            finish()
-            entries = clean(scanned(upper), is_head=False)
-            return (self.store.add_layer(entries).digest,) if entries else ()
 
-    def _root(self, base: Base, folder: Path, upper: Path) -> tuple[mounts.Args, Callable[[], None]]:
-        """Return the arguments for a writable root, and what is to be done to `upper` afterwards."""
-        trees = [self.tree(one) for one in base.layers]
-        work = folder / "work"
-        if base.is_host:
-            composed = host.compose(trees, [self.home.resolve()], is_writable=True)
-            host.make_uppers(composed, upper, work)
-            return mounts.writable_host(composed, upper, work), lambda: host.prune_uppers(composed, upper)
-        # Mount points that the image lacks must be below, or the sandbox would make them in the upper folder.
-        points = folder / "points"
-        points.mkdir(mode=0o755)
-        for name, mode in _MOUNT_POINTS.items():
-            (points / name).mkdir()
-            (points / name).chmod(mode)
-        return mounts.writable_root([points, *trees], upper, work), lambda: None
-
-    def _argv(self, step: BuildStep, root: mounts.Args, network: Sequence[str]) -> list[str]:
-        args = [
-            *root,
-            *("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"),
-            *("--perms", "0755", "--tmpfs", "/run", "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 - inside
-            *network,
-            *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "build"),
-            *("--new-session", "--die-with-parent", "--chdir", "/", "--cap-drop", "ALL"),
-        ]
-        args += [part for name in _CAPABILITIES for part in ("--cap-add", name)]
-        args += [part for name, value in sorted(ENVIRONMENT.items()) for part in ("--setenv", name, value)]
-        return [str(find.bwrap(self.home / "bin")), *args, "--", *_SHELL, step.run]
-
-    def _network(self, base: Base, folder: Path) -> tuple[list[str], dict[str, str]]:
-        """Return the arguments and the environment of a step that may use the network."""
-        args: list[str] = []
-        environment = {"DEBIAN_FRONTEND": "noninteractive"}
-        lookup = seen(self.store, base)
-        names = Path("/etc/resolv.conf")
-        found = lookup("etc/resolv.conf")
-        if names.exists() and found is not None and found.kind == "file" and not base.is_host:
-            args += ["--ro-bind", os.path.realpath(names), str(names)]
-        if base.apt:
-            settings = folder / "apt"
-            settings.mkdir(mode=0o755)
-            (settings / "apt.conf").write_text('Dir::Etc::SourceList "/run/anew/sources.list";\n', encoding="utf-8")
-            (settings / "sources.list").write_text("\n".join((*base.apt, "")), encoding="utf-8")
-            args += ["--ro-bind", str(settings), "/run/anew"]
-            environment["APT_CONFIG"] = "/run/anew/apt.conf"
-        (folder / "reach").mkdir(mode=0o755)
-        known = reach(folder / "reach", os.environ, Path(os.environ.get("HOME") or "/"))
-        if known.folder is not None:
-            args += ["--ro-bind", str(known.folder), PLACE]
-        return args, {**known.environment, **environment}
+def _command(job: Job, sandbox: Sandbox) -> str:
+    return shlex.join((*SHELL, job.step.run) if job.step.kind == "run" else sandbox.command[1:])
 
 
-def next_base(base: Base, step: BuildStep) -> Base:
-    """Return the base after `step`, its layers not known yet: its key says everything that the step depends on."""
-    said = [_FORMAT, base.key, step.run, step.network, sorted(ENVIRONMENT.items()), _CAPABILITIES]
+def next_base(base: Base, job: Job) -> Base:
+    """Return the base after a step, its layers not known yet: its key says everything that the step depends on.
+
+    The values of secrets are no part of it: nothing of them may be in what the step makes.
+    """
+    step = job.step
+    said: list[object] = [_FORMAT, base.key, step.run, step.network, sorted(ENVIRONMENT.items()), CAPABILITIES]
+    more = {name: one for name, one in step.plain().items() if name not in {"run", "network", "name", "inputs"}}
+    if more:
+        said.append([_APPLIED, more, job.supply.files, job.supply.pin])
     return replace(base, layers=(), key=digest(said))
 
 
-def seen(store: ImageStore, base: Base) -> Lookup:
-    """Return what the layers of a base show."""
-    listings = [store.listing(one) for one in base.layers]
-    return over(listings, lookup_on_host) if base.is_host else lookup_in(stacked(listings))
-
-
-def is_known(store: ImageStore, base: Base, steps: Sequence[BuildStep]) -> bool:
-    """Say whether every one of `steps` on top of `base` has its checkpoint, so that nothing needs to be run."""
-    for step in steps:
-        base = next_base(base, step)
+def is_known(store: ImageStore, base: Base, jobs: Sequence[Job]) -> bool:
+    """Say whether every one of `jobs` on top of `base` has its checkpoint, so that nothing needs to be run."""
+    for job in jobs:
+        base = next_base(base, job)
         if store.checkpoint(base.key) is None:
             return False
     return True
-
-
-def _first_line(command: str) -> str:
-    line, _, more = command.strip().partition("\n")
-    return f"{line} …" if more else line

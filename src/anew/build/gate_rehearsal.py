@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hmac
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from anew.build.gate_ready import HOST, ended, not_ready
 from anew.core.names import address_of
-from anew.errors import Conflict
+from anew.errors import Conflict, EngineError
 from anew.model import Actor, Door, Order, Pin, Scope, Trial
 from anew.ports import Compute, Say
 
@@ -152,3 +153,24 @@ class Rehearsal:
             service = self.trial.actors[callee].part.service
             doors.append(Door(service.name, self.orders[callee].port, service.is_tcp))
         return tuple(flag for door in doors for flag in address_of(door, HOST))
+
+
+@contextmanager
+def standing(compute: Compute, trial: Trial, place: Place, say: Say) -> Iterator[dict[str, int]]:
+    """Let all actors of a trial run until the block ends; yield the port of each that listens, by service.
+
+    Blocks  until all are ready. Raises EngineError with the reason of the first that can't become so.
+    """
+    rehearsal = Rehearsal(compute, trial, place, say)
+    try:
+        for number, why in sorted(rehearsal.start().items()):
+            service = trial.actors[number].part.service.name
+            what, _, lines = why.partition("\n")
+            hint = f"see why: `anew test {service}`"
+            raise EngineError(
+                f"{service}, which is needed, {what}", hint=hint, facts={"last lines": lines} if lines else {}
+            )
+        ports = {number: order.port for number, order in rehearsal.orders.items() if order.port}
+        yield {trial.actors[number].part.service.name: port for number, port in ports.items()}
+    finally:
+        rehearsal.stop()

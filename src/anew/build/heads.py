@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from anew.build import debian, lock
 from anew.build.archive import members, plain
-from anew.build.definition import HeadRecord, of_head
+from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
 from anew.build.entries import Entry
 from anew.build.epoch import EPOCH, architecture
@@ -24,9 +24,9 @@ from anew.build.listing import tree_digest
 from anew.build.packages import Package, moved
 from anew.build.resolver import archive
 from anew.build.store import ImageStore
-from anew.core.digest import PREFIX, digest
-from anew.errors import Bug, Conflict, SpecError
-from anew.model import DebianHead, Digest, Head, HostHead, TarHead
+from anew.core.digest import PREFIX, digest, digest_bytes
+from anew.errors import Bug, Conflict, NotFound, SpecError
+from anew.model import BuiltHead, DebianHead, Digest, Head, HeadTime, HostHead, Image, ImageHead, TarHead
 from anew.ports import Say
 
 _FORMAT = 1  # of what a head's recipe makes; raised when the same recipe makes another layer
@@ -44,13 +44,25 @@ class Heads:
     def recipe(self, head: Head) -> Digest:
         """Return the digest of how to make a head. Raises SpecError for an archive that is missing."""
         match head:
-            case DebianHead(suite=suite, packages=packages):
-                said: dict[str, object] = {"debian": suite, "packages": sorted(set(packages))}
+            case DebianHead(suite=suite, packages=packages, distribution=distribution):
+                said: dict[str, object] = {distribution: suite, "packages": sorted(set(packages))}
             case TarHead():
                 said = {"tar": _file_digest(self._archive(head))}
+            case ImageHead():
+                said = {"image": head.reference}
+            case BuiltHead():
+                from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
+
+                text = engine_head.recipe_of(head, self.project)
+                context = engine_head.context_of(head, self.project, self._cache)
+                said = {"dockerfile": digest_bytes(text), "context": context.digest}
             case HostHead():
                 said = {"host": _os_release(), "machine": platform.machine()}
         return digest({"format": _FORMAT, "epoch": EPOCH, "architecture": architecture(), **said})
+
+    @property
+    def _cache(self) -> Path:
+        return self.store.root / "context.cache"
 
     def locked(self, head: Head) -> Digest | None:
         """Return the layer that the lock pins for this very recipe; None if it has to be resolved."""
@@ -70,12 +82,11 @@ class Heads:
             is_pinned = pinned is not None and pinned.recipe == recipe and not update
             if is_pinned and pinned is not None and self.store.has_head(pinned.layer, head.name):
                 return pinned.layer
-            new = self._made(head, recipe, pinned.packages if is_pinned and pinned is not None else (), say)
+            new, kept = self._made(head, recipe, pinned if is_pinned else None, say)
             if is_pinned and pinned is not None:
                 if pinned.tree and new.tree != pinned.tree:
                     raise _moved(head, pinned, new)
                 new = replace(new, resolved=pinned.resolved)
-            kept = [self._kept(head)] if isinstance(head, TarHead) else [one.digest for one in new.packages]
             self.store.pin(new.layer, head.name, kept)
             if new != pinned:
                 with self.store.lock(f"lock {self.project}"):
@@ -83,34 +94,58 @@ class Heads:
             return new.layer
 
     def _made(
-        self, head: DebianHead | TarHead, recipe: Digest, pinned: tuple[Package, ...], say: Say
-    ) -> lock.LockedHead:
-        packages = self._packages(head, pinned, say) if isinstance(head, DebianHead) else ()
-        with self._entries(head, packages, say) as entries:
+        self,
+        head: DebianHead | TarHead | ImageHead | BuiltHead,
+        recipe: Digest,
+        pinned: lock.LockedHead | None,
+        say: Say,
+    ) -> tuple[lock.LockedHead, tuple[Digest, ...]]:
+        """Return a head as it is locked now, and the blobs that it was made of."""
+        packages: tuple[Package, ...] = ()
+        image = ""
+        made: AbstractContextManager[Sequence[Entry]]
+        match head:
+            case DebianHead():
+                packages = self._packages(head, pinned.packages if pinned else (), say)
+                made, kept = debian.made(head, packages, self.store.blobs, self.work, say), _digests(packages)
+            case TarHead():
+                made, kept = self._unpacked(head), (self._kept(head),)
+            case ImageHead():
+                from anew.build import foreign  # noqa: PLC0415 - likewise
+
+                found = foreign.had(head, pinned.image if pinned else "", self.store, say)
+                image, kept = found.manifest, found.blobs
+                made = foreign.entries(found, head, self.store, self.work)
+            case BuiltHead():
+                from anew.build import engine_head  # noqa: PLC0415 - likewise
+
+                made, kept = engine_head.made(head, self.project, self._cache, self.work, say), ()
+        with made as entries:
             say(f"packing head {head.name}")
             packed = self.store.add_layer(entries)
-        now = datetime.now(UTC).strftime(lock.TIME) if packages else ""
-        return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages, now)
+        now = "" if isinstance(head, TarHead) else datetime.now(UTC).strftime(lock.TIME)
+        return lock.LockedHead(recipe, packed.digest, tree_digest(packed.nodes), packages, now, image), kept
 
     def _packages(self, head: DebianHead, pinned: tuple[Package, ...], say: Say) -> tuple[Package, ...]:
         """Return the packages of a head, with their files in the store: those that are pinned, or else today's."""
         is_known = bool(pinned) and all(one.digest for one in pinned)
         if is_known and self.store.blobs.are_whole(one.digest for one in pinned):
             return pinned
-        with archive(head, self.store.blobs, self.work, say) as suite:
+        with archive(head, self.project, self.store.blobs, self.work, say) as suite:
             packages = pinned if is_known else suite.today()
             suite.fetch(packages)
         return packages
 
     @contextmanager
-    def _entries(self, head: DebianHead | TarHead, packages: Sequence[Package], say: Say) -> Iterator[Sequence[Entry]]:
-        if isinstance(head, DebianHead):
-            with debian.made(head, packages, self.store.blobs, self.work, say) as entries:
-                yield entries
-            return
+    def _unpacked(self, head: TarHead) -> Iterator[Sequence[Entry]]:
         where = f"anew.yaml os.{head.name}.tar"
         with scratch(self.work) as folder:
             yield members(plain(self._archive(head), folder, where), where)
+
+    def _blobs_of(self, image: Digest) -> tuple[Digest, ...]:
+        from anew.build import foreign  # noqa: PLC0415 - what other heads need nothing of
+
+        return foreign.blobs_of(image, self.store)
 
     def recorded(self, head: Head) -> HeadRecord:
         """Return the record of a head that is locked, for a definition."""
@@ -125,7 +160,34 @@ class Heads:
             tree=pinned.tree,
             packages=tuple(one.text for one in pinned.packages if one.digest),
             archive=self._kept(head) if isinstance(head, TarHead) else "",
+            resolved=pinned.resolved,
+            blobs=self._blobs_of(pinned.image) if pinned.image else (),
         )
+
+    def time(self, image: Image, name: str) -> HeadTime:
+        """Return when the head of an image was resolved.
+
+        The lock knows best, for a head that was looked at again and found to be the newest stays the same; else what
+        was recorded with the image. Of an image without layers, which is not built yet, the lock's head `name` tells.
+        """
+        known = lock.read(self.project).heads
+        if not image.layers:
+            one = known.get(name)
+            return HeadTime(name, _seconds(one.resolved)) if one is not None and one.resolved else HeadTime()
+        recorded = self._recorded(image)
+        if recorded is not None and not recorded.has_age:
+            return HeadTime()
+        times = {one.resolved: head for head, one in known.items() if one.layer == image.layers[0] and one.resolved}
+        if times and not image.is_host:
+            return HeadTime(times[max(times)], _seconds(max(times)))
+        return HeadTime() if recorded is None else HeadTime(recorded.name, _seconds(recorded.resolved))
+
+    def _recorded(self, image: Image) -> HeadRecord | None:
+        """Return what was recorded of an image's head; None if nothing was, or it is gone."""
+        try:
+            return read(self.store.blobs.verify(image.inputs[0]).read_bytes()).head if image.inputs else None
+        except (NotFound, Conflict):
+            return None
 
     def _kept(self, head: TarHead) -> Digest:
         """Keep a head's archive in the store, where it is not there yet."""
@@ -159,9 +221,21 @@ def _moved(head: Head, pinned: lock.LockedHead, new: lock.LockedHead) -> Conflic
     )
 
 
+def _digests(packages: Sequence[Package]) -> tuple[Digest, ...]:
+    return tuple(one.digest for one in packages)
+
+
 def _file_digest(path: Path) -> Digest:
     with path.open("rb") as file:
         return PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seconds(resolved: str) -> float:
+    """Return a time of the lock in UTC seconds; 0.0 for one that can't be read."""
+    try:
+        return datetime.strptime(resolved, lock.TIME).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _os_release() -> str:

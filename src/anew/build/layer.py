@@ -125,6 +125,9 @@ def _copy(entry: Entry, sink: _Sink) -> str:
 def header(entry: Entry) -> bytes:
     """Return the one or two headers of an entry: a pax header where needed, then ustar."""
     path = entry.path + b"/" if entry.kind == "dir" else entry.path
+    has_plain_names = _fits(path) and _fits(entry.link) and not entry.xattrs
+    if has_plain_names and max(entry.uid, entry.gid) <= _OCTAL_7 and entry.size <= _OCTAL_11:
+        return _ustar(entry, path)  # nearly all are like this
     records: dict[str, bytes] = {}
     if not _fits(path):
         records["path"] = path

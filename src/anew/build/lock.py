@@ -1,14 +1,20 @@
-"""`anew.lock`: what each head was resolved to. It lies beside `anew.yaml` and belongs into version control.
+"""`anew.lock`: what each head and each fetched file was resolved to. It lies beside `anew.yaml`, under version control.
 
 ::
 
-    {"version": 2, "heads": {NAME: {"recipe": DIGEST, "layer": DIGEST, "tree": DIGEST, "resolved": TIME,
-                                    "packages": ["curl 7.88 amd64 sha256:… 315000", …]}}}
+    {"version": 3, "checksum": DIGEST,
+     "heads": {NAME: {"recipe": DIGEST, "layer": DIGEST, "tree": DIGEST, "resolved": TIME,
+                      "packages": ["curl 7.88 amd64 sha256:… 315000", …], "image": DIGEST}}}
+
+The checksum is that of all the rest, in canonical form: what was changed by hand, or by an accident, is noticed.
+Versions 1 and 2 have none. With fetched files there is ``"files": {URL: {"digest": DIGEST, "size": BYTES, "fetched":
+TIME}}`` besides.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +24,14 @@ import msgspec
 
 from anew.build.drafts import write
 from anew.build.packages import Package, parsed
+from anew.core.digest import digest
 from anew.errors import SpecError
-from anew.model import Digest
+from anew.model import Bytes, Digest
 
 NAME = "anew.lock"
-VERSION = 2
+VERSION = 3
+_CHECKED = 3  # the first version with a checksum
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -35,6 +44,16 @@ class LockedHead:
     tree: Digest
     packages: tuple[Package, ...] = ()
     resolved: str = ""
+    image: Digest = ""  # the manifest, of a head from a registry
+
+
+@dataclass(frozen=True, slots=True)
+class LockedFile:
+    """What an address gave; `fetched` is when, in UTC."""
+
+    digest: Digest
+    size: Bytes
+    fetched: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +62,7 @@ class Lock:
 
     version: int = VERSION
     heads: Mapping[str, LockedHead] = field(default_factory=dict)
+    files: Mapping[str, LockedFile] = field(default_factory=dict)  # by address
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +74,7 @@ class _Written:
     tree: Digest
     packages: tuple[str, ...] = ()
     resolved: str = ""
+    image: Digest = ""
 
 
 def read(project: Path) -> Lock:
@@ -75,9 +96,19 @@ def read(project: Path) -> Lock:
                 where=str(path),
                 hint="use a newer anew, or the file as it was before",
             )
+        has_checksum = "checksum" in text or (isinstance(version, int) and version >= _CHECKED)
+        if has_checksum and text.get("checksum") != _checksum(text):
+            raise SpecError(
+                f"{NAME} is not as it was written: its checksum is another one",
+                where=str(path),
+                hint="restore it from version control; where two changes were merged, take either side and `anew lock`",
+            )
         written = msgspec.convert(text["heads"], type=dict[str, _Written])
         heads = {name: _understood(one, is_old=version == 1) for name, one in written.items()}
-        return Lock(msgspec.convert(version, type=int), heads)
+        files = msgspec.convert(text.get("files", {}), type=dict[str, LockedFile])
+        for one in files.values():
+            _require_digest(one.digest)
+        return Lock(msgspec.convert(version, type=int), heads, files)
     except (msgspec.MsgspecError, KeyError, TypeError, ValueError) as e:
         raise SpecError(
             f"{NAME} can't be read: {e}",
@@ -86,16 +117,45 @@ def read(project: Path) -> Lock:
         ) from e
 
 
+def _require_digest(text: str) -> None:
+    if not _DIGEST.fullmatch(text):
+        raise ValueError(f"{text!r} is no digest of a file")
+
+
 def with_head(project: Path, name: str, head: LockedHead) -> None:
     """Write the lock with one head changed; the others stay as they are in the file now. Call it under a lock."""
-    heads = {**read(project).heads, name: head}
-    text = {"version": VERSION, "heads": {one: _text(heads[one]) for one in sorted(heads)}}
-    write(project / NAME, json.dumps(text, indent=2, ensure_ascii=False).encode() + b"\n")
+    known = read(project)
+    _write(project, {**known.heads, name: head}, known.files)
+
+
+def with_file(project: Path, url: str, file: LockedFile) -> None:
+    """Write the lock with one fetched file changed; the rest stays as it is in the file now. Call it under a lock."""
+    known = read(project)
+    _write(project, known.heads, {**known.files, url: file})
+
+
+def checked(said: Mapping[str, object]) -> bytes:
+    """Return the file that says this, with its checksum."""
+    rest = {name: value for name, value in said.items() if name not in ("version", "checksum")}
+    text = {"version": said["version"], "checksum": _checksum(said), **rest}
+    return json.dumps(text, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _checksum(text: Mapping[str, object]) -> Digest:
+    return digest({name: value for name, value in text.items() if name != "checksum"})
+
+
+def _write(project: Path, heads: Mapping[str, LockedHead], files: Mapping[str, LockedFile]) -> None:
+    text: dict[str, object] = {"version": VERSION}
+    text["heads"] = {one: _text(heads[one]) for one in sorted(heads)}
+    if files:
+        text["files"] = {url: msgspec.to_builtins(files[url]) for url in sorted(files)}
+    write(project / NAME, checked(text))
 
 
 def _text(head: LockedHead) -> dict[str, object]:
     said: dict[str, object] = {"recipe": head.recipe, "layer": head.layer, "tree": head.tree}
-    more = {"resolved": head.resolved, "packages": [one.text for one in head.packages]}
+    more = {"resolved": head.resolved, "packages": [one.text for one in head.packages], "image": head.image}
     return said | {name: value for name, value in more.items() if value}
 
 
@@ -105,4 +165,4 @@ def _understood(one: _Written, *, is_old: bool) -> LockedHead:
         packages = tuple(Package(name, version, "", "", 0) for name, version in pairs)
     else:
         packages = tuple(parsed(line) for line in one.packages)
-    return LockedHead(one.recipe, one.layer, one.tree, packages, one.resolved)
+    return LockedHead(one.recipe, one.layer, one.tree, packages, one.resolved, one.image)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import shutil
+import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,6 +17,7 @@ from anew.ports import Say
 
 TAIL = 20  # lines that an error shows
 _LINE_END = re.compile(rb"[\r\n]+")
+_PDEATHSIG = 1  # PR_SET_PDEATHSIG of prctl(2)
 _MOST = 4096  # bytes of a line; longer ones are cut into several
 
 
@@ -30,8 +34,47 @@ class Ended:
         return "\n".join(self.tail)
 
 
-def streamed(argv: Sequence[str], environment: Mapping[str, str], say: Say, folder: Path | None = None) -> Ended:
-    """Run a program with exactly this environment, nothing on its standard input, and no descriptor of ours.
+def die_with_parent() -> None:
+    """Let the kernel end this process when the one that started it dies, however it does.
+
+    What a killed build started must not go on without it.
+    """
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it died meanwhile
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose program is asked to end when the process that starts it dies.
+
+    The sandbox needs none of this: bubblewrap kills what is inside.
+    """
+    tool = shutil.which("setpriv")
+    return [tool, "--pdeathsig", "TERM", "--", *argv] if tool else list(argv)
+
+
+def dying_whole(argv: Sequence[str]) -> list[str]:
+    """Return a command line whose program is killed, with all that it started, when the process that starts it dies.
+
+    For root alone: the program is process 1 of a namespace of its own, and with it the kernel ends the others.
+    """
+    tools = shutil.which("setpriv"), shutil.which("unshare")
+    if os.geteuid() != 0 or not all(tools):
+        return dying(argv)
+    alone = ("--pid", "--fork", "--kill-child", "--mount-proc")
+    return [str(tools[0]), "--pdeathsig", "KILL", "--", str(tools[1]), *alone, "--", *argv]
+
+
+def streamed(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    say: Say,
+    folder: Path | None = None,
+    *,
+    passing: Sequence[int] = (),
+) -> Ended:
+    """Run a program with exactly this environment, nothing on its standard input, and of our descriptors `passing`.
 
     It runs in `folder`, or else where we are.
 
@@ -47,6 +90,7 @@ def streamed(argv: Sequence[str], environment: Mapping[str, str], say: Say, fold
     with subprocess.Popen(
         argv,
         cwd=folder,
+        pass_fds=tuple(passing),
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

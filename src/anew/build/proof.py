@@ -8,17 +8,19 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew.build import definition as definitions
 from anew.build import lock, packages
 from anew.build.builder import Builder
-from anew.build.causes import Copy, differences
+from anew.build.causes import differences
 from anew.build.context import Context
-from anew.build.definition import Definition
+from anew.build.definition import Definition, HeadRecord
 from anew.build.drafts import scratch
+from anew.build.executor import Lend
 from anew.build.heads import Heads
+from anew.build.stack import Stack
 from anew.build.store import ImageStore
 from anew.build.unpack import unpack
 from anew.core.digest import PREFIX
@@ -37,6 +39,7 @@ class Prover:
     store: ImageStore
     work: Path
     bin_dir: Path
+    lend: Lend  # secrets, for steps that need some
 
     def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
         """Make an image again and compare; with `is_offline` nothing is asked of the network.
@@ -52,14 +55,14 @@ class Prover:
             with scratch(self.work) as folder:
                 made, there = self._made(definition, image, folder, say)
                 found = tuple(
-                    differences(Copy(self.store, image.layers), Copy(there, made.layers))
+                    differences(Stack(self.store, image.layers), Stack(there, made.layers))
                     if made.identity.tree != image.identity.tree
                     else ()
                 )
         except AnewError as error:
             return _unproved(service, image, f"{error.what} ({error.hint})" if error.hint else error.what, began)
         verdict = _verdict(is_same=made.digest == image.digest, has_differences=bool(found))
-        why = next(_networked(definition), "")
+        why = next(_networked(definition), "") or _of_engine(definition)
         return Rebuilt(service, image.digest, verdict, why, found, time.monotonic() - began)
 
     def _definition(self, image: Image) -> Definition:
@@ -79,30 +82,43 @@ class Prover:
                 if here == definition.head.recipe
                 else "it lies on the root of another machine, or of this one before"
             )
-        if definition.head.kind == "debian" and not definition.head.packages:
+        if definition.head.kind in {"debian", "ubuntu"} and not definition.head.packages:
             return "an older anew made its head, and kept no packages: anew lock --update"
         return next(_networked(definition), "") if is_offline else ""
 
     def _made(self, definition: Definition, image: Image, folder: Path, say: Say) -> tuple[Image, ImageStore]:
+        if definition.head.kind == "dockerfile":  # what made it is not ours: the head is taken as it is
+            kept_head = replace(definition.head, kind="tar", path="head.tar", archive=definition.head.layer)
+            definition = replace(definition, head=kept_head)
         home, project = folder / "home", folder / "project"
         project.mkdir()
         store = ImageStore(home / "images")
         head = definition.head
-        kept = tuple(packages.parsed(line) for line in head.packages)
-        archives = (head.archive,) if head.archive else ()
-        for digest in (*(one.digest for one in kept), *archives):
+        supplies = definition.supplies
+        tools = dict.fromkeys(one.tool for one in supplies if one.tool is not None)
+        archives = (head.archive, *head.blobs, *(one.layer for one in supplies))
+        for digest in (*dict.fromkeys(one for one in archives if one),):
             store.blobs.add_file(self.store.blobs.verify(digest))
+        for one in (head, *tools):
+            self._locked(one, store, project)
         if head.archive:
             archive = project / head.path
             archive.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(store.blobs.path(head.archive), archive)
-        if head.kind != "host":
-            lock.with_head(project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept))
         if self.bin_dir.is_dir():
             home.mkdir(exist_ok=True)
             (home / "bin").symlink_to(self.bin_dir)
         context = self._context(definition, image, folder)
-        return Builder(home, store, project).make(definition, context, say), store
+        return Builder(home, store, project, self.lend).make(definition, context, say), store
+
+    def _locked(self, head: HeadRecord, there: ImageStore, project: Path) -> None:
+        """Bring a head's packages into another store, and lock it there to them."""
+        kept = tuple(packages.parsed(line) for line in head.packages)
+        for one in kept:
+            there.blobs.add_file(self.store.blobs.verify(one.digest))
+        if head.kind != "host":
+            image = next(iter(head.blobs), "")
+            lock.with_head(project, head.name, lock.LockedHead(head.recipe, _UNKNOWN, "", kept, image=image))
 
     def _context(self, definition: Definition, image: Image, folder: Path) -> Context:
         """Return what was copied; its contents are taken from the layer that it became, which is checked anew."""
@@ -119,6 +135,14 @@ def _networked(definition: Definition) -> Iterator[str]:
     for number, step in enumerate(definition.steps):
         if step.network:
             yield f"services.{definition.service}.build[{number}] uses the network, and what it got was not recorded"
+
+
+def _of_engine(definition: Definition) -> str:
+    if definition.head.kind != "dockerfile":
+        return ""
+    return (
+        f"its head was taken as it is: a container engine made it from {definition.head.path}, and may not do so again"
+    )
 
 
 def _verdict(*, is_same: bool, has_differences: bool) -> Verdict:

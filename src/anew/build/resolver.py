@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from anew.build import apt, debian, packages
+from anew.build import apt, debian, packages, suites
 from anew.build.blobs import Blobs
 from anew.build.drafts import scratch
 from anew.build.epoch import PATH, architecture
 from anew.build.packages import Package
-from anew.build.programs import Ended, streamed
+from anew.build.programs import Ended, dying, streamed
 from anew.core.digest import PREFIX
 from anew.errors import AnewError, Conflict, EngineError, SpecError, Unsupported
 from anew.model import DebianHead
@@ -33,6 +33,7 @@ _NO_PACKAGE = re.compile(
 )
 _NO_VERSION = re.compile(r"E: Version '([^']*)' for '([^']+)' was not found")
 _NO_SUITE = re.compile(r"does not have a Release file|E: cannot determine mirror|unknown suite")
+_NO_KEY = re.compile(r"NO_PUBKEY|is not signed|EXPKEYSIG|BADSIG|no valid OpenPGP")
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy")
 _FOLDERS = ("state/lists/partial", "cache/archives/partial", "etc")
 
@@ -79,30 +80,31 @@ class Archive:
         environment = {"PATH": os.environ.get("PATH", PATH), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
         environment |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment["APT_CONFIG"] = str(self.folder / "apt.conf")
-        ended = streamed(argv, environment, say, self.folder)
+        ended = streamed(dying(argv), environment, say, self.folder)
         if ended.code != 0:
             raise _failure(self.head, argv, ended)
 
 
 @contextmanager
-def archive(head: DebianHead, blobs: Blobs, work: Path, say: Say) -> Iterator[Archive]:
+def archive(head: DebianHead, project: Path, blobs: Blobs, work: Path, say: Say) -> Iterator[Archive]:
     """Ask the archive of a head's suite what it has; what is yielded is valid inside the block.
 
-    Raises  Unsupported without apt, or if nobody says where the suite's packages are; as `Archive.update`.
+    Raises  Unsupported without apt; as `anew.build.suites.sources`; as `Archive.update`.
     """
     debian.mode_of(head)
     if shutil.which("apt-get") is None:
         raise Unsupported(
             "apt-get is not installed, and it resolves the packages of heads",
-            where=f"anew.yaml os.{head.name}.debian",
+            where=f"anew.yaml os.{head.name}.{head.distribution}",
             hint="it comes with Debian and Ubuntu; `os: {base: {host: true}}` or a tar archive work without it",
         )
-    say(f"resolving head {head.name}: Debian {head.suite}, {len(head.packages)} named packages")
+    sources = suites.sources(head, project)
+    title = suites.TITLES[head.distribution]
+    say(f"resolving head {head.name}: {title} {head.suite}, {len(head.packages)} named packages")
     with scratch(work) as folder:
         for name in _FOLDERS:
             (folder / name).mkdir(parents=True)
         (folder / "status").touch()
-        sources = apt.source_lines(head.suite) or apt.usual_lines(head.suite)
         (folder / "etc" / "sources.list").write_text("\n".join((*sources, "")), encoding="utf-8")
         (folder / "apt.conf").write_text(_settings(folder), encoding="utf-8")
         one = Archive(head, blobs, folder, say)
@@ -132,6 +134,7 @@ def _settings(folder: Path) -> str:
         "Debug::NoLocking": "true",
     }
     lines = [f'{name} "{value}";' for name, value in settings.items()]
+    lines += [f'Acquire::http::Proxy::{host} "DIRECT";' for host in ("localhost", "127.0.0.1")]
     return "\n".join((*lines, *(f"{option};" for option in apt.proxy_options()), ""))
 
 
@@ -141,7 +144,7 @@ def _failure(head: DebianHead, argv: list[str], ended: Ended) -> AnewError:
     if missing:
         names = ", ".join(dict.fromkeys(missing))
         return SpecError(
-            f"Debian {head.suite} has no package {names}",
+            f"{suites.TITLES[head.distribution]} {head.suite} has no package {names}",
             where=f"anew.yaml os.{head.name}.packages",
             hint=f"correct the name; `apt-cache search {missing[0]}` lists what there is",
             facts=facts,
@@ -155,10 +158,12 @@ def _failure(head: DebianHead, argv: list[str], ended: Ended) -> AnewError:
             facts=facts,
         )
     if _NO_SUITE.search(ended.output):
-        return SpecError(
-            f"there is no Debian suite {head.suite} where packages come from",
-            where=f"anew.yaml os.{head.name}.debian",
-            hint="write a release's code name, like bookworm",
+        return suites.unknown(head, facts)
+    if _NO_KEY.search(ended.output):
+        return EngineError(
+            f"the packages of the head {head.name} are not signed by a key that is trusted for them",
+            where=f"anew.yaml os.{head.name}",
+            hint="name the key of the archive: `keyring: FILE` beside `mirror:`; or install the package that has it",
             facts=facts,
         )
     return EngineError(

@@ -12,6 +12,7 @@ Rules
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,12 +22,14 @@ from typing import Literal, TypeVar
 import msgspec
 
 from anew.build.drafts import abandoned, alone, discard, scratch
-from anew.build.store import ImageStore
+from anew.build.evidence import Evidence
+from anew.build.store import ImageStore, made_of
 from anew.core.digest import PREFIX, short
 from anew.errors import Conflict
 from anew.model import Bytes, Checkpoint, Digest, Gone, Image, Seconds, Selection, Stock, StoredHead, StoredImage
 
 PATIENCE: Seconds = 60.0  # for those who are looking something up: each does so for moments, or reads one blob
+_GIVEN_UP: Seconds = 86400.0  # since the last byte of a blob that was being fetched: nobody goes on with it
 _BLOCK: Bytes = 512  # the unit of `st_blocks`, whatever the file system
 _Noted = TypeVar("_Noted")
 _Kind = Literal["image", "head", "checkpoint", "layer", "note", "leftover"]
@@ -53,13 +56,15 @@ class Room:
             PREFIX + path.name: max(_time(path), _time(store.blobs.mark(path.name)))
             for path in _entries(store.root / "blobs" / "sha256")
         }
-        images = []
-        for digest, name in store.blobs.named().items():
+        images, evidence = [], Evidence(store)
+        known = {image: "" for image, _ in _notes(store.root / "evidence")}  # also where the index was lost
+        for digest, name in (known | store.blobs.named()).items():
             config, layers = store.blobs.parts(digest) or ("", ())
-            images.append(StoredImage(digest, name or short(digest), config, layers, blobs.get(digest, 0.0)))
+            filed = tuple(one.digest for one in evidence.filed(digest))
+            images.append(StoredImage(digest, name or short(digest), config, layers, blobs.get(digest, 0.0), filed))
         heads = [_head(layer, path) for layer, path in _notes(store.root / "heads")]
         points = [
-            Checkpoint(key, _decoded(path, tuple[Digest, ...]) or (), _time(path))
+            Checkpoint(key, made.layers if (made := made_of(path)) else (), _time(path))
             for key, path in _notes(store.root / "checkpoints")
         ]
         return Stock(tuple(images), tuple(heads), tuple(points), blobs)
@@ -83,6 +88,9 @@ class Room:
             image = _decoded(path, Image)
             if image is None or image.digest not in stay.images:
                 self._drop("note", f"record {path.name}", path)
+        for image_digest, path in _notes(root / "evidence"):
+            if image_digest not in stay.images:
+                self._drop("note", f"evidence {path.name}", path)
         for key, path in _notes(root / "checkpoints"):
             if key not in stay.checkpoints:
                 self._drop("checkpoint", short(key), path)
@@ -97,9 +105,13 @@ class Room:
                 self._drop("layer", short(path.name), path)
         for digest in sorted(stock.blobs.keys() - stay.blobs):
             self._drop("layer", short(digest), self.store.blobs.path(digest))
-        for layer, path in _notes(root / "listings"):
-            if layer not in stay.blobs:
-                self._drop("note", f"listing {path.name}", path)
+        for kind in ("listing", "scan"):
+            for layer, path in _notes(root / f"{kind}s"):
+                if layer not in stay.blobs:
+                    self._drop("note", f"{kind} {path.name}", path)
+        for image, path in _notes(root / "findings"):
+            if image not in stay.images:
+                self._drop("note", f"findings {path.name}", path)
         for path in _entries(root / "verified"):
             if PREFIX + path.name not in stay.blobs:
                 self._drop("note", f"mark {path.name}", path)
@@ -152,6 +164,11 @@ class Stockroom:
             for path in abandoned(place):
                 with suppress(FileNotFoundError):  # whoever builds sweeps as well
                     gone.append(Gone("leftover", path.name, usage(path)))
+                if not is_dry:
+                    discard(path)
+        for path in _entries(self.store.root / "partial"):
+            if time.time() - _time(path) > _GIVEN_UP:
+                gone.append(Gone("leftover", path.name, usage(path)))
                 if not is_dry:
                     discard(path)
         return tuple(gone)

@@ -7,8 +7,10 @@
     trees/HEX16/                                 layers, unpacked for running
     listings/HEX.json                            what is in a layer, without the contents
     records/HEX.json                             input digest → Image
-    checkpoints/HEX.json                         step key → layers
+    checkpoints/HEX.json                         step key → layers, and when they were made
     heads/HEX.json                               layers of heads that a lock pins: they outlive every image
+    scans/HEX.json  findings/HEX.json            what the rules of hygiene found in a layer, and in an image
+    partial/HEX                                  beginnings of blobs that are being fetched; nobody trusts them
 
 Rules: every write is a draft that is renamed; whatever two processes write under one name is equal; only the index
 is changed, under a lock. What is not blob or index can be made again, so a damaged note counts as none. What is used
@@ -17,8 +19,10 @@ is marked as used, under a lock that its users share and that a collection (`ane
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +40,25 @@ from anew.model import Bytes, Digest, Identity, Image
 
 _TREE_DIGITS = 16  # short paths: the kernel has one page for the paths of all layers of an overlay
 _Noted = TypeVar("_Noted")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a build step made, and when."""
+
+    layers: tuple[Digest, ...]
+    at: float
+
+
+def made_of(path: Path) -> Made | None:
+    """Return what a checkpoint's note says; None if there is none that can be read."""
+    try:
+        data = path.read_bytes()
+        if data.startswith(b"["):  # an older anew noted the layers alone
+            return Made(msgspec.json.decode(data, type=tuple[Digest, ...]), 0.0)
+        return msgspec.json.decode(data, type=Made)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
 
 
 class ImageStore:
@@ -104,6 +127,10 @@ class ImageStore:
         """Return where a layer is unpacked, or would be."""
         return self.root / "trees" / hexadecimal(diff)[:_TREE_DIGITS]
 
+    def partial(self, digest: Digest) -> Path:
+        """Return where what is there of a blob that is being fetched lies."""
+        return self.root / "partial" / hexadecimal(digest)
+
     def add_layer(self, entries: Sequence[Entry]) -> Packed:
         """Pack `entries` to a layer blob and its listing; the same entries give the same blob."""
         with drafted(self.drafts) as draft:
@@ -153,15 +180,27 @@ class ImageStore:
     def checkpoint(self, key: Digest) -> tuple[Digest, ...] | None:
         """Return the layers (at most one) that a build step made; None if it isn't known or a blob is gone."""
         with self.blobs.shared():
-            layers = self._noted("checkpoints", key, tuple[Digest, ...])
-            if layers is None or not self.blobs.are_whole(layers):
+            made = made_of(self._path("checkpoints", key))
+            if made is None or not self.blobs.are_whole(made.layers):
                 return None
             self._path("checkpoints", key).touch()
-            return layers
+            return made.layers
 
     def remember_checkpoint(self, key: Digest, layers: Sequence[Digest]) -> None:
-        """Note what a build step made."""
-        self._note("checkpoints", key, tuple(layers))
+        """Note what a build step made, and when."""
+        self._note("checkpoints", key, Made(tuple(layers), time.time()))
+
+    def made_at(self, key: Digest) -> float:
+        """Return when the step of a checkpoint was run; 0 if that is not known."""
+        made = made_of(self._path("checkpoints", key))
+        return made.at if made else 0.0
+
+    def recorded_at(self, inputs: Digest) -> float:
+        """Return when the image of these inputs was made; 0 if there is none."""
+        try:
+            return self._path("records", inputs).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def pin(self, layer: Digest, head: str, packages: Sequence[Digest] = ()) -> None:
         """Keep a head's layer, and the packages that it was made of, whatever happens to the images made from it."""
@@ -179,6 +218,14 @@ class ImageStore:
             else:
                 self.pin(layer, head)
             return True
+
+    def note(self, kind: str, digest: Digest, value: object) -> None:
+        """Remember what was found out about something. It can be found out again, so nothing depends on it."""
+        self._note(kind, digest, value)
+
+    def noted(self, kind: str, digest: Digest, type_: type[_Noted]) -> _Noted | None:
+        """Return what is remembered of that kind; None if nothing is, or nothing that can be read."""
+        return self._noted(kind, digest, type_)
 
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:

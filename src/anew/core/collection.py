@@ -144,6 +144,7 @@ def _choice(stock: Stock, reasons: dict[Digest, str], parts: Mapping[Digest, set
     ]
     packages = {digest for head in stock.heads if head.layer in heads for digest in head.packages}
     blobs = needed | heads.keys() | packages | {layer for point in points for layer in point.layers}
+    blobs |= {digest for image in stock.images if image.digest in reasons for digest in image.evidence}
     blobs |= {digest for digest, used in stock.blobs.items() if now - used < FRESH}
     selection = Selection(
         images=frozenset(reasons),

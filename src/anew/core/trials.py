@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from anew.core.digest import digest
+from anew.core.identity import service_identity
 from anew.model import Actor, Digest, Part, Release, Test, Trial
 
 Parts = Mapping[str, Part]  # by service
@@ -121,6 +122,14 @@ def key(trial: Trial) -> Digest:
             "tests": tests_of(trial.tested),
         }
     )
+
+
+def vouched(trial: Trial) -> Digest:
+    """Return what a signed verdict is of: the trial, and all that is said of the service that was tested.
+
+    What no test depends on (commands before a rollout, schedules, limits, hosts) would else be anybody's to change.
+    """
+    return digest({"trial": key(trial), "service": service_identity(trial.tested.service)})
 
 
 def _cast(names: tuple[str, ...], parts: Parts, actors: list[Actor]) -> dict[str, int]:

@@ -15,6 +15,7 @@ from anew.faces.blocks import Block
 from anew.faces.render import plain
 from anew.faces.report import INTERRUPTED
 from anew.faces.watch import Changes, Ended, Wanted, Watch, follow
+from anew.model import Manner
 from anew.views import LogLine, Moved, Status
 
 _GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")
@@ -87,9 +88,15 @@ def plan(session: Session) -> int:
     return 0
 
 
-def build(session: Session, services: Sequence[str], *, is_update: bool) -> int:
+def build(session: Session, services: Sequence[str], manner: Manner, *, is_update: bool) -> int:
     """Build images."""
-    built = session.anew().build(services, session.say, update=is_update)
+    if manner.until and is_update:
+        what = "`--step` makes no image, and `--update` is about what images are made of"
+        raise SpecError(what, where="command line", hint="leave one of them out; `anew lock --update` moves the heads")
+    if manner.is_debugging and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        hint = "run it by hand in a terminal, without a pipe"
+        raise Unsupported("`--debug` opens a shell, and there is no terminal", where="command line", hint=hint)
+    built = session.anew().build(services, session.say, update=is_update, manner=manner)
     session.answer(built, blocks.of_built(built))
     return 0
 
@@ -191,6 +198,15 @@ def why(session: Session, generation: str) -> int:
     """Tell why a generation is what it is."""
     found = session.anew().why(session.environment, _number(generation))
     session.answer(found, autopsies.of_why(found))
+    return 0
+
+
+def compare(session: Session, before: str, after: str, *, is_all: bool) -> int:
+    """Tell what differs between two releases or generations."""
+    from anew.faces import comparisons
+
+    found = session.anew().compare(session.environment, before, after)
+    session.answer(found, comparisons.of_comparison(found, is_all=is_all))
     return 0
 
 

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from anew.model import Outcome
+from anew.model.comparison import Comparison
+from anew.model.developed import Developed
 from anew.views import (
     Built,
+    Carried,
     Check,
     Collected,
     Debugged,
@@ -23,10 +26,12 @@ from anew.views import (
     SecretErased,
     SecretSet,
     SecretView,
+    SigningKeyView,
     Start,
     Status,
     Tested,
     Uninstalled,
+    Verification,
     Verified,
     VolumeRemoved,
     VolumeView,
@@ -41,6 +46,10 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "lock": tuple[HeadView, ...],
         "rebuild": tuple[Rebuilt, ...],
         "outdated": tuple[HeadView, ...],
+        "verify": Verification,
+        "verify --key": SigningKeyView,
+        "push": Carried,
+        "pull": Carried,
         "test": tuple[Tested, ...],
         "up": Moved,
         "status": Status,
@@ -53,6 +62,8 @@ ANSWERS: Mapping[str, object] = MappingProxyType(
         "history --verify": Verified,
         "logs": tuple[LogLine, ...],
         "why": Why,
+        "why r1 r2": Comparison,
+        "dev": Developed,
         "doctor": tuple[Check, ...],
         "serve": Status,
         "secret set": SecretSet,

@@ -10,6 +10,7 @@ from typing import Literal
 from anew import views
 
 Tone = Literal["", "good", "bad", "dim", "strong", "warn"]
+MOST_FINDINGS = 20  # shown of one image
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def of_status(status: views.Status) -> tuple[Block, ...]:
         out.append(Grid(headings, tuple(rows), frozenset({"weight", "ready", "in flight"})))
     marked = {n: why for s in status.services for g in s.groups for n, why in g.marked.items()}
     out.extend(line(f"{name}: {why}", "warn") for name, why in sorted(marked.items()))
+    out.extend(line(note, "warn") for note in status.notes)
     if status.trouble:
         out.append(line(status.trouble, "bad"))
     if status.warm:
@@ -158,17 +160,69 @@ def _notes(plan: views.Plan) -> tuple[Block, ...]:
 
 
 def of_built(built: Sequence[views.Built]) -> tuple[Block, ...]:
-    """Show images that were built."""
+    """Show images that were built, and what was used again for them."""
     rows = tuple(
         (
             Cell(one.service, "strong"),
-            Cell(short(one.manifest)),
+            Cell(short(one.manifest) if one.manifest else f"none: ended at {one.until}"),
             Cell("recognised, nothing was run" if one.is_reused else f"built in {one.seconds:.1f} s"),
             Cell(size(one.size)),
         )
         for one in built
     )
-    return (Grid(("service", "image", "how", "size"), rows, frozenset({"size"})),)
+    reused = [line(f"{one.service} reused: {_reused(one)}", "dim") for one in built if _reused(one)]
+    again: dict[str, tuple[str, Tone]] = {
+        "same": ("the same image came out again", "good"),
+        "differs": ("not reproducible: another image came out", "bad"),
+    }
+    told = [line(f"{one.service}: {again[one.again][0]}", again[one.again][1]) for one in built if one.again]
+    found = (one for image in built for one in _findings(image))
+    return (Grid(("service", "image", "how", "size"), rows, frozenset({"size"})), *reused, *told, *found)
+
+
+def _findings(image: views.Built) -> tuple[Block, ...]:
+    """Show what is not as it should be in an image, what to do about it once for each rule."""
+    out: list[Block] = []
+    told: set[str] = set()
+    for one in image.findings[:MOST_FINDINGS]:
+        what = f"{image.service}: {one.rule}: {one.path}: {one.text}"
+        if one.allowed:
+            out.append(line(f"{what} (allowed: {one.allowed})", "dim"))
+            continue
+        out.append(line(what, "warn"))
+        if one.rule not in told:
+            out.append(line(one.remedy, depth=1))
+        told.add(one.rule)
+    if len(image.findings) > MOST_FINDINGS:
+        out.append(
+            line(f"{image.service}: and {len(image.findings) - MOST_FINDINGS} more; --json has them all", "warn")
+        )
+    return tuple(out)
+
+
+def _reused(one: views.Built) -> str:
+    """Say what of an image was there before: its head, and the whole of it or some of its steps."""
+    heads = [f"head {head.head}" + (f" ({_old(head.age)} old)" if head.age else "") for head in one.heads]
+    parts = [*heads, counted(one.files, "file")] if one.is_reused else heads
+    if one.steps:
+        parts.append(
+            counted(one.steps, "step") if one.is_reused else f"{one.steps_reused} of {counted(one.steps, 'step')}"
+        )
+    made = f"; made {_old(one.age)} ago" if one.age else ""
+    return f"{', '.join(parts)}{made}" if parts else ""
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _old(age: float) -> str:
+    for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
+        if age >= length:
+            number = int(age // length)
+            return counted(number, unit) if unit == "day" else f"{number} {unit}"
+    return f"{int(age)} s"
 
 
 def of_tested(tested: Sequence[views.Tested]) -> tuple[Block, ...]:
@@ -292,4 +346,5 @@ def of_verified(found: views.Verified) -> tuple[Block, ...]:
     """Show whether a ledger holds."""
     if found.wrong:
         return (line(f"event {found.broken}: {found.wrong}", "bad"),)
-    return (line(f"{found.events} events hold, up to {found.head}", "good"),)
+    signed = f"; signed up to event {found.signed} by {found.key}" if found.signed else ""
+    return (line(f"{found.events} events hold, up to {found.head}{signed}", "good"),)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,8 @@ import click
 from anew import __version__
 from anew.cases import Anew, Starter
 from anew.errors import AnewError, SpecError
-from anew.faces import acts, custody, installing, locking, mending, screen
+from anew.faces import acts, carrying, commands, custody, developing, installing, locking, mending, screen, vouching
 from anew.faces.acts import Session
-from anew.faces.commands import COMMANDS
 from anew.faces.options import as_json
 from anew.faces.report import INTERRUPTED, bug, close_stdout, report, usage
 
@@ -115,7 +115,8 @@ def command_line(open_anew: OpenAnew, demo: Demo, starter: Starter) -> click.Gro
         return demo(arguments)
 
     anew.add_command(_init(starter))
-    for command in (*COMMANDS, *locking.COMMANDS, *custody.COMMANDS, *mending.COMMANDS, *installing.COMMANDS):
+    groups = (commands, locking, vouching, carrying, developing, custody, mending, installing)
+    for command in chain.from_iterable(group.COMMANDS for group in groups):
         anew.add_command(command)
     return anew
 

@@ -7,6 +7,7 @@ import click
 from anew.faces import acts
 from anew.faces.acts import Session
 from anew.faces.options import COUNT, detach, services, shared
+from anew.model import Manner
 
 
 @click.command("plan")
@@ -20,11 +21,27 @@ def _plan(session: Session) -> int:
 @click.command("build")
 @services
 @click.option("--update", "is_update", is_flag=True, help="Resolve the operating-system heads again.")
+@click.option(
+    "--no-cache", "is_fresh", is_flag=True, help="Run every step again, and say whether all comes out as before."
+)
+@click.option(
+    "--step", "step", default="", metavar="NAME", help="End after this step (its name or number), with no image."
+)
+@click.option(
+    "--debug", "is_debugging", is_flag=True, help="Open a shell where a step fails; or, with --step, before it."
+)
 @shared
 @click.pass_obj
-def _build(session: Session, services: tuple[str, ...], *, is_update: bool) -> int:
-    """Build the images of some services, or of all."""
-    return acts.build(session, services, is_update=is_update)
+def _build(
+    session: Session, services: tuple[str, ...], step: str, *, is_update: bool, is_fresh: bool, is_debugging: bool
+) -> int:
+    """Build the images of some services, or of all.
+
+    What was made before from the same inputs is used again, and it is said which inputs and how old it is. A step that
+    failed is where the next build goes on.
+    """
+    manner = Manner(is_fresh=is_fresh, until=step, is_debugging=is_debugging)
+    return acts.build(session, services, manner, is_update=is_update)
 
 
 @click.command("test")
@@ -113,12 +130,17 @@ def _history(session: Session, limit: int, *, is_verifying: bool) -> int:
 
 
 @click.command("why")
-@click.argument("generation", default="", metavar="[GENERATION]")
+@click.argument("one", default="", metavar="[GENERATION]")
+@click.argument("other", default="", metavar="[OTHER]")
+@click.option("--all", "is_all", is_flag=True, help="Of two: show long lists to their end.")
 @shared
 @click.pass_obj
-def _why(session: Session, generation: str) -> int:
-    """Tell why a generation (g2; or the last one) is what it is: what it runs, how it went, who died of what."""
-    return acts.why(session, generation)
+def _why(session: Session, one: str, other: str, *, is_all: bool) -> int:
+    """Tell why a generation (g2; or the last one) is what it is: what it runs, how it went, who died of what.
+
+    Of two releases or generations (r3 r5, g2 g4) it tells what differs: inputs, packages, files, flags and the rest.
+    """
+    return acts.compare(session, one, other, is_all=is_all) if other else acts.why(session, one)
 
 
 @click.command("logs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import click
 from click.shell_completion import get_completion_class
@@ -11,11 +12,22 @@ from anew.errors import Bug, SpecError
 from anew.faces import blocks, screen
 from anew.faces.acts import Session
 from anew.faces.options import as_json, shared
+from anew.model import BUILD
 from anew.views import SecretErased, SecretSet
 
 SHELLS = ("bash", "zsh", "fish")
 COMPLETES = "_ANEW_COMPLETE"
 LARGEST = 1024 * 1024
+
+
+def _of_builds(ctx: click.Context, _: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click calls it so
+    if value:
+        ctx.obj = replace(ctx.obj, environment=BUILD)
+
+
+_build = click.option(
+    "--build", is_flag=True, expose_value=False, callback=_of_builds, help="Of builds, in place of an environment."
+)
 
 
 @click.group("secret")
@@ -26,17 +38,21 @@ def _secret() -> None:
 @_secret.command("set")
 @click.argument("name")
 @shared
+@_build
 @click.pass_obj
 def _set(session: Session, name: str) -> int:
     """Keep what comes in on standard input, without the line break at its end, as a secret's newest version."""
     version = session.anew().put_secret(session.environment, name, _value(name))
     said = f"{name} v{version} is kept; the next `anew up -e {session.environment}` seals it"
+    if session.environment == BUILD:
+        said = f"{name} v{version} is kept; steps of builds that name it are lent it"
     session.answer(SecretSet(name, version), [blocks.line(said, "good")])
     return 0
 
 
 @_secret.command("list")
 @shared
+@_build
 @click.pass_obj
 def _list(session: Session) -> int:
     """Show the names and versions of secrets; never a value."""
@@ -49,6 +65,7 @@ def _list(session: Session) -> int:
 @click.argument("name")
 @click.option("--version", type=click.IntRange(min=1), default=None, help="Which one; the newest if left out.")
 @shared
+@_build
 @click.pass_obj
 def _revoke(session: Session, name: str, version: int | None) -> int:
     """Erase a version of a secret; generations that hold it are no way back any more."""

@@ -98,16 +98,26 @@ def of_heads(found: Sequence[HeadView], none: str) -> Iterator[Block]:
             Cell(one.head, "strong"),
             Cell(one.source),
             Cell(_age(one)),
-            Cell(f"{one.packages} packages, {blocks.size(one.size)}" if one.packages else ""),
-            Cell(f"{len(one.moves)} moved" if one.moves else none if one.packages else ""),
+            Cell(_contents(one)),
+            Cell(f"{len(one.moves)} moved" if one.moves else none if _contents(one) else ""),
         )
         for one in found
     )
     yield Grid(("head", "source", "resolved", "of", "since"), rows)
     for one in found:
         for move in one.moves:
-            text = f"{one.head}: {move.name} {move.before or '(none)'} → {move.after or '(none)'}"
+            name = "" if move.name == one.head else f"{move.name} "  # a fetched file is all that moves of it
+            text = f"{one.head}: {name}{move.before or '(none)'} → {move.after or '(none)'}"
             yield blocks.line(text, "warn", depth=1)
+        yield from (blocks.line(f"{one.head}: {text}", "warn", depth=1) for text in one.overdue)
+
+
+def _contents(one: HeadView) -> str:
+    if one.packages:
+        return f"{one.packages} packages, {blocks.size(one.size)}"
+    if one.image:
+        return short(one.image)
+    return blocks.size(one.size) if one.source == "file" and one.layer else ""
 
 
 def _age(one: HeadView) -> str:

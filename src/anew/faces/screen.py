@@ -10,6 +10,8 @@ from typing import TextIO
 from anew.faces.blocks import Block, visible
 from anew.faces.render import as_json, plain
 
+STDOUT, STDERR = 1, 2  # descriptors: standard output belongs to JSON, where that is the answer
+
 
 def is_terminal(stream: TextIO) -> bool:
     """Say whether a person looks at `stream` through a terminal that can draw."""

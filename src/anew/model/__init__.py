@@ -4,12 +4,14 @@ Times are UTC seconds as float, durations seconds, weights integers per mille, s
 """
 
 from anew.model.balance import Counts, Declaration, EdgeGroup, EdgeReading, Listener, Route, Sample, Target, Verdict
+from anew.model.hygiene import Allowance, Finding, Rule
 from anew.model.made import (
     Actor,
     Door,
     Generation,
     GenerationOutcome,
     Group,
+    HeadTime,
     Identity,
     Image,
     Member,
@@ -24,21 +26,28 @@ from anew.model.made import (
 )
 from anew.model.running import Instance, Order, Outcome, Touched
 from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
-from anew.model.units import FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
+from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
 from anew.model.wish import (
+    AS_USUAL,
     BuildStep,
+    BuiltHead,
     Copy,
     DebianHead,
     Environment,
+    Fetch,
     Head,
     HostHead,
     Http,
+    ImageHead,
     Kind,
     Limits,
+    Manner,
+    OsAge,
     Override,
     Policy,
     Service,
     Spec,
+    StepKind,
     Taint,
     TarHead,
     Task,
@@ -47,9 +56,13 @@ from anew.model.wish import (
 )
 
 __all__ = [
+    "AS_USUAL",
+    "BUILD",
     "FULL",
     "Actor",
+    "Allowance",
     "BuildStep",
+    "BuiltHead",
     "Bytes",
     "Checkpoint",
     "Copy",
@@ -61,22 +74,28 @@ __all__ = [
     "EdgeGroup",
     "EdgeReading",
     "Environment",
+    "Fetch",
+    "Finding",
     "Generation",
     "GenerationOutcome",
     "Gone",
     "Group",
     "Head",
+    "HeadTime",
     "HostHead",
     "Http",
     "Identity",
     "Image",
+    "ImageHead",
     "Instance",
     "Kind",
     "Limits",
     "Listener",
+    "Manner",
     "Member",
     "Need",
     "Order",
+    "OsAge",
     "Outcome",
     "Override",
     "Part",
@@ -88,6 +107,7 @@ __all__ = [
     "Remains",
     "Rollout",
     "Route",
+    "Rule",
     "Sample",
     "Scope",
     "Seal",
@@ -95,6 +115,7 @@ __all__ = [
     "Selection",
     "Service",
     "Spec",
+    "StepKind",
     "Stock",
     "StoredHead",
     "StoredImage",

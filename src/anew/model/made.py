@@ -37,6 +37,14 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadTime:
+    """When the head of an image was resolved. `head` is "" for one that has no age; `at` is 0.0 if nobody knows."""
+
+    head: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One service in a release: what to run, and from which image."""
 

@@ -18,6 +18,7 @@ class StoredImage:
     config: Digest  # "" if its manifest is gone or damaged: then its layers aren't known
     layers: tuple[Digest, ...]
     used: float  # when it was last made, recognised or admitted
+    evidence: tuple[Digest, ...] = ()  # what was said of it
 
 
 @dataclass(frozen=True, slots=True)

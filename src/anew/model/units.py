@@ -12,6 +12,7 @@ Bytes = int
 Weights = Mapping[str, Mapping[str, PerMille]]  # service → group → weight; each service sums to 1000, or is empty
 
 FULL: PerMille = 1000
+BUILD = "@build"  # stands where an environment does for what belongs to builds; no environment can have this name
 
 
 @dataclass(frozen=True, slots=True)

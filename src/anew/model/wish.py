@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from anew.model.hygiene import Allowance
 from anew.model.units import Bytes, PerMille, Seconds
 
 
 @dataclass(frozen=True, slots=True)
 class DebianHead:
-    """An operating-system head made from a distribution's packages."""
+    """An operating-system head made from the packages of Debian, or of a distribution that is made as it is."""
 
     name: str
     suite: str  # "bookworm"
     packages: tuple[str, ...] = ()
+    distribution: Literal["debian", "ubuntu"] = "debian"
+    mirror: tuple[str, ...] = ()  # "URL SUITE COMPONENT…" each; (): where this machine's apt gets them
+    keyring: str = ""  # of the mirror, relative to the project; "": the keys that this machine trusts
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +30,30 @@ class TarHead:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageHead:
+    """An operating-system head from an image in a registry; `reference` begins with the registry's host."""
+
+    name: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltHead:
+    """An operating-system head that a container engine builds; both paths are relative to the project."""
+
+    name: str
+    recipe: str  # a Dockerfile
+    context: str  # the folder that it takes files from
+
+
+@dataclass(frozen=True, slots=True)
 class HostHead:
     """The machine's own root, read-only; for the environment `local` only."""
 
     name: str
 
 
-Head = DebianHead | TarHead | HostHead
+Head = DebianHead | TarHead | ImageHead | BuiltHead | HostHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +64,78 @@ class Copy:
     target: str
 
 
+StepKind = Literal["run", "ansible", "puppet", "files"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A file from an address; `target` is absolute."""
+
+    url: str
+    target: str
+    sha256: str = ""  # hexadecimal; "": whatever the address gave when it was locked
+    is_executable: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class BuildStep:
-    """One command of `build`, run by `/bin/sh -c` in the sandbox."""
+    """One step of `build`: a command for `/bin/sh -c`, a playbook, a manifest, or templates; exactly one of them.
 
-    run: str
+    Paths are those of the project.
+    """
+
+    run: str = ""
     network: bool = False
+    name: str = ""  # "": it has none
+    ansible: str = ""  # a playbook
+    puppet: str = ""  # a manifest
+    files: tuple[tuple[str, str], ...] = ()  # a template, and where it goes in the image
+    vars: str = ""  # of a playbook or of templates: canonical JSON of a mapping; "": none
+    inputs: tuple[str, ...] = ()  # what it reads besides
+    secrets: tuple[str, ...] = ()  # sorted
+    mode: int = 0o644  # of what templates become
+    owner: str = ""  # of what templates become: USER or USER:GROUP, names of the image or numbers; "": root
+
+    @property
+    def kind(self) -> StepKind:
+        """What it is."""
+        if self.ansible:
+            return "ansible"
+        if self.puppet:
+            return "puppet"
+        return "files" if self.files else "run"
+
+    @property
+    def title(self) -> str:
+        """What it does, in one line."""
+        if self.kind == "run":
+            line, _, more = self.run.strip().partition("\n")
+            return f"{line} …" if more else line
+        if self.kind == "files":
+            return f"files {', '.join(target for _, target in self.files)}"
+        return f"{self.kind} {self.ansible or self.puppet}"
+
+    def plain(self) -> dict[str, object]:
+        """Return what is said of it as plain data, and nothing else: what is new here changes no digest of before."""
+        said: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in _ALWAYS}
+        usual = {one.name: one.default for one in fields(self)}
+        kept = {name: value for name, value in said.items() if value != usual[name]}
+        return {"run": self.run, "network": self.network, **kept}
+
+
+_ALWAYS = ("run", "network")
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a build is to go, where it is not to go as usual."""
+
+    is_fresh: bool = False  # nothing that was made before is used again
+    until: str = ""  # the step after which it ends, by its name or its number; "": none
+    is_debugging: bool = False  # opens a shell where a step fails, or before the step `until`
+
+
+AS_USUAL = Manner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +238,7 @@ class Service:
     within: Seconds = 3600.0  # a scheduled run may take so long
     limits: Limits = field(default_factory=Limits)
     max_age: Seconds = 0.0  # an instance is reborn before it is older; 0: it may grow as old as it likes
+    fetch: tuple[Fetch, ...] = ()  # sorted by address
 
     @property
     def kind(self) -> Kind:
@@ -173,6 +261,14 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class OsAge:
+    """How old the head of an image may be that `up` brings somewhere; 0: as old as it likes."""
+
+    warn: Seconds = 0.0  # `up` says so when it is older
+    refuse: Seconds = 0.0  # and brings it nowhere when it is older than this
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Where a project runs."""
 
@@ -184,6 +280,8 @@ class Environment:
     overrides: tuple[Override, ...] = ()
     taint: Taint = "replace"  # what is done about an instance that something touched
     quarantine: Seconds = 3600.0  # for so long it is kept for inspection
+    trust: tuple[str, ...] = ()  # public keys whose word on images is taken here; none: the project's own one
+    max_os_age: OsAge = field(default_factory=OsAge)  # its own, or else the project's
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +292,5 @@ class Spec:
     heads: tuple[Head, ...]
     services: tuple[Service, ...]
     environments: tuple[Environment, ...]
+    allowances: tuple[Allowance, ...] = ()  # no part of a service: an image is the same whatever is said of it
+    registry: str = ""  # the repository that releases are pushed to and pulled from; "": none is said

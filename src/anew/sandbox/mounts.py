@@ -46,13 +46,13 @@ def read_only_root(layers: Sequence[Path]) -> Args:
     return (*_sources(layers), "--ro-overlay", "/")
 
 
-def writable_root(layers: Sequence[Path], upper: Path, work: Path) -> Args:
-    """Return the arguments for a root whose changes land in `upper`.
+def writable_root(layers: Sequence[Path], upper: Path, work: Path, at: str = "/") -> Args:
+    """Return the arguments for a root, mounted at `at`, whose changes land in `upper`.
 
     `work` is an empty folder on the same file system. Two sandboxes must not have the same `upper` at once: the
     kernel does not refuse it.
     """
-    return (*_sources(layers), "--overlay", str(upper), str(work), "/")
+    return (*_sources(layers), "--overlay", str(upper), str(work), at)
 
 
 def read_only_host(root: HostRoot) -> Args:
@@ -69,32 +69,34 @@ def read_only_host(root: HostRoot) -> Args:
 SEAL: Args = ("--remount-ro", "/")  # a composed root is itself a tmpfs, which must not stay writable
 
 
-def writable_host(root: HostRoot, upper: Path, work: Path) -> Args:
+def writable_host(root: HostRoot, upper: Path, work: Path, at: str = "") -> Args:
     """Return the arguments for the machine's own root whose changes land in `upper`, a folder for each of its own.
+
+    It is composed in the folder `at`, which must be empty; "": where the sandbox itself begins.
 
     `upper` and `work` need a folder for each of `root.folders` beforehand: `anew.sandbox.host.make_uppers` makes them.
     What is written directly into `/` is lost.
     """
-    args = _folders(root)
+    args = _folders(root, at)
     for folder in root.folders:
         inside = folder.target.lstrip("/")
-        args += [*_sources(folder.sources), "--overlay", str(upper / inside), str(work / inside), folder.target]
-    return (*args, *_rest(root))
+        args += [*_sources(folder.sources), "--overlay", str(upper / inside), str(work / inside), at + folder.target]
+    return (*args, *_rest(root, at))
 
 
-def _folders(root: HostRoot) -> list[str]:
+def _folders(root: HostRoot, at: str = "") -> list[str]:
     """Make the folders that are not mounted; first, as those that bubblewrap makes on its own are private."""
-    return [part for path in root.empty for part in ("--perms", "755", "--dir", path)]
+    return [part for path in root.empty for part in ("--perms", "755", "--dir", at + path)]
 
 
-def _rest(root: HostRoot) -> Args:
+def _rest(root: HostRoot, at: str = "") -> Args:
     args: list[str] = []
     for source, path in root.files:
-        args += ["--ro-bind", str(source), path]
+        args += ["--ro-bind", str(source), at + path]
     for path, text in root.links:
-        args += ["--symlink", text, path]
+        args += ["--symlink", text, at + path]
     for path in root.masks:
-        args += ["--ro-bind", "/dev/null", path]
+        args += ["--ro-bind", "/dev/null", at + path]
     return tuple(args)
 
 

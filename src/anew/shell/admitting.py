@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from anew.errors import GateClosed
 from anew.model import Environment, Generation, Release, Scope
 from anew.ports import Say
-from anew.shell.collecting import admit
+from anew.shell.collecting import admit, told_of_collected
 from anew.shell.journal import Journal
 from anew.shell.parts import Parts
 from anew.shell.sealing import seal, secrets_of
+from anew.shell.vouching import require
 
 
 def sealed(
@@ -18,9 +19,10 @@ def sealed(
 ) -> Generation:
     """Seal a release for an environment with the present versions of its secrets; return its generation.
 
-    Raises  GateClosed if the same seal failed here before, and not `again`; NotFound for an image that was collected,
-            or a secret that has no value here.
+    Raises  GateClosed if no trusted key vouches for an image, or the same seal failed here before, and not `again`;
+            NotFound for an image that was collected, or a secret that has no value here.
     """
+    require_trusted(parts, scope, release, settings)
     admit(parts.images(), release)
     made = seal(scope, release, settings, journal.vault.pins(scope, secrets_of(release)))
     failure = "" if again else journal.generations.failure_of(scope, made.seals)
@@ -30,6 +32,15 @@ def sealed(
             hint=f"change it, or try the very same again with `anew up {release.name} --again`",
         )
     return journal.generations.seal(scope, release, made.members, made.seals, parts.is_free, again=again)
+
+
+def require_trusted(parts: Parts, scope: Scope, release: Release, settings: Environment) -> None:
+    """See that trusted keys vouch for a release, before anything of it is unpacked or run.
+
+    Raises  GateClosed or Conflict as `anew.shell.vouching.require`; NotFound for an image that was collected.
+    """
+    with told_of_collected(release):
+        require(parts.notary(scope.project), release, settings.trust)
 
 
 def note_unheld(

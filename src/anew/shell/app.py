@@ -11,14 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anew.core.ageing import Aged
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
 from anew.errors import Conflict, NotFound
-from anew.model import Digest, Environment, Outcome, Release, Scope, Seconds, Spec
+from anew.model import BUILD, Digest, Environment, OsAge, Outcome, Release, Scope, Seconds, Spec
 from anew.ports import Say
-from anew.shell import custody, refusing, viewing, ways
-from anew.shell.building import Building
+from anew.shell import ageing, custody, refusing, viewing, vouching, ways
+from anew.shell.carrying import Carrying
 from anew.shell.clock import SystemClock
+from anew.shell.developing import Developing
 from anew.shell.effects import order_of
 from anew.shell.journal import EnvironmentRow, Journal
 from anew.shell.keeperlock import KeeperLock
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from anew.shell.mending import Mending
 
 
-class App(Building):
+class App(Developing, Carrying):
     """Implements `anew.cases.Anew` for one project on this machine."""
 
     def __init__(self, home: Path, root: Path, clock: SystemClock, journal: Journal, parts: Parts) -> None:
@@ -66,7 +68,7 @@ class App(Building):
 
     def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
         """Make a release the wish of an environment."""
-        from anew.shell.admitting import note_unheld, sealed
+        from anew.shell.admitting import note_unheld, require_trusted, sealed
 
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
@@ -79,6 +81,8 @@ class App(Building):
         refusing.refuse_host(made, settings)
         if made.digest != self._wanted(scope, row.wish):
             self._refuse_while_under_way(scope, supersede=supersede)  # before anything is sealed
+        self._require_young(made, settings, say, is_there=made.digest == self._wanted(scope, row.wish))
+        require_trusted(self._parts, scope, made, settings)
         self._try_together(scope, row.serving, made, say)
         self._parts.prepare(scope, [part.image for part in made.parts], say)
         generation = sealed(self._journal, self._parts, scope, made, settings, again=again)
@@ -131,7 +135,8 @@ class App(Building):
     def put_secret(self, environment: str, name: str, value: bytes) -> int:
         """Keep a new version of a secret."""
         project = self._project()
-        refusing.environment_of(self._workshop.spec(), environment)
+        if environment != BUILD:
+            refusing.environment_of(self._workshop.spec(), environment)
         row = self._journal.open_environment(project, environment, self._parts.is_free)
         return self._journal.vault.put(row.scope, name, value)
 
@@ -146,11 +151,13 @@ class App(Building):
 
     def secrets(self, environment: str) -> tuple[SecretView, ...]:
         """Return the versions of all secrets of an environment."""
-        scope, _ = self._existing(environment)
+        scope = self._scope(self._project(), BUILD) if environment == BUILD else self._existing(environment)[0]
         return self._journal.vault.all(scope)
 
     def revoke_secret(self, environment: str, name: str, version: int) -> tuple[int, tuple[str, ...]]:
         """Make a version of a secret unusable."""
+        if environment == BUILD:
+            return self._journal.vault.revoke(self._scope(self._project(), BUILD), name, version), ()
         scope, row = self._existing(environment)
         return custody.revoke(self._journal, row, scope, name, version)
 
@@ -212,10 +219,11 @@ class App(Building):
         if self._journal.environment(project, environment) is None:
             refusing.environment_of(self._workshop.spec(), environment)
             return Status(project, environment, "", "", "", "nothing was ever brought up", 0, "")
-        scope, _ = self._existing(environment)
+        scope, row = self._existing(environment)
         keeper = self._lock(scope).holder()
         world = self._observer(scope).world()
-        return viewing.status(world, self._journal.last_rollout(scope), heard(self._says(scope)), keeper)
+        found = viewing.status(world, self._journal.last_rollout(scope), heard(self._says(scope)), keeper)
+        return replace(found, notes=ageing.notes(self._heads_of(project, found.release, row.settings), row.settings))
 
     def releases(self) -> tuple[ReleaseView, ...]:
         """Return all releases of the project."""
@@ -241,7 +249,7 @@ class App(Building):
     def verify(self, environment: str) -> Verified:
         """Walk the chain of the ledger."""
         scope, _ = self._existing(environment)
-        return self._journal.ledger.verify(scope)
+        return vouching.witnessed(self._journal, self._parts.witness(scope), scope)
 
     def schema(self) -> dict[str, object]:
         """Return the JSON Schema of the spec."""
@@ -350,6 +358,17 @@ class App(Building):
             raise NotFound(f"nothing serves in {scope}, so there is no release to take from there")
         say(f"{serving.release} serves in {release}, as {serving.name}")
         return self._journal.releases.named(spec.project, serving.release)
+
+    def _heads_of(self, project: str, release: str, settings: Environment) -> tuple[Aged, ...]:
+        """Return the heads of a release; () where nothing is said of their age."""
+        if not release or settings.max_os_age == OsAge():
+            return ()
+        made = self._journal.releases.named(project, release)
+        return ageing.of_parts(self._parts.making(self._root), made.parts, made.at, self._clock.now())
+
+    def _require_young(self, made: Release, settings: Environment, say: Say, *, is_there: bool) -> None:
+        heads = self._heads_of(made.project, made.name, settings)
+        ageing.require_young(made, heads, settings, say, is_there=is_there)
 
     def _try_together(self, scope: Scope, serving: int, made: Release, say: Say) -> None:
         """Try callers that serve now with the callees that are to come: for a while they may meet."""

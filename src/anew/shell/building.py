@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anew.errors import NotFound
-from anew.model import Digest, Release
+from anew.model import AS_USUAL, Digest, Manner, Release
 from anew.ports import Say
+from anew.shell.ageing import overdue
 from anew.shell.journal import Journal
 from anew.shell.parts import Parts
-from anew.views import Built, HeadView, Rebuilt, Tested
+from anew.views import Built, HeadView, Rebuilt, SigningKeyView, Tested, Verification
 
 if TYPE_CHECKING:
     from anew.shell.making import Workshop
@@ -36,10 +37,14 @@ class Building:
         throwaways = Throwaways(self._home / "trials", self._journal.owner)
         return Workshop(self._root, self._journal, self._parts, throwaways)
 
-    def build(self, services: Sequence[str], say: Say, *, update: bool = False) -> tuple[Built, ...]:
+    def build(
+        self, services: Sequence[str], say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Built, ...]:
         """Build the images of `services`, or all."""
         spec = self._workshop.spec()
-        made = self._workshop.build(spec, services, say, update=update)
+        if manner.until:
+            return (self._workshop.partly(spec, services, say, manner),)
+        made = self._workshop.build(spec, services, say, update=update, manner=manner)
         if update and any(one.engine == "docker" for one in spec.environments):
             self._parts.update_edge(say)
         return tuple(built for _, built in made)
@@ -56,12 +61,15 @@ class Building:
     def lock(self, heads: Sequence[str], say: Say, *, update: bool = False) -> tuple[HeadView, ...]:
         """Resolve heads, and write the lock."""
         spec = self._workshop.spec()
-        return self._parts.making(self._root).lock(spec, heads, say, update=update)
+        return overdue(self._parts.making(self._root).lock(spec, heads, say, update=update), spec)
 
     def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[Rebuilt, ...]:
         """Make the images of releases again, each of them once, and compare."""
         prove, out = self._parts.making(self._root).prove, []
-        chosen = self._releases(self._workshop.spec().project, release)
+        spec = self._workshop.spec()
+        notary = self._parts.notary(spec.project)
+        trusted = tuple(dict.fromkeys(line for one in spec.environments for line in one.trust))
+        chosen = self._releases(spec.project, release)
         having: dict[Digest, list[str]] = {}
         for one in chosen:
             for part in one.parts:
@@ -69,10 +77,41 @@ class Building:
         known = {part.image.digest: part for one in chosen for part in one.parts}
         for image, part in known.items():
             name = part.service.name
+            if not notary.explains(part.image, trusted):
+                # What a definition says is run here, with this machine's secrets of builds.
+                why = "no trusted key says that it was made from the definition that it names; see `anew verify`"
+                out.append(Rebuilt(name, image, "not proved", why, (), 0.0, tuple(having[image])))
+                continue
             say(f"making the image of {name} in {having[image][0]} again")
             found = prove(name, part.image, say, is_offline=is_offline)
             out.append(replace(found, releases=tuple(having[image])))
         return tuple(out)
+
+    def verify_all(self, environment: str, release: str) -> Verification:
+        """See whether all is what it was, and who vouches for it."""
+        from anew.shell import refusing, vouching
+
+        spec = self._workshop.spec()
+        settings = refusing.environment_of(spec, environment)
+        notary = self._parts.notary(spec.project)
+        images = vouching.vouched(notary, self._releases(spec.project, release), settings.trust)
+        scopes = [row.scope for row in self._journal.environments() if row.scope.project == spec.project]
+        return Verification(
+            environment=environment,
+            trusted=notary.trusted(settings.trust),
+            images=images,
+            lock=self._parts.wrong_with_lock(self._root),
+            ledgers={
+                scope.environment: vouching.witnessed(self._journal, self._parts.witness(scope), scope)
+                for scope in scopes
+            },
+        )
+
+    def signing_key(self) -> SigningKeyView:
+        """Return the public half of the project's key."""
+        project = self._parts.project(self._root)
+        notary = self._parts.notary(project)
+        return SigningKeyView(project, notary.trusted(())[0], notary.line())
 
     def _releases(self, project: str, release: str) -> tuple[Release, ...]:
         if release not in {"", "*"}:
@@ -84,4 +123,5 @@ class Building:
 
     def outdated(self, say: Say) -> tuple[HeadView, ...]:
         """Compare the lock with what there is now."""
-        return self._parts.making(self._root).outdated(self._workshop.spec(), say)
+        spec = self._workshop.spec()
+        return overdue(self._parts.making(self._root).outdated(spec, say), spec)

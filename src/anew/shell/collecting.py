@@ -8,6 +8,7 @@ content, so that a collection that is killed leaves nothing that lacks a part, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from anew.core import collection
@@ -72,18 +73,26 @@ def admit(images: Images, release: Release) -> None:
 
     Raises  NotFound that says how to get an image that was collected; else as `Images.admit`.
     """
-    for part in release.parts:
-        try:
+    with told_of_collected(release):
+        for part in release.parts:
             images.admit(part.image)
-        except NotFound as error:
-            if error.facts.get("digest") != part.image.digest:
-                raise
-            raise NotFound(
-                f"the image of {part.service.name} in {release.name} is not there any more: it was collected",
-                where=f"{release.project} {release.name}",
-                hint=f"check out what {release.name} was made from and run `anew up`: the same files make it again",
-                facts=error.facts,
-            ) from error
+
+
+@contextmanager
+def told_of_collected(release: Release) -> Iterator[None]:
+    """Turn the error of a manifest that is gone into one that says how to get the image that was collected."""
+    try:
+        yield
+    except NotFound as error:
+        names = [one.service.name for one in release.parts if one.image.digest == error.facts.get("digest")]
+        if not names:
+            raise
+        raise NotFound(
+            f"the image of {names[0]} in {release.name} is not there any more: it was collected",
+            where=f"{release.project} {release.name}",
+            hint=f"check out what {release.name} was made from and run `anew up`: the same files make it again",
+            facts=error.facts,
+        ) from error
 
 
 @dataclass(slots=True)

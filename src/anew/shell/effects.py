@@ -36,6 +36,7 @@ from anew.shell.database import Stale
 from anew.shell.dissecting import dissect
 from anew.shell.journal import Also, Journal
 from anew.shell.parts import Parts
+from anew.shell.vouching import sign
 
 SWEEP_GRACE = 5.0
 POLL = 0.2  # seconds between two tries of a preview test
@@ -171,6 +172,8 @@ class Effects:
         also = Also(serving=follows.serving, wish=follows.wish, changes=follows.generations)
         counts = tuple((g, c.requests, c.failures) for g, c in sorted(world.edge.counts.items()))
         self.journal.enter(self.scope, step, counts=counts, also=also)
+        if any(change.outcome == "promoted" for change in follows.generations):
+            sign(self.journal, self.parts.witness(self.scope), self.scope)
 
     def _order(self, world: World, one: Allotment) -> Order:
         if one.task:

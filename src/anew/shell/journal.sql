@@ -482,6 +482,10 @@ from events where environment = :environment order by events.number;
 select case typeof(last_event) when 'integer' then last_event else -1 end as number, cast(last_hash as blob) as hash
 from environments where id = :environment;
 
+-- name: event_hash
+-- The hash of one event.
+select hash from events where environment = :environment and number = :number;
+
 -- name: latest_time
 -- The latest time that was committed, whatever the clock says now.
 select coalesce(max(at), 0.0) as at from events where environment = :environment;

@@ -84,6 +84,12 @@ class Ledger:
             newest = Newest(first, head["number"], bytes(head["hash"]).decode(errors="replace"))
             return walk(newest, self._database.stream("events_as_they_are", environment=place))
 
+    def hash_of(self, scope: Scope, number: int) -> str:
+        """Return the hash of an event; "" if there is none of that number."""
+        with self._database.reading():
+            row = self._database.row("event_hash", environment=self._database.place(scope), number=number)
+        return str(row["hash"]) if row else ""
+
     def latest(self, scope: Scope) -> float:
         """Return the latest time that was committed for `scope`; 0 if there is none."""
         with self._database.reading():

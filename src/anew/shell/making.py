@@ -9,11 +9,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew.core import digest, preview, trials
+from anew.core.identity import release_digest
 from anew.core.trials import Skew
 from anew.core.world import GroupState, World
-from anew.errors import GateClosed, NotFound
-from anew.model import Environment, Generation, Group, Identity, Image, Part, Release, Scope, Service, Spec, Trial
+from anew.errors import GateClosed, NotFound, SpecError
+from anew.model import (
+    AS_USUAL,
+    Environment,
+    Generation,
+    Group,
+    Identity,
+    Image,
+    Manner,
+    Part,
+    Release,
+    Scope,
+    Service,
+    Spec,
+    Trial,
+)
 from anew.ports import Say
+from anew.shell import ageing
 from anew.shell.journal import Journal
 from anew.shell.observe import Observer
 from anew.shell.parts import Making, Parts
@@ -38,16 +54,42 @@ class Workshop:
         return self.parts.parse(self.root)
 
     def build(
-        self, spec: Spec, services: Sequence[str], say: Say, *, update: bool = False
+        self, spec: Spec, services: Sequence[str], say: Say, *, update: bool = False, manner: Manner = AS_USUAL
     ) -> tuple[tuple[Part, Built], ...]:
         """Build the images of `services`, one after the other; steps of one image are the parallel part."""
         chosen = _chosen(spec, services)
-        making = self.parts.making(self.root)
+        making, notary = self.parts.making(self.root), self.parts.notary(spec.project)
         made = []
         for service in chosen:
-            image, built = making.build(spec, service, say, update=update)
+            image, built = making.build(spec, service, say, update=update, manner=manner)
+            notary.attest(service.name, image)
             made.append((Part(service, image), built))
         return tuple(made)
+
+    def partly(self, spec: Spec, services: Sequence[str], say: Say, manner: Manner) -> Built:
+        """Build as far as a step of the one service that has it.
+
+        Raises  NotFound if none of `services` (all of them if empty) has such a step; SpecError if several have.
+        """
+        chosen = _chosen(spec, services)
+        having = [one for one in chosen if any(step.name == manner.until for step in one.build)]
+        having = having or (list(chosen) if len(chosen) == 1 else [])
+        if not having:
+            known = ", ".join(sorted({step.name for one in chosen for step in one.build if step.name}))
+            hint = (
+                f"the named steps are: {known}"
+                if known
+                else "give it a `name`; or name the service, and write its number"
+            )
+            raise NotFound(f"there is no build step {manner.until!r}", where="anew.yaml services", hint=hint)
+        if len(having) > 1:
+            names = " and ".join(one.name for one in having)
+            raise SpecError(
+                f"{names} have a build step {manner.until!r} each",
+                where="command line",
+                hint=f"name the service: anew build {having[0].name} --step {manner.until}",
+            )
+        return self.parts.making(self.root).partly(spec, having[0], say, manner)
 
     def test(self, spec: Spec, parts: Sequence[Part], say: Say) -> tuple[Tested, ...]:
         """Run the image gate for every image, with all that it needs; verdicts that stand are reused, and say so.
@@ -60,7 +102,12 @@ class Workshop:
         missing = [name for name in trials.needed(tuple(known), needs) if name not in known]
         if missing:
             known |= {part.service.name: part for part, _ in self.build(spec, missing, say)}
-        return self._judged(spec.project, [(trials.trial_of(part, known), say) for part in parts])
+        asked = [trials.trial_of(part, known) for part in parts]
+        tested = self._judged(spec.project, [(trial, say) for trial in asked])
+        notary = self.parts.notary(spec.project)
+        for trial, verdict in zip(asked, tested, strict=True):
+            notary.testify(trial, trials.vouched(trial), verdict)
+        return tested
 
     def test_skew(self, project: str, old: Release, new: Release, say: Say) -> tuple[Tested, ...]:
         """Try old callers with the new versions of what they call, where both changed: they meet while traffic moves.
@@ -81,10 +128,13 @@ class Workshop:
 
     def release(self, spec: Spec, say: Say) -> Release:
         """Build, test and record a release. Raises GateClosed if a test fails: then nothing is recorded."""
-        parts = [part for part, _ in self.build(spec, (), say)]
+        parts = []
+        for part, built in self.build(spec, (), say):
+            _say_findings(built, say)
+            parts.append(part)
         require(self.test(spec, parts, say))
-        body = {"project": spec.project, "parts": [_identity(part) for part in parts]}
-        return self.journal.releases.add(Release(spec.project, "", digest.digest(body), tuple(parts)))
+        identity = release_digest(spec.project, parts)
+        return self.journal.releases.add(Release(spec.project, "", identity, tuple(parts)))
 
     def tidy(self, say: Say, projects: Collection[str] = (), *, is_dry: bool = False) -> tuple[str, ...]:
         """End what killed processes left in the gate, of `projects` and of those that have a trial nobody holds.
@@ -145,14 +195,23 @@ class Workshop:
                 image = _unbuilt(making, spec, service)
             parts.append(Part(service, image))
         release = Release(spec.project, "", "", tuple(parts))
+        old = ageing.notes(ageing.of_parts(making, parts, 0.0, observer.clock.now()), environment)
         is_used = self.journal.environment(scope.project, scope.environment) is not None
         world = replace(observer.world(), environment=environment) if is_used else _unused(observer, environment)
         sealed = seal(scope, release, environment, self.journal.vault.pins(scope, secrets_of(release)))
         wanted = imagined(world, sealed)
         if wanted is world:
-            return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), ())
+            return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), (), old)
         steps = preview.preview(wanted)
-        return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps))
+        return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), old)
+
+
+def _say_findings(built: Built, say: Say) -> None:
+    """Say that an image has what it should not have; where and what is for whoever builds it by name."""
+    count = sum(not one.allowed for one in built.findings)
+    if count:
+        things = "one thing" if count == 1 else f"{count} things"
+        say(f"the image of {built.service} has {things} that it should not have: anew build {built.service}")
 
 
 def require(tested: Sequence[Tested]) -> None:
@@ -228,10 +287,6 @@ def _chosen(spec: Spec, services: Sequence[str]) -> tuple[Service, ...]:
     if unknown:
         raise NotFound(f"there is no service {unknown[0]!r}", hint=f"the services are: {', '.join(sorted(known))}")
     return tuple(known[name] for name in services) if services else spec.services
-
-
-def _identity(part: Part) -> dict[str, object]:
-    return {"service": part.service, "image": part.image.digest}
 
 
 def _ago(at: float) -> str:

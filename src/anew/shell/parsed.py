@@ -21,9 +21,22 @@ from types import MappingProxyType
 import msgspec
 
 from anew import __version__
-from anew.model import DebianHead, Environment, Head, HostHead, Service, Spec, TarHead
+from anew.model import (
+    Allowance,
+    BuiltHead,
+    DebianHead,
+    Environment,
+    Head,
+    HostHead,
+    ImageHead,
+    Service,
+    Spec,
+    TarHead,
+)
 
-KINDS: Mapping[str, type[Head]] = MappingProxyType({one.__name__: one for one in (DebianHead, TarHead, HostHead)})
+KINDS: Mapping[str, type[Head]] = MappingProxyType(
+    {one.__name__: one for one in (DebianHead, TarHead, ImageHead, BuiltHead, HostHead)}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,8 @@ class _Kept:
     heads: tuple[tuple[str, msgspec.Raw], ...]
     services: tuple[Service, ...]
     environments: tuple[Environment, ...]
+    allowances: tuple[Allowance, ...]
+    registry: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +97,13 @@ def _decoded(data: bytes, key: str) -> Spec | None:
     if kept.key != key or any(kind not in KINDS for kind, _ in kept.heads):
         return None
     heads = tuple(msgspec.json.decode(body, type=KINDS[kind]) for kind, body in kept.heads)
-    return Spec(kept.project, heads, kept.services, kept.environments)
+    return Spec(kept.project, heads, kept.services, kept.environments, kept.allowances, kept.registry)
 
 
 def _encoded(key: str, spec: Spec) -> bytes:
     heads = tuple((type(one).__name__, msgspec.Raw(msgspec.json.encode(one))) for one in spec.heads)
-    return msgspec.json.encode(_Kept(key, spec.project, heads, spec.services, spec.environments))
+    kept = _Kept(key, spec.project, heads, spec.services, spec.environments, spec.allowances, spec.registry)
+    return msgspec.json.encode(kept)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from threading import Event
+from typing import TYPE_CHECKING, Protocol
 
+from anew.core.reference import Reference, Repository
 from anew.core.steps import Step
-from anew.model import Digest, Gone, Image, Remains, Scope, Selection, Service, Spec, Stock, Test, Trial
-from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes
-from anew.views import Built, Check, HeadView, Kept, Rebuilt
+from anew.model import (
+    AS_USUAL,
+    Digest,
+    Gone,
+    HeadTime,
+    Image,
+    Manner,
+    Release,
+    Remains,
+    Scope,
+    Selection,
+    Service,
+    Spec,
+    Stock,
+    Test,
+    Trial,
+)
+from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
+from anew.views import Built, Carried, Check, HeadView, Kept, Rebuilt, Tested
+
+if TYPE_CHECKING:  # what only one command needs
+    from anew.model.comparison import ImageComparison
+    from anew.model.developed import Sources
 
 
 class Making(Protocol):
@@ -21,8 +43,14 @@ class Making(Protocol):
         """Return the digest of everything that determines the image; runs nothing."""
         ...
 
-    def build(self, spec: Spec, service: Service, say: Say, *, update: bool = False) -> tuple[Image, Built]:
+    def build(
+        self, spec: Spec, service: Service, say: Say, *, update: bool = False, manner: Manner = AS_USUAL
+    ) -> tuple[Image, Built]:
         """Return the image of a service, made or recognised."""
+        ...
+
+    def partly(self, spec: Spec, service: Service, say: Say, manner: Manner) -> Built:
+        """Build as far as a step, and make no image."""
         ...
 
     def recognised(self, spec: Spec, service: Service) -> Image | None:
@@ -37,8 +65,82 @@ class Making(Protocol):
         """Make an image again in an empty place, and compare."""
         ...
 
+    def head_time(self, image: Image, head: str) -> HeadTime:
+        """Return when the head of an image was resolved; of an image without layers, when `head` was."""
+        ...
+
     def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         """See `anew.cases.Builder`."""
+        ...
+
+
+class Notary(Protocol):
+    """Who signs what is said of images and of ledgers for a project, and looks whether it was said."""
+
+    def attest(self, service: str, image: Image) -> None:
+        """Say what an image that was made here is, and how it was made. Idempotent."""
+        ...
+
+    def testify(self, trial: Trial, key: Digest, tested: Tested) -> None:
+        """Say that the tests of a trial, remembered under `key`, passed; nothing of one that failed. Idempotent."""
+        ...
+
+    def doubts(self, image: Image, key: Digest, trusted: Sequence[str]) -> tuple[str, ...]:
+        """Return why an image, whose trial has that key, may not be sealed; () if it may.
+
+        `trusted` are lines of public keys; if there are none, this project's own key is trusted.
+        """
+        ...
+
+    def explains(self, image: Image, trusted: Sequence[str]) -> bool:
+        """Say whether a trusted key, or the own one, said that an image was made from the definition that it names."""
+        ...
+
+    def changed(self, image: Image) -> tuple[str, ...]:
+        """Return which parts of an image, and of what was said of it, are gone or not as they were; reads all."""
+        ...
+
+    def signers(self, image: Image, trusted: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids of the trusted keys that said something of an image, sorted."""
+        ...
+
+    def trusted(self, lines: Sequence[str]) -> tuple[str, ...]:
+        """Return the ids of the keys of these lines; without any, of the project's own one."""
+        ...
+
+    def line(self) -> str:
+        """Return the public half of the project's own key, as a spec trusts it."""
+        ...
+
+
+class Witness(Protocol):
+    """Who signs how far the ledger of an environment has come, and remembers it outside of the state."""
+
+    def sign(self, number: int, hash_: Digest) -> None:
+        """Remember that the newest event has this number and hash. Idempotent."""
+        ...
+
+    def seen(self) -> tuple[int, Digest, str] | None:
+        """Return number and hash of the event that was signed last, and the key; None if nothing ever was.
+
+        Raises  Conflict if what is remembered was changed.
+        """
+        ...
+
+
+class Carriage(Protocol):
+    """How releases come to registries, and from there."""
+
+    def push(
+        self, release: Release, identity: bytes, to: Repository, say: Say, *, with_inputs: bool = False
+    ) -> Carried:
+        """Have a release in a repository; `identity` are the bytes that its digest is of."""
+        ...
+
+    def pull(
+        self, reference: Reference, say: Say, *, project: str, expected: Digest = "", with_inputs: bool = False
+    ) -> tuple[Release, Carried]:
+        """Have a release of a project here, whole; return it without a name. `expected` is its digest, if known."""
         ...
 
 
@@ -52,6 +154,34 @@ class TryImage(Protocol):
 
         `serial`, 8 hexadecimal digits, is part of the instances' names.
         """
+        ...
+
+
+class Company(Protocol):
+    """Fresh instances of services that another one needs."""
+
+    def __call__(
+        self, compute: Compute, scope: Scope, trial: Trial, serial: str, port: Callable[[], int], say: Say
+    ) -> AbstractContextManager[Mapping[str, int]]:
+        """Let all of a trial run until the block ends; yields the port of each service that listens.
+
+        `serial`, 8 hexadecimal digits, is part of the instances' names. Raises EngineError if one can't become ready.
+        """
+        ...
+
+
+class SourceTree(Protocol):
+    """What a service copies, in the project's folder."""
+
+    def sources(self, image: Image) -> Sources:
+        """Return how the sources, as they are now, are mounted into an image of the service.
+
+        Raises  SpecError for a source that is missing or can't be part of an image; Unsupported for too many mounts.
+        """
+        ...
+
+    def changed(self, watched: Sequence[str], stop: Event) -> Iterator[tuple[str, ...]]:
+        """Yield what changed, gathered for a moment, relative to the project; ends when `stop` is set."""
         ...
 
 
@@ -143,7 +273,15 @@ class Parts:
     update_edge: Callable[[Say], None]  # makes the edge's image of today's packages, where one was ever made
     unheld: Callable[[Scope], Mapping[str, str]]  # limits that its engine can't hold here, and why
     making: Callable[[Path], Making]  # project root → how its images are made
+    wrong_with_lock: Callable[[Path], str]  # of a project
+    notary: Callable[[str], Notary]  # of a project
+    witness: Callable[[Scope], Witness]
+    carriage: Callable[[], Carriage]
     try_image: TryImage
+    company: Company
+    workbench: Callable[[], Workbench]
+    source_tree: Callable[[Path, Service], SourceTree]  # of a project's folder
+    compare_images: Callable[[Image, Image], ImageComparison]
     http_failure: Callable[[Test, int, str], str]  # test, port, Host header → "" or why it failed
     is_free: Callable[[int], bool]  # whether a port can be bound now
     require_address: Callable[[Scope, str, int], None]  # raises Conflict unless the edge has the address or may take it

@@ -40,6 +40,11 @@ class Releases:
             self._database.change("set_last_release", project=project, number=number)
         return named
 
+    def known(self, project: str, digest: Digest) -> Release | None:
+        """Return the release of this digest; None if there is none."""
+        row = self._database.row("release_by_digest", project=project, digest=digest)
+        return None if row is None else self._database.decode(row["body"], Release)
+
     def named(self, project: str, name: str) -> Release:
         """Return the release that people call `name`; NotFound with the nearest names if there is none."""
         match = RELEASE.match(name)

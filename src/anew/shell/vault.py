@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anew.errors import Conflict, GateClosed, NotFound, SpecError
-from anew.model import Bytes, Pin, Scope
+from anew.model import BUILD, Bytes, Pin, Scope
 from anew.ports import Clock
 from anew.shell.database import Database
 from anew.shell.ledger import Ledger
@@ -84,8 +84,9 @@ class Vault:
         missing = [name for name in wanted if name not in newest]
         if missing:
             noun = "secret" if len(missing) == 1 else "secrets"
+            owner = f"the builds of {scope.project} have" if scope.environment == BUILD else f"{scope} has"
             hint = "; ".join(_how_to_set(scope, name) for name in missing)
-            raise NotFound(f"{scope} has no {noun} {', '.join(missing)}", where=str(scope), hint=hint)
+            raise NotFound(f"{owner} no {noun} {', '.join(missing)}", where=str(scope), hint=hint)
         return tuple(newest[name] for name in wanted)
 
     def value(self, scope: Scope, pin: Pin) -> bytes:
@@ -102,7 +103,8 @@ class Vault:
             what = f"{scope} has no v{pin.version} of secret {pin.name}"
             raise NotFound(what, where=_where(scope, pin), hint=_how_to_set(scope, pin.name))
         if row["is_revoked"]:
-            hint = f"{_how_to_set(scope, pin.name)}; then anew up -e {scope.environment}"
+            then = "anew build" if scope.environment == BUILD else f"anew up -e {scope.environment}"
+            hint = f"{_how_to_set(scope, pin.name)}; then {then}"
             raise GateClosed(f"secret {pin.name} v{pin.version} is revoked", where=_where(scope, pin), hint=hint)
         key = keyfile.read_key(self._path)
         if key is None:
@@ -121,6 +123,15 @@ class Vault:
             what = f"what is stored as secret {pin.name} v{pin.version} is not what was pinned"
             raise Conflict(what, where=_where(scope, pin), hint=hint)
         return value
+
+    def of_builds(self, project: str, name: str) -> bytes:
+        """Return the newest value in force of a secret that steps of a project's builds may be lent.
+
+        Raises  NotFound if there is none; else as `value`.
+        """
+        scope = Scope(project, BUILD)
+        (pin,) = self.pins(scope, [name])
+        return self.value(scope, pin)
 
     def revoke(self, scope: Scope, name: str, version: int = 0) -> int:
         """Erase what a version (0: the newest, revoked or not) holds, for good; return its number. Needs no key.
@@ -213,7 +224,8 @@ def _check(scope: Scope, name: str, value: bytes) -> None:
 
 
 def _how_to_set(scope: Scope, name: str) -> str:
-    return f"anew secret set {name} -e {scope.environment}"
+    where = "--build" if scope.environment == BUILD else f"-e {scope.environment}"
+    return f"anew secret set {name} {where}"
 
 
 def _where(scope: Scope, pin: Pin) -> str:

@@ -11,6 +11,7 @@ from anew.core.spec.wrong import wrong
 
 LONGEST = 7 * 86400.0  # seconds: no wait in a rollout is longer than a week
 YOUNGEST, OLDEST = 60.0, 365 * 86400.0  # seconds: what `max_age` can be
+NEWEST, ANCIENT = 3600.0, 3650 * 86400.0  # seconds: what `max_os_age` can be
 LITTLE, MUCH = 4 << 20, 1 << 50  # bytes: with less no program runs in a sandbox; more has no machine
 SLOWEST, FASTEST = 0.01, 1024  # processors
 
@@ -56,6 +57,15 @@ def _age(value: object) -> float:
         raise wrong("an instance would hardly be ready before it is too old", "write `1m` or more")
     if found > OLDEST:
         raise wrong("an age of more than a year is none", "write `365d` or less, or remove it")
+    return found
+
+
+def _os_age(value: object) -> float:
+    found = _seconds(value, ("h", "d"))
+    if found < NEWEST:
+        raise wrong("a head would be too old before it is rolled out", "write `1h` or more; `30d` is usual")
+    if found > ANCIENT:
+        raise wrong("no head is older than ten years", "write `3650d` or less, or remove it")
     return found
 
 
@@ -126,6 +136,7 @@ _SHARE_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-
 Duration = Annotated[float, BeforeValidator(seconds), _DURATION_SCHEMA]
 Wait = Annotated[float, BeforeValidator(_some_seconds), _DURATION_SCHEMA]
 Age = Annotated[float, BeforeValidator(_age), _DURATION_SCHEMA]
+OsAge = Annotated[float, BeforeValidator(_os_age), _DURATION_SCHEMA]
 Memory = Annotated[
     int,
     BeforeValidator(memory),

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from anew.core.spec import shapes
 from anew.core.spec.fields import NAME
+from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, mapping, shortened
 from anew.core.spec.wrong import NOT_YET
@@ -36,6 +37,9 @@ _MISSING: Mapping[str, str] = MappingProxyType(
         "get": "write `get: /`",
         "path": "write `path: /srv/uploads`",
         "run": "write `run: COMMAND`",
+        "allow": "write `allow: private-key`; the reference lists the rules",
+        "why": "write `why: REASON`",
+        "to": "write `to: /opt/tool.tar.gz`",
     }
 )
 
@@ -61,6 +65,8 @@ _ELSEWHERE: Mapping[str, str] = MappingProxyType(
         "cpus": "write `cpu: 0.5`",
         "pids_limit": "write `pids: 100`",
         "mounts": "write `volumes: {NAME: /srv/uploads}`",
+        "dockerfile": "name a head with `os:`, and write `dockerfile: Dockerfile` in that",
+        "max_os_age": "write it in the project, or in an environment: a head may be that of several services",
         "worker": "remove it: a service without `http`, `tcp` and `schedule` is a worker",
     }
 )
@@ -81,12 +87,6 @@ _LATER: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = MappingProxyTy
                 "write `secrets: [NAME]` in each service that reads it",
             ),
         },
-        shapes.HeadShape: {
-            "image": (
-                "a head from a registry is not there yet",
-                "write `debian: bookworm`, or export the image's root file system and write `tar: rootfs.tar`",
-            ),
-        },
         shapes.ServiceShape: {
             "logs": ("log files are not there yet", "write to standard output; `anew logs` shows it"),
         },
@@ -94,7 +94,7 @@ _LATER: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = MappingProxyTy
 )
 
 _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
-    (("os", "*"), shapes.HeadShape),
+    (("os", "*"), HeadShape),
     (("services", "*"), shapes.ServiceShape),
     (("services", "*", "build", "*"), shapes.BuildShape),
     (("services", "*", "http"), shapes.HttpShape),
@@ -105,6 +105,10 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
     (("services", "*", "rollout"), shapes.RolloutShape),
     (("services", "*", "tests", "*"), shapes.TestShape),
     (("services", "*", "tests", "*", "http"), shapes.HttpTestShape),
+    (("services", "*", "hygiene", "*"), shapes.AllowanceShape),
+    (("services", "*", "fetch", "*"), shapes.FetchShape),
+    (("max_os_age",), shapes.OsAgeShape),
+    (("environments", "*", "max_os_age"), shapes.OsAgeShape),
     (("environments", "*"), shapes.EnvironmentShape),
     (("environments", "*", "services", "*"), shapes.OverrideShape),
 )
@@ -184,8 +188,9 @@ def _sentence(detail: ErrorDetails, path: Path) -> tuple[str, str]:
             )
             return quoted + str(context["what"]), str(context["hint"])
         case "missing":
-            hint = "write `run: [program, argument]`" if _is_task(path[:-1]) else _MISSING.get(name, "")
-            return f"`{name}` is missing", hint
+            is_allowance = name == "path" and shape_at(path[:-1]) is shapes.AllowanceShape
+            hint = "write `path: /srv/key.pem`" if is_allowance else _MISSING.get(name, "")
+            return f"`{name}` is missing", "write `run: [program, argument]`" if _is_task(path[:-1]) else hint
         case "literal_error":
             allowed = str(context["expected"]).replace("'", "`")
             return f"{shown(value)} stands where {allowed} is wanted", f"write {allowed}"
@@ -213,6 +218,8 @@ def _example(value: object, path: Path) -> str:
         return ""
     if _is_task(path):
         return "write `- run: [program, argument]`"
+    if shape_at(path) is shapes.AllowanceShape or path[-1:] == ("hygiene",):
+        return "write `- {allow: private-key, path: /srv/key.pem, why: REASON}`"
     is_volumes = shape_at(path[:-1]) is shapes.ServiceShape and path[-1:] == ("volumes",)
     return "write `volumes: {NAME: /srv/uploads}`" if is_volumes else ""
 

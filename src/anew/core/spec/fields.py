@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
+from collections.abc import Callable
+from difflib import get_close_matches
 from ipaddress import ip_address
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from anew.core import reference
 from anew.core.names import is_label
 from anew.core.spec.amounts import is_number
 from anew.core.spec.wrong import NOT_YET, wrong
+from anew.errors import SpecError
+from anew.model.hygiene import RULES, UNUSED
 
 _FLAG = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+\Z")  # Debian Policy, section 5.6.1
 _SUITE = re.compile(r"[a-z][a-z0-9-]*\Z")
+_SOURCE = re.compile(r"(?:https?|file|copy)://?\S+(?: [A-Za-z0-9][A-Za-z0-9./_-]*){2,}\Z")
+_URL = re.compile(r"https?://([^/?#]+)/")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
+_PUBLIC_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43}( .*)?\Z")  # as OpenSSH writes it
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_MODE = re.compile(r"0?[0-7]{3}\Z|[0-7]{4}\Z")
+_OWNER = re.compile(r"(?:[a-z_][a-z0-9_.-]*|[0-9]{1,9})(?::(?:[a-z_][a-z0-9_.-]*|[0-9]{1,9}))?\Z")
 _SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
 _REPLACED = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - names what an instance hides, opens nothing
@@ -129,6 +141,22 @@ def _tcp(value: object) -> object:
     raise wrong("raw TCP has no settings", f"write `tcp: {{}}`{public}")
 
 
+def _repository(text: str) -> str:
+    return _named(reference.repository, text)
+
+
+def _image_reference(text: str) -> str:
+    return _named(reference.reference, text)
+
+
+def _named(read: Callable[[str], object], text: str) -> str:
+    try:
+        read(text)
+    except SpecError as error:
+        raise wrong(error.what, error.hint) from None
+    return text
+
+
 def _url_path(text: str) -> str:
     if not text.startswith("/") or any(c.isspace() or not c.isascii() or not c.isprintable() for c in text):
         raise wrong("the path of a request begins with `/` and has no blanks", "write `/healthz`")
@@ -222,6 +250,49 @@ def _engine(name: str) -> str:
     return name
 
 
+def _url(text: str) -> str:
+    found = _URL.match(text)
+    if not found or any(c.isspace() or not c.isprintable() or not c.isascii() for c in text):
+        raise wrong("this is no address of a file", "write `https://HOST/PATH`, without blanks")
+    if "@" in found[1]:
+        raise wrong("a name or password has no place in this file", "fetch it by hand, and `copy` it")
+    if "#" in text:
+        raise wrong("an address of a file has no `#`", "remove it and what follows")
+    return text
+
+
+RULE_IDS = tuple(rule.id for rule in RULES if rule.id != UNUSED)
+
+
+def _rule_id(name: str) -> str:
+    if name not in RULE_IDS:
+        close = get_close_matches(name.lower(), RULE_IDS, n=1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there is: {', '.join(RULE_IDS)}"
+        raise wrong("no rule of hygiene has this id", hint)
+    return name
+
+
+def _found_path(text: str) -> str:
+    if not text.startswith("/"):
+        raise wrong("this path is absolute, in the image", f"write `/{text}`")
+    return text
+
+
+def _mode(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise wrong("a mode is a text of octal digits", "put it in quotes: `'0644'`")
+    return value
+
+
+def _plain(value: object) -> object:
+    """Refuse what JSON can't hold: numbers that are none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise wrong("this is no number that a variable can have", "put it in quotes if it is a text")
+    for one in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _plain(one)
+    return value
+
+
 def _yes(value: object) -> object:
     if value is False:
         raise wrong("`host` is true or not there", "write `host: true`, or another kind of head")
@@ -239,6 +310,8 @@ Text = Annotated[str, AfterValidator(_some_text)]
 FlagName = Annotated[str, AfterValidator(_flag_name)]
 FlagValue = Annotated[str, BeforeValidator(_flag_value), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Flags = dict[FlagName, FlagValue]
+Repository = Annotated[str, AfterValidator(_repository)]
+ImageReference = Annotated[str, AfterValidator(_image_reference)]
 RelativePath = Annotated[str, AfterValidator(_relative)]
 ShippedPath = Annotated[str, AfterValidator(_shipped)]
 WritablePath = Annotated[str, AfterValidator(_writable)]
@@ -246,12 +319,45 @@ VolumePath = Annotated[str, AfterValidator(_volume_path), WithJsonSchema({"type"
 SecretName = Annotated[
     str, AfterValidator(_secret_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"})
 ]
+VariableName = Annotated[
+    str, _matching(_VARIABLE, "a variable's name is letters, digits and underscores", "write `workers`")
+]
+Plain = Annotated[Any, AfterValidator(_plain)]
+Mode = Annotated[
+    str, BeforeValidator(_mode), _matching(_MODE, "a mode is three or four octal digits", "write `'0644'`")
+]
+Owner = Annotated[
+    str, _matching(_OWNER, "an owner is a user, or a user and a group", "write `root:www-data` or `'33:33'`")
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Tcp = Annotated[T | None, BeforeValidator(_tcp)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 Host = Annotated[str, AfterValidator(_host)]
 Listen = Annotated[str, BeforeValidator(_listen)]
 Engine = Annotated[str, AfterValidator(_engine), WithJsonSchema({"enum": list(ENGINES)})]
+FetchUrl = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://[^/@]+/"})]
+Sha256 = Annotated[
+    str,
+    _matching(re.compile(r"[0-9a-f]{64}\Z"), "a SHA-256 has 64 hexadecimal digits", "write what `sha256sum FILE` says"),
+]
+RuleId = Annotated[str, AfterValidator(_rule_id), WithJsonSchema({"enum": list(RULE_IDS)})]
+FoundPath = Annotated[str, AfterValidator(_found_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Yes = Annotated[bool, AfterValidator(_yes), WithJsonSchema({"const": True})]
 Package = Annotated[str, _matching(_PACKAGE, "this is no name of a Debian package", "write `ca-certificates`")]
-Suite = Annotated[str, _matching(_SUITE, "this is no name of a Debian suite", "write `bookworm`")]
+PublicKey = Annotated[
+    str,
+    _matching(
+        _PUBLIC_KEY,
+        "this is no public ed25519 key",
+        "write the line that `anew verify --key` shows: `ssh-ed25519 AAAA…`",
+    ),
+]
+Suite = Annotated[str, _matching(_SUITE, "this is no name of a suite", "write a code name: `bookworm`, `jammy`")]
+Source = Annotated[
+    str,
+    _matching(
+        _SOURCE,
+        "a source is the address of an archive, a suite and its components",
+        "write `http://HOST/debian bookworm main`",
+    ),
+]

@@ -9,9 +9,11 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from anew import model
-from anew.core.spec import references, shapes
+from anew.core.digest import canonical
+from anew.core.spec import fetches, references, shapes
 from anew.core.spec.complaints import of_shape
 from anew.core.spec.fields import address
+from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.tree import read
 from anew.errors import Complaint, SpecError, Unsupported
 
@@ -52,15 +54,28 @@ def _spec(shape: shapes.ProjectShape) -> model.Spec:
         project=shape.project,
         heads=tuple(_head(name, head) for name, head in shape.os.items()),
         services=tuple(_service(name, service) for name, service in shape.services.items()),
-        environments=tuple(_environment(name, one) for name, one in environments.items()),
+        environments=tuple(_environment(name, one, shape) for name, one in environments.items()),
+        allowances=tuple(
+            model.Allowance(name, one.allow, one.path, one.why)
+            for name, service in shape.services.items()
+            for one in service.hygiene
+        ),
+        registry=shape.registry or "",
     )
 
 
-def _head(name: str, head: shapes.HeadShape) -> model.Head:
+def _head(name: str, head: HeadShape) -> model.Head:
+    packages, mirror, keyring = tuple(head.packages or ()), tuple(head.mirror or ()), head.keyring or ""
     if head.debian is not None:
-        return model.DebianHead(name, head.debian, tuple(head.packages or ()))
+        return model.DebianHead(name, head.debian, packages, "debian", mirror, keyring)
+    if head.ubuntu is not None:
+        return model.DebianHead(name, head.ubuntu, packages, "ubuntu", mirror, keyring)
+    if head.recipe is not None:
+        return model.BuiltHead(name, head.recipe, (head.context or head.recipe.rpartition("/")[0]).rstrip("/") or ".")
     if head.tar is not None:
         return model.TarHead(name, head.tar)
+    if head.image is not None:
+        return model.ImageHead(name, head.image)
     return model.HostHead(name)
 
 
@@ -71,7 +86,8 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         os=service.os,
         command=tuple(service.command),
         copy=tuple(model.Copy(source, target) for source, target in service.files.items()),
-        build=tuple(model.BuildStep(step.run, step.network) for step in service.build),
+        fetch=tuple(_fetch(url, service.fetch[url]) for url in sorted(service.fetch)),
+        build=tuple(_step(step) for step in service.build),
         http=None if service.http is None else model.Http(service.http.health),
         hosts=tuple(expose.hosts or ()),
         is_exposed=service.expose is not None,
@@ -92,6 +108,31 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         within=default.within if service.within is None else service.within,
         limits=_limits(service) or default.limits,
         max_age=service.max_age or default.max_age,
+    )
+
+
+def _fetch(url: str, said: str | shapes.FetchShape) -> model.Fetch:
+    target = said if isinstance(said, str) else said.to
+    target += fetches.file_name(url) if target.endswith("/") else ""
+    if isinstance(said, str):
+        return model.Fetch(url, target)
+    return model.Fetch(url, target, said.sha256 or "", said.executable)
+
+
+def _step(step: shapes.BuildShape) -> model.BuildStep:
+    default = model.BuildStep()
+    return model.BuildStep(
+        run=step.run or "",
+        network=step.network,
+        name=step.name or "",
+        ansible=step.ansible or "",
+        puppet=step.puppet or "",
+        files=tuple(sorted((step.files or {}).items())),
+        vars=canonical(step.vars).decode() if step.vars else "",
+        inputs=tuple(dict.fromkeys(step.inputs or ())),
+        secrets=tuple(sorted(set(step.secrets))),
+        mode=int(step.mode, 8) if step.mode else default.mode,
+        owner=step.owner or "",
     )
 
 
@@ -141,7 +182,7 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
     )
 
 
-def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Environment:
+def _environment(name: str, environment: shapes.EnvironmentShape, project: shapes.ProjectShape) -> model.Environment:
     host, port = address(environment.listen)
     quarantine = environment.quarantine
     return model.Environment(
@@ -153,7 +194,15 @@ def _environment(name: str, environment: shapes.EnvironmentShape) -> model.Envir
         overrides=tuple(_override(service, one) for service, one in environment.services.items()),
         taint=environment.taint,
         quarantine=model.Environment("").quarantine if quarantine is None else quarantine,
+        trust=tuple(environment.trust or project.trust or ()),
+        max_os_age=_os_age(project.max_os_age if environment.max_os_age is None else environment.max_os_age),
     )
+
+
+def _os_age(said: float | shapes.OsAgeShape | None) -> model.OsAge:
+    if isinstance(said, shapes.OsAgeShape):
+        return model.OsAge(said.warn or 0.0, said.refuse or 0.0)
+    return model.OsAge(said or 0.0)
 
 
 def _override(service: str, said: shapes.OverrideShape) -> model.Override:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from anew.core.names import MOST, SUFFIX, fits, is_label
-from anew.core.spec import folders, kinds, needs, public
+from anew.core.spec import fetches, folders, kinds, needs, public, steps
 from anew.core.spec.complaints import nearest
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, items, mapping, shortened
@@ -44,7 +44,9 @@ def _service(tree: Tree, path: Path, service: dict[str, object], heads: Iterable
         if source.endswith("/") and isinstance(target, str) and not target.endswith("/"):
             what = f"`{shortened(source)}` is a folder, and `{shortened(target)}` is not"
             yield tree.complaint((*path, "copy", source), what, f"write `{shortened(target)}/`")
+    yield from fetches.check(tree, (*path, "fetch"), service)
     yield from _secrets(tree, (*path, "secrets"), service)
+    yield from steps.check(tree, (*path, "build"), items(service.get("build")))
     yield from _flags(tree, (*path, "flags"), service)
     yield from kinds.check(tree, path, service)
     yield from folders.check(tree, path, service)
@@ -63,11 +65,7 @@ def _secrets(tree: Tree, path: Path, service: dict[str, object]) -> Found:
 def _flags(tree: Tree, path: Path, owner: dict[str, object]) -> Found:
     """Numbers become texts, so a number that would change on the way must say what it is."""
     for name, value in mapping(owner.get("flags")).items():
-        written = tree.written.get((*path, name), "")
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and repr(value) != written:
-            what = f"`{written}` would be read as the number {value!r}"
-            hint = f"write `'{written}'` if it is meant as it stands, else `{value!r}`"
-            yield tree.complaint((*path, name), what, hint)
+        yield from steps.changed_number(tree, (*path, name), value)
 
 
 def _names(tree: Tree, root: dict[str, object], services: Iterable[str], environments: Iterable[str]) -> Found:

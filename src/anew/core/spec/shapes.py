@@ -6,58 +6,75 @@ rollout are those of `model.Policy`, so a shape leaves out what the file leaves 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from anew.core.spec import amounts as a
 from anew.core.spec import fields as f
 from anew.core.spec.cron import Schedule
+from anew.core.spec.head_shapes import HeadShape, Shape
 from anew.core.spec.wrong import wrong
 from anew.model import FULL, Policy
 
 MOST_STAGED = FULL - Policy().control
 Size = Annotated[int, Field(ge=1, le=100)]
+STEP_KINDS = ("run", "ansible", "puppet", "files")
+STEP_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # of a step, and with which kinds of it they go
+    {
+        "network": ("run", "ansible", "puppet"),
+        "inputs": ("ansible", "puppet", "files"),
+        "vars": ("ansible", "files"),
+        "secrets": ("run", "ansible", "puppet"),
+        "mode": ("files",),
+        "owner": ("files",),
+    }
+)
 TEXT, MAPPING = "<text>", "<mapping>"  # how pydantic names the two ways to write a volume
 
 
-class Shape(BaseModel):
-    """A mapping with known keys and nothing else."""
+class BuildShape(Shape):
+    """One step of `build`: exactly one of `run`, `ansible`, `puppet` and `files`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
-
-
-class HeadShape(Shape):
-    """An operating-system head: exactly one of `debian`, `tar` and `host`."""
-
-    debian: f.Maybe[f.Suite] = None
-    """A Debian suite, such as `bookworm`; resolved once and then pinned in `anew.lock`."""
-    packages: f.Maybe[list[f.Package]] = None
-    """Packages of that suite, beside the smallest system."""
-    tar: f.Maybe[f.RelativePath] = None
-    """A tar archive of a root file system, relative to the project."""
-    host: f.Maybe[f.Yes] = None
-    """The machine's own root, read-only; for the environment `local` only."""
+    run: f.Maybe[f.Text] = None
+    """A command, run by `/bin/sh -c` in a sandbox over the image so far."""
+    ansible: f.Maybe[f.RelativePath] = None
+    """A playbook, relative to the project; it is applied to the image so far, in the same sandbox."""
+    puppet: f.Maybe[f.RelativePath] = None
+    """A manifest, relative to the project; it is applied to the image so far, in the same sandbox."""
+    files: f.Maybe[dict[f.RelativePath, f.ShippedPath]] = None
+    """Templates of Jinja: path in the project, then absolute path of the file in the image."""
+    name: f.Maybe[f.Label] = None
+    """A name for `--step`; each is given once in a service."""
+    network: bool = False
+    """Lets the step use the network; the image is then marked as not reproducible."""
+    inputs: f.Maybe[list[f.RelativePath]] = None
+    """Files and folders that the step may read; if left out, a playbook or manifest has its own folder."""
+    vars: f.Maybe[dict[f.VariableName, f.Plain]] = None
+    """Variables of a playbook or of templates: texts, numbers, true and false, lists and mappings."""
+    secrets: list[f.SecretName] = []
+    """Secrets of builds that the step may read, each from the file `/run/secrets/NAME`; none may get into the image."""
+    mode: f.Maybe[f.Mode] = None
+    """The mode of the files that templates become; `'0644'` if left out."""
+    owner: f.Maybe[f.Owner] = None
+    """The owner of the files that templates become, `USER` or `USER:GROUP`; `root` if left out."""
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
-        kinds = [k for k in ("debian", "tar", "host") if getattr(self, k) is not None]
+        kinds = [k for k in STEP_KINDS if getattr(self, k) is not None]
         if len(kinds) != 1:
-            what = f"a head is of one kind, and this has {' and '.join(kinds) or 'none'}"
-            raise wrong(what, "write one of `debian: bookworm`, `tar: rootfs.tar`, `host: true`")
-        if self.packages is not None and kinds != ["debian"]:
-            raise wrong("`packages` belong to a `debian` head", "remove `packages`, or write `debian: bookworm`")
+            what = f"a step of `build` is of one kind, and this has {' and '.join(kinds) or 'none'}"
+            raise wrong(what, "write one of `run: COMMAND`, `ansible: site.yml`, `puppet: site.pp`, `files: {A: /B}`")
+        for key, of in STEP_KEYS.items():
+            if getattr(self, key) and kinds[0] not in of:
+                known = " and ".join(f"`{one}`" for one in of)
+                raise wrong(f"`{key}` goes with {known}, and this is `{kinds[0]}`", f"remove `{key}`")
+        if self.files is not None and not self.files:
+            raise wrong("`files` names no template", "write `files: {nginx.conf.j2: /etc/nginx/nginx.conf}`")
         return self
-
-
-class BuildShape(Shape):
-    """One command of `build`."""
-
-    run: f.Text
-    """Run by `/bin/sh -c` in a sandbox over the image so far."""
-    network: bool = False
-    """Lets the command use the network; the image is then marked as not reproducible."""
 
 
 class HttpShape(Shape):
@@ -180,6 +197,38 @@ class RolloutShape(Shape):
         return self
 
 
+class FetchShape(Shape):
+    """A file from an address."""
+
+    to: f.ShippedPath
+    """Where it lies in the image: an absolute path; a trailing slash means a folder."""
+    sha256: f.Maybe[f.Sha256] = None
+    """The digest of the file; then it never moves, and may come without encryption."""
+    executable: bool = False
+    """Gives it the mode 0755 instead of 0644."""
+
+
+def _fetch_way(value: object) -> str:
+    return MAPPING if isinstance(value, (dict, FetchShape)) else TEXT
+
+
+FetchTo = Annotated[
+    Annotated[f.ShippedPath, Tag(TEXT)] | Annotated[FetchShape, Tag(MAPPING)],
+    Discriminator(_fetch_way),
+]
+
+
+class AllowanceShape(Shape):
+    """Something that the rules of hygiene find in the image, and that may be there."""
+
+    allow: f.RuleId
+    """The id of the rule, from the list in the reference."""
+    path: f.FoundPath
+    """Where: an absolute path; `*` is any name, `**` any number of them."""
+    why: f.Text
+    """The reason, for whoever reads it later."""
+
+
 class ServiceShape(Shape):
     """A role that other parts know by one name."""
 
@@ -187,8 +236,12 @@ class ServiceShape(Shape):
     """The name of its head, from the mapping `os` of the project."""
     files: Annotated[dict[f.RelativePath, f.ShippedPath], Field(alias="copy")] = {}
     """What is copied into the image: path in the project, then absolute path; a trailing slash means a folder."""
+    fetch: dict[f.FetchUrl, FetchTo] = {}
+    """What is fetched into the image: an address, then an absolute path or a mapping; pinned in `anew.lock`."""
     build: list[BuildShape] = []
-    """Commands that finish the image, in order; each result is kept and used again while its inputs are the same."""
+    """Steps that finish the image, in order; each result is kept and used again while its inputs are the same."""
+    hygiene: list[AllowanceShape] = []
+    """What the image may have though images should not, each with a reason."""
     command: f.Command
     """What an instance runs: a program and its arguments."""
     http: f.Maybe[HttpShape] = None
@@ -233,6 +286,33 @@ class ServiceShape(Shape):
     """How a new generation comes into traffic."""
 
 
+class OsAgeShape(Shape):
+    """How old a head may be: two bounds."""
+
+    warn: f.Maybe[a.OsAge] = None
+    """`up` says so when a head is older."""
+    refuse: f.Maybe[a.OsAge] = None
+    """`up` brings no release there whose head is older."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.warn is None and self.refuse is None:
+            raise wrong("neither `warn` nor `refuse` is written here", "write `max_os_age: 30d`")
+        if self.warn is not None and self.refuse is not None and self.refuse <= self.warn:
+            raise wrong("what is refused would never be warned of", "write `warn` smaller than `refuse`")
+        return self
+
+
+def _os_way(value: object) -> str:
+    return MAPPING if isinstance(value, (dict, OsAgeShape)) else TEXT
+
+
+MaxOsAge = Annotated[
+    Annotated[a.OsAge, Tag(TEXT)] | Annotated[OsAgeShape, Tag(MAPPING)],
+    Discriminator(_os_way),
+]
+
+
 class OverrideShape(Shape):
     """What an environment says differently of one service."""
 
@@ -265,6 +345,10 @@ class EnvironmentShape(Shape):
     """What is done about an instance that something touched: nothing, a word about it, or another in its place."""
     quarantine: f.Maybe[a.Duration] = None
     """A tainted instance that was replaced is kept this long for inspection; `1h` if left out."""
+    trust: f.Maybe[Annotated[list[f.PublicKey], Field(min_length=1)]] = None
+    """Public keys whose word on images is taken here; if left out, those of the project."""
+    max_os_age: f.Maybe[MaxOsAge] = None
+    """As in the project, for this environment alone."""
     services: dict[str, OverrideShape] = {}
     """What is different here, by service."""
 
@@ -278,5 +362,11 @@ class ProjectShape(Shape):
     """Operating-system heads by name."""
     services: dict[f.ServiceName, ServiceShape]
     """Services by name."""
+    max_os_age: f.Maybe[MaxOsAge] = None
+    """How long ago a head may have been resolved: `up` warns of an older one; `{warn: 20d, refuse: 40d}` has both."""
+    registry: f.Maybe[f.Repository] = None
+    """The repository to which `anew push` brings releases, and from which `anew pull` fetches them."""
     environments: f.Maybe[dict[f.EnvironmentName, EnvironmentShape]] = None
     """Environments by name; if left out, there is `local`."""
+    trust: f.Maybe[Annotated[list[f.PublicKey], Field(min_length=1)]] = None
+    """Public keys whose word on images is taken; if left out, the project's own one on this machine."""

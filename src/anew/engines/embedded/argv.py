@@ -42,8 +42,12 @@ class Descriptors:
     secrets: tuple[tuple[str, int], ...] = ()  # path inside, and the file with the value
 
 
-def options(layout: Layout) -> Args:
-    """Return everything but the command and the descriptors."""
+INSTANCE: Args = ("--unshare-user", "--uid", str(UID), "--gid", str(UID), "--disable-userns")
+POWERLESS: Args = ("--new-session", "--cap-drop", "ALL")
+
+
+def options(layout: Layout, user: Args = INSTANCE, powers: Args = POWERLESS) -> Args:
+    """Return everything but the command and the descriptors; `user` and `powers` tell who runs it and may do what."""
     variables = {**DEFAULTS, **dict(layout.environment)}
     return (
         *layout.root,
@@ -54,22 +58,28 @@ def options(layout: Layout) -> Args:
         *(("--perms", "0500", "--tmpfs", layout.secrets) if layout.secrets else ()),
         *(part for source, path in layout.volumes for part in ("--bind", source, path)),
         *(SEAL if layout.is_composed else ()),
-        *("--unshare-user", "--uid", str(UID), "--gid", str(UID), "--disable-userns"),
+        *user,
         *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--hostname", HOSTNAME),
-        *("--new-session", "--cap-drop", "ALL", "--chdir", "/", "--clearenv"),
+        *(*powers, "--chdir", "/", "--clearenv"),
         *(part for name, value in sorted(variables.items()) for part in ("--setenv", name, value)),
     )
 
 
 def with_descriptors(args: Args, descriptors: Descriptors) -> Args:
     """Add the filter of system calls, the file for the status, that which is held open while it runs, and secrets."""
-    files = descriptors.secrets
+    return (
+        *with_secrets(args, descriptors.secrets),
+        *("--seccomp", str(descriptors.seccomp), "--json-status-fd", str(descriptors.status)),
+        *(("--sync-fd", str(descriptors.alive)) if descriptors.alive else ()),
+    )
+
+
+def with_secrets(args: Args, files: Sequence[tuple[str, int]]) -> Args:
+    """Add the files with the values of secrets."""
     return (
         *args,
         *(part for path, fd in files for part in ("--perms", "0400", "--file", str(fd), path)),
         *(part for path in sorted({dirname(path) for path, _ in files}) for part in ("--remount-ro", path)),
-        *("--seccomp", str(descriptors.seccomp), "--json-status-fd", str(descriptors.status)),
-        *(("--sync-fd", str(descriptors.alive)) if descriptors.alive else ()),
     )
 
 

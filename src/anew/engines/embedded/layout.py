@@ -12,13 +12,19 @@ from anew.engines.embedded.volumes import volumes_of
 from anew.errors import NotFound, SpecError
 from anew.model import Digest, Order, Volume
 from anew.sandbox import fit, host, mounts, view
+from anew.sandbox.mounts import Args
 
 OWN = ("/proc", "/dev", "/tmp")  # noqa: S108 - paths inside; every instance has its own of these
 NET = ("/etc/resolv.conf", "/etc/hosts")  # of the host: instances share its network
 
 
-def lay_out(order: Order, home: Path, tree: Callable[[Digest], Path]) -> Layout:
+Rooted = Callable[[Sequence[Path]], Args]  # layers, lowest first, to the arguments that mount them as the root
+
+
+def lay_out(order: Order, home: Path, tree: Callable[[Digest], Path], rooted: Rooted | None = None) -> Layout:
     """Return what the instance of `order` will see; its volumes need not be there yet.
+
+    Its root is read-only unless `rooted` mounts another one.
 
     Raises  NotFound if a layer is missing; SpecError if a path can't be mounted at, or a volume is in or around what
             is mounted besides; Unsupported if there are too many layers.
@@ -34,11 +40,10 @@ def lay_out(order: Order, home: Path, tree: Callable[[Digest], Path]) -> Layout:
     _require_apart(secrets, volumes, folders)
     layers += _fittings([*secrets, *volumes, *folders], stacks, home)
     sources = [str(volumes_of(home).place(order.scope, order.service, one.name)) for one in order.volumes]
+    root = rooted(layers) if rooted else _read_only(layers, home, is_host=order.image.is_host)
     return Layout(
-        root=mounts.read_only_host(host.compose(layers, [home]))
-        if order.image.is_host
-        else mounts.read_only_root(layers),
-        is_composed=order.image.is_host,
+        root=root,
+        is_composed=order.image.is_host and rooted is None,
         writable=_outer_first(folders),
         binds=tuple((path, path) for path in NET if _has_folder(shown, path)),
         environment=order.environment,
@@ -46,6 +51,10 @@ def lay_out(order: Order, home: Path, tree: Callable[[Digest], Path]) -> Layout:
         secrets="".join(secrets),
         volumes=tuple(zip(sources, volumes, strict=True)),
     )
+
+
+def _read_only(layers: Sequence[Path], home: Path, *, is_host: bool) -> Args:
+    return mounts.read_only_host(host.compose(layers, [home])) if is_host else mounts.read_only_root(layers)
 
 
 def _layer(digest: Digest, tree: Callable[[Digest], Path]) -> Path:

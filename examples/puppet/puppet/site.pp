@@ -1,0 +1,3 @@
+class { 'site':
+  connections => 64,
+}

@@ -1,0 +1,228 @@
+"""The sandbox of one step: a writable root over the layers so far, what the step is given, and nothing of this machine.
+
+It is described once, as arguments of bubblewrap: a shell that looks into a failed step gets the very same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from anew.build import control
+from anew.build.definition import Job
+from anew.build.epoch import ENVIRONMENT
+from anew.build.listing import Lookup, lookup_in, lookup_on_host, over, resolved, stacked
+from anew.build.reach import PLACE, reach
+from anew.build.store import ImageStore
+from anew.model import Digest
+from anew.sandbox import find, host, mounts
+from anew.sandbox.powers import CAPABILITIES
+
+SHELL = ("/bin/sh", "-eu", "-c")
+_SIGNED_BY = re.compile(r"signed-by=([^\s\]]+)")
+_MOUNT_POINTS: Mapping[str, int] = {"dev": 0o755, "proc": 0o555, "run": 0o755, "sys": 0o555, "tmp": 0o1777}
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a step builds on: layers, lowest first, and the key of everything that led to them."""
+
+    layers: tuple[Digest, ...]
+    key: Digest
+    is_host: bool = False
+    apt: tuple[str, ...] = ()  # for steps with network: lines of apt's sources, where the head has none of its own
+    reused: int = 0  # steps that led here and were not run, because what they make was known
+    since: float = 0.0  # when the oldest of what they made was made; 0: none
+    has_run: bool = False  # whether any step that led here was run
+
+
+def seen(store: ImageStore, base: Base) -> Lookup:
+    """Return what the layers of a base show."""
+    listings = [store.listing(one) for one in base.layers]
+    return over(listings, lookup_on_host) if base.is_host else lookup_in(stacked(listings))
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """How a step's program is started: bubblewrap's arguments, the environment it passes on, and secrets by name."""
+
+    program: str
+    root: mounts.Args
+    given: tuple[str, ...]  # mounts of what the step is given
+    network: tuple[str, ...]
+    folder: str  # in which the step runs
+    command: tuple[str, ...]
+    settings: Mapping[str, str]
+    passed: Mapping[str, str] = field(repr=False)
+    secrets: Mapping[str, bytes] = field(repr=False)
+    finish: Callable[[], None]  # to be called when the step has succeeded
+    is_first: bool = False  # its program is process 1 itself
+
+    def argv(self, files: Mapping[str, int], command: Sequence[str] = (), *, has_terminal: bool = False) -> list[str]:
+        """Return the command line of the step, or of another `command` in its place.
+
+        `files` are descriptors by the names of secrets: their contents go into a file system in memory, and to no disk.
+        """
+        args = [
+            *self.root,
+            *("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys", "--dev", "/dev"),
+            *("--perms", "0755", "--tmpfs", "/run", "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 - inside
+            *self.network,
+            *self.given,
+            *("--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try", "--hostname", "build"),
+            *(() if has_terminal else ("--new-session",)),
+            *("--die-with-parent", "--chdir", self.folder, "--cap-drop", "ALL"),
+        ]
+        if files:
+            args += ["--perms", "0755", "--dir", "/run/secrets"]
+        for name, file in sorted(files.items()):
+            args += ["--perms", "0400", "--file", str(file), f"/run/secrets/{name}"]
+        args += [part for name in CAPABILITIES for part in ("--cap-add", name)]
+        args += ["--as-pid-1"] if self.is_first else []
+        args += [part for name, value in sorted(self.settings.items()) for part in ("--setenv", name, value)]
+        return [self.program, *args, "--", *(command or self.command)]
+
+
+@contextmanager
+def files_of(secrets: Mapping[str, bytes]) -> Iterator[dict[str, int]]:
+    """Yield descriptors of files in memory with these contents, by name; they are closed afterwards."""
+    files: dict[str, int] = {}
+    try:
+        for name, value in secrets.items():
+            files[name] = os.memfd_create(name, os.MFD_CLOEXEC)
+            os.write(files[name], value)
+            os.lseek(files[name], 0, os.SEEK_SET)
+        yield files
+    finally:
+        for file in files.values():
+            os.close(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Sandboxes:
+    """Makes the sandboxes of steps. `home` is anew's state, of which no step sees anything."""
+
+    home: Path
+    store: ImageStore
+    tree: Callable[[Digest], Path]  # unpacked layers whose files have their true owners
+
+    def made(self, base: Base, job: Job, folder: Path, secrets: Mapping[str, bytes]) -> Sandbox:
+        """Return the sandbox of a step whose changes land in `folder`/upper; everything that it needs lies in `folder`.
+
+        Raises  as `anew.build.control.applied`, and as `anew.build.reach.reach`.
+        """
+        upper = folder / "upper"
+        upper.mkdir(mode=0o755)
+        upper.chmod(0o755)
+        (folder / "work").mkdir()
+        quiet, points = self._without_services(base, folder)
+        root, finish = self._root(base, folder, points)
+        network, passed = self._network(base, folder) if job.step.network else (["--unshare-net"], {})
+        plain = Sandbox(
+            program=str(find.bwrap(self.home / "bin")),
+            root=root,
+            given=tuple(quiet),
+            network=tuple(network),
+            folder="/",
+            command=(*SHELL, job.step.run),
+            settings=ENVIRONMENT,
+            passed=passed,
+            secrets=secrets,
+            finish=finish,
+        )
+        return plain if job.supply.tool is None else self._applying(plain, job, folder)
+
+    def _applying(self, plain: Sandbox, job: Job, folder: Path) -> Sandbox:
+        tool, inputs = self.store.tree(job.supply.pin), self.store.tree(job.supply.layer)
+        made = control.applied(job, tool, inputs)
+        given = [
+            *("--perms", "0755", "--dir", control.PLACE),  # which every user of the image may enter
+            *("--ro-bind", str(tool), control.TOOLS, "--ro-bind", str(inputs), control.INPUTS),
+            *("--ro-bind", str(control.write(made, folder)), control.PROGRAMS),
+            *("--ro-bind", str(folder / "shims"), control.SHIMS),
+            *("--perms", "0755", "--dir", "/run/systemd", "--perms", "0755", "--dir", "/run/systemd/system"),
+        ]
+        return replace(
+            plain,
+            given=(*plain.given, *given),
+            folder=control.INPUTS,
+            command=(f"{control.PROGRAMS}/systemd", *made.command),
+            settings={**plain.settings, **made.environment},
+            is_first=True,
+        )
+
+    def _root(self, base: Base, folder: Path, points: Sequence[str]) -> tuple[mounts.Args, Callable[[], None]]:
+        """Return the arguments for a writable root, and what is to be done to its upper folder afterwards."""
+        trees, upper, work = [self.tree(one) for one in base.layers], folder / "upper", folder / "work"
+        if base.is_host:
+            composed = host.compose(trees, [self.home.resolve()], is_writable=True)
+            host.make_uppers(composed, upper, work)
+            return mounts.writable_host(composed, upper, work), lambda: host.prune_uppers(composed, upper)
+        # Mount points that the image lacks must be below, or the sandbox would make them in the upper folder.
+        below = folder / "points"
+        below.mkdir(mode=0o755)
+        below.chmod(0o755)
+        for name, mode in _MOUNT_POINTS.items():
+            (below / name).mkdir()
+            (below / name).chmod(mode)
+        for name in points:
+            path = below
+            for part in Path(name).parts[:-1]:
+                path /= part
+                path.mkdir(exist_ok=True)
+                path.chmod(0o755)
+            (below / name).touch()
+            (below / name).chmod(0o755)
+        return mounts.writable_root([below, *trees], upper, work), lambda: None
+
+    def _without_services(self, base: Base, folder: Path) -> tuple[list[str], list[str]]:
+        """Return how packages are kept from starting services where they could: mounts, and their mount points."""
+        shims, lookup = control.write_shims(folder), seen(self.store, base)
+        place, name = control.POLICY.rsplit("/", 1)
+        found = resolved(place, lookup, control.POLICY)
+        there = lookup(found)
+        if base.is_host or there is None or there.kind != "dir" or lookup(f"{found}/invoke-rc.d") is None:
+            return [], []
+        return ["--ro-bind", str(shims / name), f"/{found}/{name}"], [f"{found}/{name}"]
+
+    def _network(self, base: Base, folder: Path) -> tuple[list[str], dict[str, str]]:
+        """Return the arguments and the environment of a step that may use the network."""
+        args: list[str] = []
+        environment = {"DEBIAN_FRONTEND": "noninteractive"}
+        lookup = seen(self.store, base)
+        names = Path("/etc/resolv.conf")
+        found = lookup("etc/resolv.conf")
+        if names.exists() and found is not None and found.kind == "file" and not base.is_host:
+            args += ["--ro-bind", os.path.realpath(names), str(names)]
+        if base.apt:
+            settings = folder / "apt"
+            settings.mkdir(mode=0o755)
+            (settings / "apt.conf").write_text('Dir::Etc::SourceList "/run/anew/sources.list";\n', encoding="utf-8")
+            lines = _with_keys(base.apt, lookup, settings)
+            (settings / "sources.list").write_text("\n".join((*lines, "")), encoding="utf-8")
+            args += ["--ro-bind", str(settings), "/run/anew"]
+            environment["APT_CONFIG"] = "/run/anew/apt.conf"
+        (folder / "reach").mkdir(mode=0o755)
+        known = reach(folder / "reach", os.environ, Path(os.environ.get("HOME") or "/"))
+        if known.folder is not None:
+            args += ["--ro-bind", str(known.folder), PLACE]
+        return args, {**known.environment, **environment}
+
+
+def _with_keys(lines: Sequence[str], lookup: Lookup, settings: Path) -> list[str]:
+    """Return apt's sources with the keyrings that the image lacks put beside them."""
+    found: list[str] = []
+    for line in lines:
+        named = _SIGNED_BY.search(line)
+        if named and lookup(named[1].strip("/")) is None and Path(named[1]).is_file():
+            name = f"{len(found)}{Path(named[1]).suffix}"
+            shutil.copyfile(named[1], settings / name)
+            found.append(line.replace(named[1], f"/run/anew/{name}"))
+        else:
+            found.append(line)
+    return found

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Services are not started while an image is built.
+exit 101

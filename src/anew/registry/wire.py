@@ -1,0 +1,252 @@
+"""Connections that are kept open, and one exchange on one of them. Plain http goes to this machine alone.
+
+An exchange is tried again where that can help and harm nothing, and never without a bound: a connection that broke, a
+registry that is busy. What a caller sends must therefore be a value, or something that can be sent from its beginning.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from anew import __version__
+from anew.core.reference import is_loopback
+from anew.errors import EngineError
+from anew.registry.failures import MOST_TOLD, PassingError, Refusal, UnreachableError, of_broken, of_status
+
+PATIENCE = 60.0  # seconds without a byte, after which a connection counts as dead
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
+_LONGEST = 30.0  # seconds that we wait because a registry says so
+_MOST_HOPS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_BROKEN = (OSError, http.client.HTTPException)
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Bytes to be sent; `pour` is called with what takes them, and may be called again after a failure."""
+
+    size: int
+    pour: Callable[[Callable[[bytes | memoryview], None]], None]
+
+
+def body_of(data: bytes) -> Body:
+    """Return a body of a few bytes."""
+    return Body(len(data), lambda send: send(data) if data else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request; `headers` may hold who we are, which goes to no other host than that of `url`."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: Body | None = None
+
+    @property
+    def where(self) -> str:
+        """What was asked, for people: without the query, which may hold keys."""
+        parts = urlsplit(self.url)
+        return f"{parts.netloc}{parts.path}"
+
+
+class Answer:
+    """What came back; its body is read by whoever asked."""
+
+    def __init__(self, ask: Ask, response: http.client.HTTPResponse) -> None:
+        self.ask = ask
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.getheaders()}
+        self.challenges = tuple(response.headers.get_all("WWW-Authenticate") or ())
+        self._response = response
+
+    def read(self, most: int) -> bytes:
+        """Return the body. Raises EngineError if it is longer than `most` bytes; PassingError if its end is missing."""
+        data = self._response.read(most + 1)
+        if len(data) > most:
+            raise EngineError(f"the registry's answer is longer than {most} bytes", where=self.ask.where)
+        if self._response.length:
+            raise of_broken(http.client.IncompleteRead(data), self.ask.where.partition("/")[0])
+        return data
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Read the next bytes into `buffer`; return how many, 0 at the end."""
+        return self._response.readinto(buffer)
+
+    def refusal(self) -> Refusal:
+        """Return this answer as one that was not hoped for."""
+        return Refusal(self.status, self.ask.where, self.headers, self._response.read(MOST_TOLD))
+
+    def location(self) -> str:
+        """Return where the answer leads; "" if it doesn't."""
+        found = self.headers.get("location", "")
+        return urljoin(self.ask.url, found) if found else ""
+
+
+class Wire:
+    """All connections of one command; safe with several threads."""
+
+    def __init__(self, patience: float = PATIENCE) -> None:
+        self._patience = patience
+        self._lock = threading.Lock()
+        self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
+        self._lent: set[http.client.HTTPConnection] = set()
+        self._has_answered = False
+        self._is_closed = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all connections, also those in use: who waits on one is told that it broke, and tries no more."""
+        self._is_closed.set()
+        with self._lock:
+            for one in (*self._lent, *(one for idle in self._idle.values() for one in idle)):
+                _end(one)
+            self._idle.clear()
+
+    def tried(self, attempt: Callable[[], _Result]) -> _Result:
+        """Return what `attempt` returns, made again a few times if what stood in its way may pass."""
+        for pause in PAUSES:
+            try:
+                return attempt()
+            except PassingError as error:
+                self.pause(error, pause)
+        return attempt()
+
+    def pause(self, error: PassingError, pause: float) -> None:
+        """Wait before another attempt; raises `error` where none makes sense."""
+        is_wrong_place = isinstance(error, UnreachableError) and not self._has_answered
+        if is_wrong_place or error.after > _LONGEST or self._is_closed.wait(max(pause, error.after)):
+            raise error
+
+    @contextmanager
+    def answer(self, ask: Ask) -> Iterator[Answer]:
+        """Send one request, once; what is yielded is valid inside the block. A GET goes where it is led.
+
+        Raises  EngineError if no answer comes; PassingError if one may come the next time.
+        """
+        for _ in range(_MOST_HOPS):
+            with self._exchange(ask) as found:
+                if ask.method not in {"GET", "HEAD"} or found.status not in _REDIRECTS or not found.location():
+                    yield found
+                    return
+                ask = _led(ask, found.location())
+        raise EngineError("the registry leads from place to place without end", where=ask.where)
+
+    @contextmanager
+    def _exchange(self, ask: Ask) -> Iterator[Answer]:
+        parts = _checked(ask)
+        key = (parts.scheme, parts.netloc)
+        connection = self._taken(key)
+        is_whole = False
+        try:
+            response = self._sent(connection, ask, parts)
+            self._has_answered = True
+            yield Answer(ask, response)
+            if not response.isclosed():
+                response.read(MOST_TOLD)  # a short rest is read, so that the connection can be used again
+            is_whole = response.isclosed() and not response.will_close
+        except _BROKEN as cause:
+            raise of_broken(cause, parts.netloc) from cause
+        finally:
+            self._given_back(key, connection, is_whole=is_whole)
+
+    def _sent(self, connection: http.client.HTTPConnection, ask: Ask, parts: SplitResult) -> http.client.HTTPResponse:
+        path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+        connection.putrequest(ask.method, path, skip_accept_encoding=True)
+        headers = {"User-Agent": f"anew/{__version__}", "Accept-Encoding": "identity", **ask.headers}
+        if ask.body is not None or ask.method in {"POST", "PUT", "PATCH"}:
+            headers["Content-Length"] = str(ask.body.size if ask.body else 0)
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        try:
+            connection.endheaders()
+            if ask.body is not None:
+                ask.body.pour(connection.send)
+        except (BrokenPipeError, ConnectionResetError):
+            # A registry that wants no more of it may have said why before it closed.
+            try:
+                return connection.getresponse()
+            except _BROKEN:
+                pass
+            raise
+        return connection.getresponse()
+
+    def _taken(self, key: tuple[str, str]) -> http.client.HTTPConnection:
+        with self._lock:
+            if self._is_closed.is_set():
+                raise EngineError("this was stopped", where=key[1])
+            idle = self._idle.setdefault(key, [])
+            connection = idle.pop() if idle else _connection(key, self._patience)
+            self._lent.add(connection)
+            return connection
+
+    def _given_back(self, key: tuple[str, str], connection: http.client.HTTPConnection, *, is_whole: bool) -> None:
+        with self._lock:
+            self._lent.discard(connection)
+            if is_whole and not self._is_closed.is_set():
+                self._idle.setdefault(key, []).append(connection)
+            else:
+                _end(connection)
+
+
+def require(answer: Answer, *good: int) -> None:
+    """Raise what the answer means unless its status is one of these."""
+    if answer.status not in good:
+        raise of_status(answer.refusal())
+
+
+def _checked(ask: Ask) -> SplitResult:
+    parts = urlsplit(ask.url)
+    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.netloc)):
+        return parts
+    raise EngineError(
+        f"{parts.scheme}://{parts.netloc} is not secure, and nothing is sent there",
+        where=ask.where,
+        hint="plain http is for registries on this machine alone; let that one speak https",
+    )
+
+
+def _led(ask: Ask, url: str) -> Ask:
+    before, after = urlsplit(ask.url), urlsplit(url)
+    is_same = (before.scheme, before.netloc) == (after.scheme, after.netloc)
+    headers = {name: value for name, value in ask.headers.items() if is_same or name.lower() != "authorization"}
+    return Ask(ask.method, url, headers, ask.body)
+
+
+def _connection(key: tuple[str, str], patience: float) -> http.client.HTTPConnection:
+    scheme, host = key
+    if scheme == "http":
+        return http.client.HTTPConnection(host, timeout=patience, blocksize=1 << 20)
+    context = ssl.create_default_context()
+    through = "" if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https", "")
+    if not through:
+        return http.client.HTTPSConnection(host, timeout=patience, context=context, blocksize=1 << 20)
+    parts = urlsplit(through if "://" in through else f"http://{through}")
+    connection = http.client.HTTPSConnection(parts.netloc.rpartition("@")[2], timeout=patience, context=context)
+    connection.set_tunnel(host)
+    return connection
+
+
+def _end(connection: http.client.HTTPConnection) -> None:
+    """Close a connection, and wake whoever waits on it."""
+    if (sock := connection.sock) is not None:
+        try:
+            sock.shutdown(2)
+        except OSError:  # it is not connected any more
+            del sock
+    connection.close()

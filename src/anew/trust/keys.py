@@ -1,0 +1,188 @@
+"""Keys that sign what anew says of images, and the keys of others that are believed. All are ed25519.
+
+A public key is one line, as OpenSSH writes it: ``ssh-ed25519 AAAA… comment``. A private key is a file in PEM (PKCS #8,
+as ``openssl genpkey -algorithm ed25519`` writes it) or in the form of OpenSSH, without a passphrase.
+
+Rules
+
+1. The private half lies outside of every project, readable to its owner alone, and is in no output, error or `repr`.
+2. A key file is made once, whole or not at all, and never overwritten.
+3. Who verifies needs public keys only.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from anew.errors import Conflict, NotFound, SpecError, Unsupported
+
+VARIABLE = "ANEW_SIGNING_KEY"  # the path of a key file, or its text
+_BEGIN = "-----BEGIN"
+_LARGEST = 64 * 1024
+_RAW = 32  # bytes of a public key
+_KIND = b"ssh-ed25519"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The half of a key that everybody may know."""
+
+    raw: bytes = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """What `ssh-keygen -l` shows of it: "SHA256:…"."""
+        return "SHA256:" + base64.b64encode(hashlib.sha256(_blob(self.raw)).digest()).rstrip(b"=").decode()
+
+    @property
+    def line(self) -> str:
+        """The line that names it in a spec."""
+        return f"{_KIND.decode()} {base64.b64encode(_blob(self.raw)).decode()}"
+
+    def has_signed(self, signature: bytes, data: bytes) -> bool:
+        """Say whether `signature` is this key's, of `data`."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A whole key."""
+
+    public: PublicKey
+    _private: Ed25519PrivateKey = field(repr=False)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature of `data`: 64 bytes, always the same."""
+        return self._private.sign(data)
+
+
+def public_key(line: str, where: str = "") -> PublicKey:
+    """Return the key of a line. Raises SpecError if it is none.
+
+    >>> public_key("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA ci").id
+    'SHA256:Hs+YnEmAsrWYjxCJi8wtvgQmlUkYfGuAvtbCL8FYtwU'
+    """
+    parts = line.split()
+    try:
+        kind, text = parts[0], base64.b64decode(parts[1], validate=True)
+    except (IndexError, ValueError):
+        kind, text = "", b""
+    if kind != _KIND.decode() or len(text) < _RAW or _blob(text[-_RAW:]) != text:
+        hint = "write the line of the public key: `ssh-ed25519 AAAA…`, as `anew verify --key` shows it"
+        raise SpecError(f"{line!r} is no public ed25519 key", where=where, hint=hint)
+    return PublicKey(text[-_RAW:])
+
+
+def signing_key(folder: Path, project: str) -> SigningKey:
+    """Return the key of a project: the one that `$ANEW_SIGNING_KEY` gives, or that of `folder`, made if need be.
+
+    Raises  NotFound if the variable names no file; Conflict for what is no such key, or a file that others may read;
+            Unsupported if the file can't be read or made.
+    """
+    given = os.environ.get(VARIABLE, "")
+    if given.lstrip().startswith(_BEGIN):
+        return _understood(given.encode(), f"${VARIABLE}")
+    if given:
+        found = _read(Path(given))
+        if found is None:
+            raise NotFound("the signing key is not there", where=given, hint=f"${VARIABLE} names it; see {_how(given)}")
+        return found
+    return own_key(folder, project)
+
+
+def own_key(folder: Path, project: str) -> SigningKey:
+    """Return the key of a project on this machine, whatever the environment gives; made if need be.
+
+    Raises  as `signing_key`.
+    """
+    path = folder / f"{project}.pem"
+    found = _read(path)
+    if found is None:
+        _make(path)
+        found = _read(path)
+    if found is None:
+        raise NotFound("the signing key was taken away just now", where=str(path), hint="do it again")
+    return found
+
+
+def _how(path: str) -> str:
+    return f"`openssl genpkey -algorithm ed25519 -out {path}`"
+
+
+def _blob(raw: bytes) -> bytes:
+    """Return a public key as SSH sends it (RFC 8709, section 4)."""
+    return b"".join(len(part).to_bytes(4, "big") + part for part in (_KIND, raw))
+
+
+def _read(path: Path) -> SigningKey | None:
+    try:
+        with path.open("rb") as file:
+            may_others = os.fstat(file.fileno()).st_mode & 0o077
+            text = file.read(_LARGEST)
+    except FileNotFoundError:
+        return None
+    except OSError as cause:
+        raise _unusable(path, "read", cause) from cause
+    if may_others:
+        hint = f"chmod 600 {path}; if others did read it, move it away, and trust the new key instead"
+        raise Conflict("others than its owner may read the signing key", where=str(path), hint=hint)
+    return _understood(text, str(path))
+
+
+def _understood(text: bytes, where: str) -> SigningKey:
+    is_ssh = b"OPENSSH" in text.partition(b"\n")[0]
+    load = serialization.load_ssh_private_key if is_ssh else serialization.load_pem_private_key
+    try:
+        private = load(text, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as cause:  # TypeError: it has a passphrase
+        why = "it has a passphrase" if isinstance(cause, TypeError) else "it can't be understood"
+        hint = f"put it back from a copy, or make one without a passphrase: {_how('FILE')}"
+        raise Conflict(f"the signing key is of no use: {why}", where=where, hint=hint) from cause
+    if not isinstance(private, Ed25519PrivateKey):
+        raise Conflict("the signing key is of another kind than ed25519", where=where, hint=f"make one: {_how('FILE')}")
+    raw = private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return SigningKey(PublicKey(raw), private)
+
+
+def _make(path: Path) -> None:
+    text = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".key-", dir=path.parent)  # 0600
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):  # another process was first, with as good a key
+                os.link(name, path)
+        finally:
+            Path(name).unlink()
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as cause:
+        raise _unusable(path, "made", cause) from cause
+
+
+def _unusable(path: Path, verb: str, cause: OSError) -> Unsupported:
+    what = f"the signing key can't be {verb}: {cause.strerror}"
+    return Unsupported(what, where=str(path), hint=f"act as its owner, or name another one in ${VARIABLE}")
