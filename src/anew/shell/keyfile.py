@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pyrage  # type: ignore[import-untyped]  # it has no types of its own; wha
 
 from anew.errors import AnewError, Conflict, NotFound, Unsupported
 from anew.model import Scope
+from anew.private_file import write_once
 
 PURPOSE = b"anew: pin of a secret, 1"  # another purpose of the same key would have another label, and so other MACs
 LOST = "without one the values are lost:"
@@ -89,22 +88,7 @@ def make_key(path: Path) -> None:
     identity = pyrage.x25519.Identity.generate()
     text = f"# The key of anew's secrets. Keep a copy.\n# public key: {identity.to_public()}\n{identity}\n"
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".key-", dir=path.parent)  # 0600
-        try:
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):  # another process was first, with as good a key
-                os.link(name, path)
-        finally:
-            Path(name).unlink()
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_once(path, text.encode())
     except OSError as cause:
         raise _unusable(path, "made", cause) from cause
 
