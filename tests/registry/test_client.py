@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import random
+import resource
+import signal
 import socket
 import ssl
 import time
@@ -462,3 +464,32 @@ def test_a_list_of_nonsense_is_none(small: tuple[Registry, Kept]) -> None:
 
 def test_the_machines_own_trust_store_is_used() -> None:
     assert ssl.create_default_context().verify_mode == ssl.CERT_REQUIRED
+
+
+# ---------------------------------------------------------------- this machine
+
+
+def test_a_full_disk_is_no_lost_connection(small: tuple[Registry, Kept], tmp_path: Path) -> None:
+    registry, kept = small
+    one = source(tmp_path, 1 << 20)
+    kept.blobs["shop", one.digest] = one.path.read_bytes()
+    file = tmp_path / "part"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(OSError, match="File too large"), file.open("w+b") as target:
+            downloads.fetch(registry, described(one), target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert len(kept.asked) == 1
+
+
+def test_a_blob_that_is_gone_is_told_and_not_tried_again(small: tuple[Registry, Kept], tmp_path: Path) -> None:
+    registry, kept = small
+    one = source(tmp_path, 1 << 20)
+    one.path.unlink()
+    with pytest.raises(NotFound, match="is missing in the image store"):
+        uploads(registry, tmp_path).send(one)
+    assert len([line for line in kept.asked if line.startswith(("PUT", "PATCH"))]) <= 1

@@ -11,10 +11,11 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from anew.core.digest import PREFIX
-from anew.errors import Conflict, EngineError
+from anew.errors import Conflict, EngineError, NotFound
 from anew.model import Bytes, Digest
 from anew.registry.client import Registry, altered
 from anew.registry.failures import PassingError, TooLargeError, UploadLostError
@@ -62,7 +63,7 @@ class _Reading:
 
     def _pour(self, begin: Bytes, end: Bytes, send: Callable[[bytes | memoryview], None]) -> None:
         buffer = memoryview(bytearray(_CHUNK))
-        with self.source.path.open("rb", buffering=0) as file:
+        with self._opened() as file:
             if self.at != begin:
                 self._sha, self.at = hashlib.sha256(), 0
                 self._pass(file.readinto, buffer, begin, None)
@@ -73,6 +74,13 @@ class _Reading:
             except BaseException:
                 self._sha, self.at = before, begin
                 raise
+
+    def _opened(self) -> FileIO:
+        try:
+            return FileIO(self.source.path)
+        except FileNotFoundError as cause:
+            what = f"blob {self.source.digest} is missing in the image store"
+            raise NotFound(what, where=str(self.source.path), hint="`anew build` makes it again") from cause
 
     def _pass(
         self,

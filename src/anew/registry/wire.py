@@ -2,6 +2,7 @@
 
 An exchange is tried again where that can help and harm nothing, and never without a bound: a connection that broke, a
 registry that is busy. What a caller sends must therefore be a value, or something that can be sent from its beginning.
+What fails at the caller's end of an exchange, a full disk or a file that is gone, is no connection that broke.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar
@@ -72,20 +73,27 @@ class Answer:
 
     def read(self, most: int) -> bytes:
         """Return the body. Raises EngineError if it is longer than `most` bytes; PassingError if its end is missing."""
-        data = self._response.read(most + 1)
+        with _told(self._host):
+            data = self._response.read(most + 1)
         if len(data) > most:
             raise EngineError(f"the registry's answer is longer than {most} bytes", where=self.ask.where)
         if self._response.length:
-            raise of_broken(http.client.IncompleteRead(data), self.ask.where.partition("/")[0])
+            raise of_broken(http.client.IncompleteRead(data), self._host)
         return data
 
     def read_into(self, buffer: memoryview) -> int:
-        """Read the next bytes into `buffer`; return how many, 0 at the end."""
-        return self._response.readinto(buffer)
+        """Read the next bytes into `buffer`; return how many, 0 at the end. Raises PassingError as `read` does."""
+        with _told(self._host):
+            return self._response.readinto(buffer)
 
     def refusal(self) -> Refusal:
         """Return this answer as one that was not hoped for."""
-        return Refusal(self.status, self.ask.where, self.headers, self._response.read(MOST_TOLD))
+        with _told(self._host):
+            return Refusal(self.status, self.ask.where, self.headers, self._response.read(MOST_TOLD))
+
+    @property
+    def _host(self) -> str:
+        return self.ask.where.partition("/")[0]
 
     def location(self) -> str:
         """Return where the answer leads; "" if it doesn't."""
@@ -158,10 +166,9 @@ class Wire:
             self._has_answered = True
             yield Answer(ask, response)
             if not response.isclosed():
-                response.read(MOST_TOLD)  # a short rest is read, so that the connection can be used again
+                with _told(parts.netloc):
+                    response.read(MOST_TOLD)  # a short rest is read, so that the connection can be used again
             is_whole = response.isclosed() and not response.will_close
-        except _BROKEN as cause:
-            raise of_broken(cause, parts.netloc) from cause
         finally:
             self._given_back(key, connection, is_whole=is_whole)
 
@@ -174,17 +181,18 @@ class Wire:
         for name, value in headers.items():
             connection.putheader(name, value)
         try:
-            connection.endheaders()
+            with _told(parts.netloc):
+                connection.endheaders()
             if ask.body is not None:
-                ask.body.pour(connection.send)
-        except (BrokenPipeError, ConnectionResetError):
+                ask.body.pour(_sender(connection, parts.netloc))
+        except PassingError as error:
             # A registry that wants no more of it may have said why before it closed.
-            try:
-                return connection.getresponse()
-            except _BROKEN:
-                pass
+            if isinstance(error.__cause__, BrokenPipeError | ConnectionResetError):
+                with suppress(*_BROKEN):
+                    return connection.getresponse()
             raise
-        return connection.getresponse()
+        with _told(parts.netloc):
+            return connection.getresponse()
 
     def _taken(self, key: tuple[str, str]) -> http.client.HTTPConnection:
         with self._lock:
@@ -226,6 +234,23 @@ def _led(ask: Ask, url: str) -> Ask:
     is_same = (before.scheme, before.netloc) == (after.scheme, after.netloc)
     headers = {name: value for name, value in ask.headers.items() if is_same or name.lower() != "authorization"}
     return Ask(ask.method, url, headers, ask.body)
+
+
+@contextmanager
+def _told(host: str) -> Iterator[None]:
+    """Tell of a connection that breaks in the block in our words."""
+    try:
+        yield
+    except _BROKEN as cause:
+        raise of_broken(cause, host) from cause
+
+
+def _sender(connection: http.client.HTTPConnection, host: str) -> Callable[[bytes | memoryview], None]:
+    def send(data: bytes | memoryview) -> None:
+        with _told(host):
+            connection.send(data)
+
+    return send
 
 
 def _connection(key: tuple[str, str], patience: float) -> http.client.HTTPConnection:
