@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -41,9 +42,10 @@ are imported as the base image of the others. *docker build* is the classic buil
 there, *buildah bud* runs with `--layers`, in a storage of its own on overlayfs, and without a sandbox of its
 own (`--isolation chroot`): the fastest that it has. *Nothing changed*: the same again. *One file changed*: a
 line in one of the sources. *All changed*: every source and the text of every step, with the base at hand, so
-that no layer is found. *The head*: made of packages that are kept, in a store that has nothing else; the peer
-is mmdebstrap with the same packages in a folder, piped into `docker import`. anew checks, hashes and names
-each layer as it makes it; what the others leave for `push` is not counted. *Packing* is `build.layer.pack` of
+that no layer is found. *Cold*: all of it, head and image, of packages that are kept, in a store that has
+nothing else; the peers have their base made by mmdebstrap of the same packages in a folder, piped into
+`docker import`, or added to an empty image by buildah. anew checks, hashes and names each layer as it makes
+it; what the others leave for `push` is not counted. *Packing* is `build.layer.pack` of
 the unpacked head, read from memory and written to it, with the look at all of its files; the peer does the
 same with GNU tar, sorted, and `sha256sum` beside it. *Memory* is the most that one process of a whole `anew
 build` ever had, of an image with {LARGE} files of 1 MB on top of the head."""
@@ -94,8 +96,8 @@ class Recipe:
             "BUILDAH_ISOLATION": "chroot",
         }
 
-    def write(self) -> None:
-        """Write everything anew, so that no cache of anybody knows any of it."""
+    def write(self, base: str = "") -> None:
+        """Write everything anew, so that no cache of anybody knows any of it; `base` is what the peers build on."""
         self.nonce += 1
         app = self.root / "app"
         shutil.rmtree(app, ignore_errors=True)
@@ -109,7 +111,7 @@ class Recipe:
             f"    build:\n{quoted}    command: [python3, -m, http.server]\n    http: {{}}\n"
         )
         run = "".join(f"RUN {step}\n" for step in steps)
-        (self.root / "Dockerfile").write_text(f"FROM {self.tag}-base\nCOPY app/ /srv/app/\n{run}")
+        (self.root / "Dockerfile").write_text(f"FROM {base or f'{self.tag}-base'}\nCOPY app/ /srv/app/\n{run}")
 
     def source(self, number: int, more: str = "") -> None:
         """Write one source; its text differs from that of any other turn."""
@@ -127,6 +129,23 @@ class Recipe:
             "anew build": [sys.executable, "-m", "anew", "-C", root, "build"],
             "docker build": ["docker", "build", "--quiet", "--tag", f"{self.tag}:{self.builds}", root],
             "buildah bud": [*self.buildah, "bud", "--quiet", "--layers", "--tag", self.tag, root],
+        }
+
+    def cold(self, base: str, source: str, archive: Path) -> dict[str, list[str]]:
+        """The commands that make base and image of the packages of `source`."""
+        head = f"mmdebstrap --quiet --variant=minbase --include=apt,python3 --format=tar bookworm - '{source}'"
+        buildah = shlex.join(self.buildah)
+        scripts = {
+            "docker build": f"{head} | docker import --message bench - {base}",
+            "buildah bud": f"{head} > {archive}; made=$({buildah} from scratch); {buildah} add $made {archive} /; "
+            f"{buildah} commit --rm $made {base}",
+        }
+        build = self.builders
+        return {
+            who: ["bash", "-euo", "pipefail", "-c", f"{scripts[who]}; {shlex.join(command)}"]
+            if who in scripts
+            else command
+            for who, command in build.items()
         }
 
     @property
@@ -181,7 +200,7 @@ def measure(arguments: argparse.Namespace) -> Section:
             figures += unchanged(recipe, arguments.times).figures("nothing changed", "anew build", Goal(UNCHANGED))
             figures += one_changed(recipe, arguments.times).figures("one file changed", "anew build", None)
             figures += all_changed(recipe, arguments.times).figures("all changed", "anew build", None)
-            figures += heads(recipe, arguments.heads).figures("the head", "anew build", None)
+            figures += cold(recipe, arguments.heads).figures("cold, packages at hand", "anew build", None)
             speeds, peers = packing(recipe, head, arguments.times)
             memory = peak(recipe)
         finally:
@@ -226,34 +245,25 @@ def all_changed(recipe: Recipe, times: int) -> Turns:
     return in_turn(recipe, times, lambda _: recipe.write())
 
 
-def heads(recipe: Recipe, times: int) -> Turns:
-    """Make the head of packages that are at hand, in turn with mmdebstrap and `docker import`."""
+def cold(recipe: Recipe, times: int) -> Turns:
+    """Build the whole recipe of packages that are at hand; the peers have their base made by mmdebstrap."""
     turns = Turns()
     kept = lock.read(recipe.root).heads["base"].packages
-    environment = recipe.environment
     for turn in range(times):
-        place = recipe.project.folder / f"head{turn}"
+        place = recipe.project.folder / f"cold{turn}"
         store = ImageStore(place / "home" / "images")
         for one in kept:
             store.blobs.add_file(recipe.store.blobs.path(one.digest))
-        root = place / "project"
-        root.mkdir()
-        shutil.copyfile(recipe.root / "anew.lock", root / "anew.lock")
-        spec = f"project: head\nos:\n  {HEAD}\nservices:\n  web: {{os: base, command: [python3], http: {{}}}}\n"
-        (root / "anew.yaml").write_text(spec)
         pool = place / "pool"
         pool.mkdir()
         source = packages.repository(kept, store.blobs, "bookworm", pool)
         pool.chmod(0o755)
-        made = f"mmdebstrap --quiet --variant=minbase --include=apt,python3 --format=tar bookworm - '{source}'"
-        imported = f"set -o pipefail; {made} | docker import --message bench - {recipe.tag}-head{turn}"
-        ours = [sys.executable, "-m", "anew", "-C", str(root), "build"]
-        both = [
-            ("anew build", ours, environment | {"ANEW_HOME": str(place / "home")}),
-            ("mmdebstrap, docker import", ["bash", "-c", imported], environment | {"SOURCE_DATE_EPOCH": "1735689600"}),
-        ]
-        for who, command, with_ in both if turn % 2 else both[::-1]:
-            turns.take(who, command, with_)
+        recipe.write(base := f"{recipe.tag}-cold{turn}")
+        commands = recipe.cold(base, source, place / "base.tar")
+        for number in range(len(commands)):
+            who, command = list(commands.items())[(turn + number) % len(commands)]
+            home = {"ANEW_HOME": str(place / "home"), "SOURCE_DATE_EPOCH": "1735689600"}
+            turns.take(who, command, recipe.environment | home)
         shutil.rmtree(place)
     return turns
 

@@ -45,8 +45,8 @@ def made(
     mode = mode_of(head)
     fastest = _place(work)
     sweep(fastest, SHARED)
-    with scratch(fastest, SHARED) as fast, scratch(work) as folder:
-        archive = folder / "head.tar"
+    with scratch(fastest, SHARED) as fast:
+        archive = fast / "head.tar"
         if os.geteuid() != 0:
             fast.chmod(0o755)  # the subordinate uids work in it
         source = repository(packages, blobs, head.suite, fast)

@@ -7,11 +7,13 @@ an archive has by then does not matter.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
@@ -97,16 +99,17 @@ def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Pa
     """
     pool = folder / "pool"
     pool.mkdir(mode=0o755)
-    index = []
     for package in packages:
         kept_at = blobs.verify(package.digest)
         there = pool / package.file_name
         shutil.copyfile(kept_at, there)  # a link would change what is known of the blob
         there.chmod(0o644)
-        index.append(
-            f"{_stanza(there)}\nFilename: ./{package.file_name}\nSize: {package.size}\n"
-            f"SHA256: {package.digest.removeprefix(PREFIX)}\n"
-        )
+    with ThreadPoolExecutor(os.cpu_count()) as several:
+        stanzas = several.map(_stanza, (pool / one.file_name for one in packages))
+        index = [
+            f"{stanza}\nFilename: ./{one.file_name}\nSize: {one.size}\nSHA256: {one.digest.removeprefix(PREFIX)}\n"
+            for one, stanza in zip(packages, stanzas, strict=True)
+        ]
     text = "\n".join(index).encode()
     (pool / "Packages").write_bytes(text)
     architectures = sorted({one.architecture for one in packages} - {"all"})
