@@ -55,6 +55,7 @@ class Builder:
     store: ImageStore
     project_root: Path
     lend: Lend = nothing_lent
+    is_offline: bool = False  # see `Heads`
 
     def build(
         self, spec: Spec, service: Service, say: Say, *, update: bool = False, manner: Manner = AS_USUAL
@@ -180,7 +181,7 @@ class Builder:
 
     @property
     def _heads(self) -> Heads:
-        return Heads(self.project_root, self.store, self.home / "work")
+        return Heads(self.project_root, self.store, self.home / "work", self.is_offline)
 
     @property
     def _supplier(self) -> Supplier:
