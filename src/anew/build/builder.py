@@ -203,7 +203,7 @@ class Builder:
         self._files.resolve(service, say, is_update=update)
         supplies = self._supplier.planned(head, service, digests)
         context = self._context(service, digests)
-        supplies = self._supplier.with_tools(supplies, say, update=update)
+        supplies = self._supplier.with_tools(supplies, head, say, update=update)
         return _Wish(service, head, layer, context, supplies, _inputs(head, self._pin(head), context, supplies.jobs))
 
     @property
