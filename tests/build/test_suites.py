@@ -239,7 +239,10 @@ def test_the_programs_that_apply_a_playbook_are_of_the_images_own_suite() -> Non
     assert elsewhere is not None
     assert (elsewhere.name, elsewhere.distribution, elsewhere.mirror) == ("bookworm/ansible", "debian", ())
     record = definitions.of_head(wanted)
-    assert record.head == wanted
+    made = definitions.Definition(1, "shop", "web", definitions.of_head(JAMMY), (), (ANSIBLE,))
+    made = replace(made, supplies=(definitions.Supply(tool=record),))
+    (tool,) = (one for one in definitions.read(made.text()).heads if one.name == "jammy/ansible")
+    assert tool.head == wanted
     assert supplies.tool(BuildStep("true"), JAMMY) is None
 
 
