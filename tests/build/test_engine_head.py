@@ -137,6 +137,19 @@ def test_without_an_engine_the_way_out_is_told(tmp_path: Path, monkeypatch: pyte
         project.builder.build(project.spec, project.service(), quiet)
 
 
+def test_what_there_is_to_remove_is_written_down_at_once(tmp_path: Path) -> None:
+    """Whoever reads the note while it is written anew sees what it said before, and never nothing."""
+    note = tmp_path / "notes" / "1-2-x"
+    note.parent.mkdir()
+    note.write_text("anew-head:before\n")
+    silent = engine_head._Program("true", ("build",), ("save",), has_server=True)
+    with note.open() as before:
+        engine_head._Order(silent, tmp_path, tmp_path, note).run("build", "here", quiet)
+        assert before.read() == "anew-head:before\n"
+    assert note.read_text() == "anew-head:1-2-x\n"
+    assert list(note.parent.iterdir()) == [note]
+
+
 def test_a_recipe_or_context_that_is_missing_is_named(tmp_path: Path) -> None:
     project = shop(tmp_path)
     project.head = BuiltHead("base", "web/Dockerfle", "web")

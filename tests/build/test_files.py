@@ -18,6 +18,7 @@ from building import Project, need_program, need_root, quiet, tar_project
 
 from anew.build import fetching, lock
 from anew.build.files import Files
+from anew.build.sources import SourceTree
 from anew.core.collection import parts_of
 from anew.core.digest import PREFIX
 from anew.errors import Conflict, EngineError, NotFound, SpecError
@@ -122,6 +123,21 @@ def test_a_fetched_file_is_locked_and_lies_in_the_image_and_is_never_asked_for_a
     assert (more.digest != image.digest, len(server.asked)) == (True, 1)
     proved = project.builder.prove("web", image, quiet, is_offline=True)
     assert (proved.verdict, proved.why) == ("identical", "")
+
+
+def test_a_fetched_file_is_not_covered_by_the_sources_around_it(tmp_path: Path, server: _Server) -> None:
+    """In development nothing of the project's folder stands for it: so the folder that it lies in is not mounted."""
+    need_root()
+    project = tar_project(tmp_path)
+    server.answers["/tool"] = b"the tool"
+    for name in ("app/server", "app/below/more", "lib/one"):
+        (project.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / name).write_text("x\n")
+    copy = (Copy("app/", "/srv/app/"), Copy("lib/", "/srv/lib/"))
+    spec, service = wanting(project, Fetch(server.url("/tool"), "/srv/app/tool"), copy=copy)
+    image, _ = project.builder.build(spec, service, quiet)
+    found = SourceTree(project.root, service, project.store).sources(image)
+    assert [one.target for one in found.mounts] == ["/srv/app/below", "/srv/app/server", "/srv/lib"]
 
 
 def test_a_release_without_fetched_files_has_the_lock_that_it_had(tmp_path: Path) -> None:

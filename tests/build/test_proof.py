@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from dataclasses import replace
@@ -13,6 +14,7 @@ from building import Project, need_root, python, quiet, tar_project
 from anew.build.causes import differences
 from anew.build.entries import Entry
 from anew.build.stack import Stack
+from anew.build.stockroom import Stockroom
 from anew.build.store import ImageStore
 from anew.model import BuildStep, Copy, HostHead, Image, Service
 from anew.views import Rebuilt
@@ -94,9 +96,41 @@ def test_what_was_lost_or_changed_is_no_proof(tmp_path: Path) -> None:
         found = project.builder.prove("web", image, quiet, is_offline=True)
         assert found.verdict == "not proved"
         assert "corrupt" in found.why
-        assert "is missing" in project.builder.prove("web", image, quiet, is_offline=True).why
+        again = project.builder.prove("web", image, quiet, is_offline=True).why
+        assert "is missing" in again or "not in the image store" in again
         path.write_bytes(before)
     assert project.builder.prove("web", image, quiet, is_offline=True).verdict == "identical"
+
+
+def test_what_a_head_was_made_of_is_kept_also_where_only_its_layer_was_known(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    image, _ = project.builder.build(project.spec, project.service(), quiet)
+    shutil.rmtree(project.store.root / "heads")
+    project.builder.build(project.spec, project.service("mkdir /srv/x"), quiet)
+    with Stockroom(project.store, ()).opened(is_dry=True) as room:
+        assert [one.packages for one in room.stock().heads] == [image.inputs[1:]]
+
+
+def test_packages_that_are_not_kept_are_named(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    image, _ = project.builder.build(project.spec, project.service("mkdir /srv/x"), quiet)
+    lines = [f"{name} 1.0 amd64 sha256:{number * 64} 3000" for name, number in (("curl", "a"), ("wget", "b"))]
+    suite = {"kind": "debian", "suite": "bookworm", "archive": "", "path": ""}
+    tool = {"kind": "debian", "name": "bookworm/ansible", "suite": "bookworm"}
+
+    def why(head: dict[str, object], supplies: list[object]) -> str:
+        said = json.loads(project.store.blobs.verify(image.inputs[0]).read_bytes())
+        said |= {"head": said["head"] | head, "supplies": supplies}
+        inputs = (project.store.blobs.add_bytes(json.dumps(said).encode()),)
+        return project.builder.prove("web", replace(image, inputs=inputs), quiet, is_offline=True).why
+
+    named = "its head base can't be made again: curl 1.0 and 1 more are not in the image store"
+    assert why({**suite, "packages": lines}, []) == named
+    assert "the head bookworm/ansible of its steps, and kept no packages" in why({}, [{"tool": tool}])
+    assert why({}, [{"tool": {**tool, "packages": lines[:1]}}]).endswith("curl 1.0 is not in the image store")
+    assert why({}, [{"layer": "sha256:" + 64 * "c"}]).startswith("build[0] can't be run again: the files")
 
 
 def test_an_image_of_an_older_anew_says_why_it_can_not_be_proved(tmp_path: Path) -> None:

@@ -143,6 +143,16 @@ def test_a_head_that_is_recognised_is_pinned_again(tmp_path: Path) -> None:
     assert not store.has_head("sha256:" + "0" * 64, "base")
 
 
+def test_what_a_recognised_head_was_made_of_is_noted_where_nobody_had(tmp_path: Path) -> None:
+    store, packages = ImageStore(tmp_path), ("sha256:" + "1" * 64,)
+    layer = image(store, b"head").layers[0]
+    assert store.has_head(layer, "base")
+    for known in (packages, ()):  # what is noted once stays
+        assert store.has_head(layer, "base", lambda known=known: known)  # type: ignore[misc]
+        with Stockroom(store, ()).opened(is_dry=True) as room:
+            assert [one.packages for one in room.stock().heads] == [packages]
+
+
 def test_an_index_that_is_damaged_is_said(tmp_path: Path) -> None:
     store = ImageStore(tmp_path)
     image(store, b"one")

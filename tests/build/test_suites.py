@@ -8,18 +8,19 @@ import http.server
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from building import Project, need_program, need_root, quiet
 
-from anew.build import lock, suites
+from anew.build import definition as definitions
+from anew.build import lock, suites, supplies
 from anew.build.packages import Package, _stanza
 from anew.build.sandboxed import _with_keys
 from anew.errors import EngineError, SpecError, Unsupported
-from anew.model import DebianHead
+from anew.model import BuildStep, DebianHead, HostHead
 
 JAMMY = DebianHead("base", "jammy", (), "ubuntu")
 
@@ -224,6 +225,66 @@ def test_a_step_with_network_is_given_the_keys_that_its_image_lacks(tmp_path: Pa
         lines[1],
     ]
     assert (settings / "0.gpg").read_bytes() == b"key"
+
+
+ANSIBLE = BuildStep(ansible="site.yml")
+
+
+def test_the_programs_that_apply_a_playbook_are_of_the_images_own_suite() -> None:
+    wanted = supplies.tool(ANSIBLE, JAMMY)
+    assert wanted is not None
+    assert (wanted.name, wanted.suite, wanted.distribution) == ("jammy/ansible", "jammy", "ubuntu")
+    assert "ansible-core" in wanted.packages
+    elsewhere = supplies.tool(ANSIBLE, HostHead("base"))
+    assert elsewhere is not None
+    assert (elsewhere.name, elsewhere.distribution, elsewhere.mirror) == ("bookworm/ansible", "debian", ())
+    record = definitions.of_head(wanted)
+    made = definitions.Definition(1, "shop", "web", definitions.of_head(JAMMY), (), (ANSIBLE,))
+    made = replace(made, supplies=(definitions.Supply(tool=record),))
+    (tool,) = (one for one in definitions.read(made.text()).heads if one.name == "jammy/ansible")
+    assert tool.head == wanted
+    assert supplies.tool(BuildStep("true"), JAMMY) is None
+
+
+@pytest.mark.parametrize("is_build", [False, True])
+def test_a_tool_is_made_of_packages_from_the_mirror_of_the_head(tmp_path: Path, *, is_build: bool) -> None:
+    need_root()
+    for program in ("mmdebstrap", "apt-get"):
+        need_program(program)
+    asked: list[str] = []
+
+    class Nothing(_Silent):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        mirror = (f"http://127.0.0.1:{server.server_port} jammy main",)
+        project = Project(tmp_path, replace(JAMMY, mirror=mirror, keyring="archive.gpg"))
+        (project.root / "archive.gpg").write_bytes(b"key")
+        (project.root / "site.yml").write_text("[]")
+        service, builder = project.service(ANSIBLE), project.builder
+        spec = replace(project.spec, services=(service,))
+        planned = builder._supplier.planned(project.head, service, builder._digests)
+        ways: dict[bool, Callable[[], object]] = {
+            False: lambda: builder.lock(spec, ["jammy/ansible"], quiet, update=False),
+            True: lambda: builder._supplier.with_tools(planned, project.head, quiet),
+        }
+        with pytest.raises(SpecError, match="there is no Ubuntu suite jammy where packages come from"):
+            ways[is_build]()
+        server.shutdown()
+        thread.join()
+    assert "/dists/jammy/InRelease" in asked
+
+
+def test_a_tool_of_two_services_is_locked_once(tmp_path: Path) -> None:
+    project = Project(tmp_path, JAMMY)
+    other = replace(JAMMY, name="other", mirror=("http://m.example jammy main",))
+    services = (project.service(ANSIBLE), replace(project.service(ANSIBLE), name="api", os="other"))
+    spec = replace(project.spec, heads=(JAMMY, other), services=services)
+    assert [one.name for one in supplies.with_tools(spec).heads] == ["base", "other", "jammy/ansible"]
 
 
 def test_the_distribution_is_a_part_of_what_is_locked_and_the_mirror_is_not(tmp_path: Path) -> None:

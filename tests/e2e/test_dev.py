@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -147,6 +148,23 @@ def test_an_edit_is_seen_at_the_same_address_and_nothing_is_left(project: Rig) -
     assert told["origin"] == "a build, for there is no release yet"
     assert left(project) == ([], [])
     assert project.anew("releases", "--json").stdout.strip() == "[]"  # nothing was released
+
+
+def test_a_collection_keeps_what_is_developed_though_it_was_never_released(project: Rig) -> None:
+    project.write("one")
+    with dev(project, "web") as running:
+        running.heard("web listens at")
+        for path in Path(project.home, "images").rglob("*"):
+            if path.is_file():
+                os.utime(path, (0, 0))  # as if it had been running for days
+        told = json.loads(project.expect("gc", "--json"))
+        why = f"anew dev web, process {running.process.pid}, uses it"
+        assert [one["reason"] for one in told["kept"] if one["what"].startswith("image ")] == [why]
+        project.write("two")
+        running.heard("web listens at", 2)
+        assert running.get() == "two"
+        running.end()
+    assert json.loads(project.expect("gc", "--json"))["kept"] == []
 
 
 def test_a_crash_is_told_once_and_waits_for_a_change(project: Rig) -> None:

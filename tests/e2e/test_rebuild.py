@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from anew.testing.rig import Rig
@@ -29,6 +32,26 @@ def test_every_release_is_made_again_from_the_store_alone(project: Rig) -> None:
     assert "no release r9" in refused(project, 3, "rebuild", "r9")
     assert "choose one" in refused(project, 2, "rebuild", "r1", "--all")
     assert list(Path(project.home, "work").iterdir()) == []
+
+
+def test_what_nobody_trusted_says_of_an_image_is_not_run(project: Rig) -> None:
+    project.write("one")
+    project.expect("up")
+    mark = project.root / "it-was-run"
+    with closing(sqlite3.connect(Path(project.home, "state.db"))) as state:
+        (body,) = state.execute("select body from releases where number = 1").fetchone()
+        own = json.loads(body)["parts"][0]["image"]["inputs"][0]
+        blobs = Path(project.home, "images", "blobs", "sha256")
+        made = json.loads((blobs / own.removeprefix("sha256:")).read_bytes())
+        text = json.dumps(made | {"steps": [{"run": f"echo ran > {mark}; echo backdoor > /srv/app/more"}]}).encode()
+        forged = hashlib.sha256(text).hexdigest()
+        (blobs / forged).write_bytes(text)
+        state.execute("update releases set body = replace(body, ?, ?) where number = 1", (own, f"sha256:{forged}"))
+        state.commit()
+    (found,) = json.loads(project.anew("rebuild", "--offline", "--json").stdout)
+    assert (found["verdict"], found["releases"]) == ("not proved", ["r1"])
+    assert found["why"].startswith("no trusted key says that it was made from the definition that it names")
+    assert not mark.exists()
 
 
 def test_a_step_that_makes_something_else_each_time_is_named(project: Rig) -> None:

@@ -22,7 +22,7 @@ from anew.build.evidence import MEDIA
 from anew.core.digest import canonical, digest_bytes, short
 from anew.core.reference import Reference, Repository
 from anew.errors import AnewError, Conflict, EngineError, NotFound, Unsupported
-from anew.model import Copy, HostHead, Release
+from anew.model import Copy, HostHead, Identity, Image, Part, Release, Service
 from anew.registry.client import MANIFEST
 
 SBOM, PROVENANCE = "https://cyclonedx.org/bom", "https://slsa.dev/provenance/v1"
@@ -271,14 +271,31 @@ def with_another_machine(kept: Kept) -> None:
     put(kept, "r1", index, "application/vnd.oci.image.index.v1+json")
 
 
-def with_paths_for_digests(kept: Kept) -> None:
+def describe_otherwise(kept: Kept, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a description says of its one image, with everything that names it."""
     index, _, description = index_of(kept)
     layer = description["layers"][0]
     said = json.loads(kept.blobs["shop", layer["digest"]])
-    said["images"][0]["inputs"] = ["sha256:../../../../../etc/passwd"]
+    change(said["images"][0])
     description["layers"][0] = blob(kept, layer["mediaType"], canonical(said))
     index["manifests"][-1] |= put(kept, "", description)
     put(kept, "r1", index, "application/vnd.oci.image.index.v1+json")
+
+
+def with_paths_for_digests(kept: Kept) -> None:
+    describe_otherwise(kept, lambda image: image.update(inputs=["sha256:../../../../../etc/passwd"]))
+
+
+def with_other_contents_of_layers(kept: Kept) -> None:
+    describe_otherwise(kept, lambda image: image["identity"]["diffs"].reverse())
+
+
+def with_another_config(kept: Kept) -> None:
+    describe_otherwise(kept, lambda image: image["identity"].update(config="sha256:" + 64 * "0"))
+
+
+def with_the_root_of_a_machine(kept: Kept) -> None:
+    describe_otherwise(kept, lambda image: image.update(is_host=True))
 
 
 def with_an_altered_identity(kept: Kept) -> None:
@@ -360,6 +377,9 @@ LIES: dict[Callable[[Kept], None], str] = {
     with_a_lying_config: "other layers than its manifest",
     with_another_machine: "linux/s390x",
     with_paths_for_digests: "without a digest",
+    with_other_contents_of_layers: "otherwise than the manifest",
+    with_another_config: "otherwise than the manifest",
+    with_the_root_of_a_machine: "otherwise than the manifest",
     with_an_altered_identity: "another release",
     with_more_than_we_know: "newer anew",
     with_a_flipped_bit: "altered",
@@ -404,6 +424,30 @@ def test_a_release_says_more_than_an_older_anew_wrote(small: tuple[Repository, K
     assert (found.digest, found.parts) == (old.digest, release.parts)
     with pytest.raises(Conflict, match="older anew"):
         here.carriage.push(old, identity_of("shop", release.parts), small[0], quiet)
+
+
+UNFIT: dict[str, tuple[list[Service], str, str]] = {
+    "a service twice": ([Service("web", "base", ("x",)), Service("web", "base", ("y",))], "shop", "a service twice"),
+    "a name that leads elsewhere": ([Service("../web", "base", ("x",))], "shop", "a name that none can have"),
+    "a project that leads elsewhere": ([Service("web", "base", ("x",))], "../shop", "a name that none can have"),
+    "a need of nobody": ([Service("web", "base", ("x",), needs=("db",))], "shop", "that it does not have"),
+    "a need of itself": ([Service("web", "base", ("x",), needs=("web",))], "shop", "in a circle"),
+    "a circle": (
+        [Service(one, "base", ("x",), needs=(other,)) for one, other in (("a", "b"), ("b", "c"), ("c", "a"))],
+        "shop",
+        "in a circle",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_release_whose_services_do_not_fit_is_refused(name: str) -> None:
+    services, project, told = UNFIT[name]
+    zeros = "sha256:" + 64 * "0"
+    image = Image(Identity(zeros, zeros, (zeros,), zeros, zeros), (zeros,))
+    identity = identity_of(project, [Part(one, image) for one in services])
+    with pytest.raises(Conflict, match=told):
+        carried.understood(identity, carried.images_text([image]), "here")
 
 
 def test_the_texts_of_a_release_are_the_same_from_every_machine(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from anew.build.epoch import architecture
 from anew.build.flatten import flattened
 from anew.core.reference import Reference, Repository
 from anew.errors import AnewError, Conflict, NotFound, SpecError, Unsupported
-from anew.model import ImageHead, Spec
+from anew.model import Image, ImageHead, Spec
 from anew.registry.client import MANIFEST, Registry
 from anew.registry.wire import Wire
 from anew.testing.roots import write_root
@@ -134,6 +134,43 @@ def test_a_pulled_release_on_such_a_head_can_be_made_again(server: Server, regis
     assert found.head.blobs == made.inputs[1:]
     server.kill()
     assert there.builder.prove("web", made, quiet, is_offline=True).verdict == "identical"
+
+
+def rerecorded(one: Place, made: Image, **change: object) -> Image:
+    """Return an image whose definition says something else of its head."""
+    said = json.loads(one.store.blobs.verify(made.inputs[0]).read_bytes())
+    said["head"] |= change
+    return replace(made, inputs=(one.store.blobs.add_bytes(json.dumps(said).encode()), *made.inputs[1:]))
+
+
+def test_offline_no_registry_is_asked_and_what_is_missing_is_told(tmp_path: Path) -> None:
+    with tiny() as (host, kept):
+        with Wire() as wire:
+            manifest = image(
+                Registry(Repository(host, "base"), wire, "push", lambda _: None),
+                "1",
+                [root(tmp_path), layer("etc/more")],
+            )["digest"]
+        here = Place(tmp_path / "here", ImageHead("base", f"{host}/base:1"))
+        made = here.release().parts[0].image
+        asked = len(kept.asked)
+
+        def why(image: Image) -> str:
+            found = here.builder.prove("web", image, quiet, is_offline=True)
+            assert found.verdict == "not proved"
+            return found.why
+
+        assert here.builder.prove("web", made, quiet, is_offline=True).verdict == "identical"
+        assert f"which image {host}/base:1 was, nobody recorded" in why(rerecorded(here, made, blobs=[]))
+        assert f"not all of the image {host}/base:1 is in the image store" in why(
+            rerecorded(here, made, blobs=[manifest])
+        )
+        here.store.blobs.path(made.inputs[-1]).unlink()
+        assert (
+            why(made)
+            == f"its head base can't be made again: a part of the image {host}/base:1 is not in the image store"
+        )
+        assert len(kept.asked) == asked
 
 
 def test_what_is_not_there_is_told(server: Server, registry: Registry, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from anew.errors import EngineError, NotFound
 from anew.model import Environment, Generation, Gone, Image, Member, Part, Phase, Policy, Release, Scope, Seal, Service
 from anew.shell.collecting import Stores, admit, collect
 from anew.shell.journal import Also, Journal
+from anew.shell.leases import LEASES, Leases
 from anew.shell.parts import Copies
 from anew.views import Collected, Kept
 
@@ -147,7 +148,7 @@ class State:
         """Collect with a clock that is `by` ahead."""
         works = (self.home / "work",)
         archive = Archive(self.instances, self.journal.owner)
-        stores = Stores(Stockroom(self.store, works), archive, copies=copies)
+        stores = Stores(Stockroom(self.store, works), archive, copies=copies, leases=Leases(self.home / LEASES))
         return collect(self.journal, stores, Ahead(by), quiet, is_dry=is_dry)
 
     def needed(self) -> dict[str, Image]:

@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anew import views
+from anew.build.evidence import Evidence
 from anew.core.collection import Holding, Use, choose, held, outlived, running
 from anew.engines.embedded.records import ENDED
 from anew.errors import Conflict, NotFound
@@ -365,6 +366,19 @@ def test_a_damaged_index_stops_a_collection_before_it_removes_anything(state: St
         state.collect()
     assert "index.json.damaged" in caught.value.hint
     assert {k for k in listing(state.home) if "drafts" not in k} == {k for k in before if "drafts" not in k}
+
+
+def test_what_is_said_of_a_kept_image_stays_also_if_the_index_was_lost(state: State) -> None:
+    kept, gone = state.image("shop", "web", ["app 1"]), state.image("shop", "web", ["app 2"])
+    state.up(state.release("shop", {"web": kept}), "local")
+    evidence = Evidence(state.store)
+    stays, goes = (evidence.add(one.digest, "https://slsa.dev", one.digest.encode()) for one in (kept, gone))
+    (state.store.root / "index.json").unlink()
+    state.collect()
+    assert (evidence.filed(kept.digest), evidence.read(stays)) == ((stays,), kept.digest.encode())
+    assert evidence.filed(gone.digest) == ()
+    assert not state.store.blobs.path(goes.digest).exists()
+    state.check(kept)
 
 
 def test_damaged_notes_and_manifests_go_and_what_is_needed_stays(state: State) -> None:

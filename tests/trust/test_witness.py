@@ -9,6 +9,7 @@ import pytest
 from anew.core.digest import digest_bytes
 from anew.errors import Conflict
 from anew.model import Scope
+from anew.trust.keys import VARIABLE, own_key, signing_key
 from anew.trust.witness import Witness
 
 SCOPE = Scope("shop", "local", "state")
@@ -26,6 +27,20 @@ def test_what_was_signed_is_remembered(tmp_path: Path) -> None:
     assert seen is not None
     assert seen[:2] == (7, digest_bytes(b"seven"))
     assert [path.name for path in (tmp_path / "heads").iterdir()] == ["shop.local.json"]
+
+
+def test_a_ledger_is_signed_with_the_machines_own_key_whatever_the_environment_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = signing_key(tmp_path / "elsewhere", "shop")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "elsewhere" / "shop.pem"))
+    assert signing_key(tmp_path / "keys", "shop").public == other.public
+    witness(tmp_path).sign(3, digest_bytes(b"three"))
+    seen = witness(tmp_path).seen()
+    monkeypatch.delenv(VARIABLE)
+    assert seen == witness(tmp_path).seen()
+    assert seen is not None
+    assert seen[2] == own_key(tmp_path / "keys", "shop").public.id != other.public.id
 
 
 def test_another_head_in_its_place_is_noticed(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ class Builder:
     store: ImageStore
     project_root: Path
     lend: Lend = nothing_lent
+    is_offline: bool = False  # see `Heads`
 
     def build(
         self, spec: Spec, service: Service, say: Say, *, update: bool = False, manner: Manner = AS_USUAL
@@ -180,7 +181,7 @@ class Builder:
 
     @property
     def _heads(self) -> Heads:
-        return Heads(self.project_root, self.store, self.home / "work")
+        return Heads(self.project_root, self.store, self.home / "work", self.is_offline)
 
     @property
     def _supplier(self) -> Supplier:
@@ -202,7 +203,7 @@ class Builder:
         self._files.resolve(service, say, is_update=update)
         supplies = self._supplier.planned(head, service, digests)
         context = self._context(service, digests)
-        supplies = self._supplier.with_tools(supplies, say, update=update)
+        supplies = self._supplier.with_tools(supplies, head, say, update=update)
         return _Wish(service, head, layer, context, supplies, _inputs(head, self._pin(head), context, supplies.jobs))
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import msgspec
@@ -17,16 +17,19 @@ from anew.build import definition as definitions
 from anew.build import packages
 from anew.build.causes import attributes
 from anew.build.context import Item
-from anew.build.definition import Definition, HeadRecord
+from anew.build.definition import Definition, HeadRecord, Supply
 from anew.build.listing import Node, stacked
 from anew.build.owners import Owners, owners
 from anew.build.store import ImageStore
 from anew.core.digest import canonical, short
 from anew.errors import AnewError
-from anew.model import BuildStep, Image
+from anew.model import BuildStep, Digest, Image
 from anew.model.comparison import Change, FileChange, ImageComparison
 
-_TOLD = frozenset({"project", "service", "head", "items", "steps"})  # fields that are told in their own words
+_TOLD = frozenset(
+    {"project", "service", "head", "items", "steps", "fetched", "supplies"}
+)  # fields that are told in their own words
+_NO_TOOL = HeadRecord("", "")  # of a step that has none
 _T = TypeVar("_T")
 
 
@@ -50,7 +53,7 @@ def compared(store: ImageStore, before: Image, after: Image) -> ImageComparison:
         before=before.digest,
         after=after.digest,
         is_same_tree=is_same_tree,
-        inputs=tuple(_inputs(old, new)) if old is not None and new is not None else (),
+        inputs=tuple(_inputs(store, old, new)) if old is not None and new is not None else (),
         packages=moves,
         copied=tuple(_copied(old.items, new.items)) if old is not None and new is not None else (),
         files=files,
@@ -139,9 +142,16 @@ class _Side:
 # ------------------------------------------------------------ inputs
 
 
-def _inputs(old: Definition, new: Definition) -> Iterator[Change]:
-    yield from _heads(old.head, new.head)
-    yield from _steps(old.steps, new.steps)
+def _inputs(store: ImageStore, old: Definition, new: Definition) -> Iterator[Change]:
+    yield from _heads(old.head, new.head, "os")
+    pairs = tuple(_paired(old.steps, new.steps))
+    for place, i, j in pairs:
+        before = "" if i is None else _step(old.steps[i])
+        after = "" if j is None else _step(new.steps[j])
+        if before != after:
+            yield Change(place, before, after)
+    yield from _given(store, [(place, old.given(i), new.given(j)) for place, i, j in pairs])
+    yield from _fetched(dict(old.fetched), dict(new.fetched))
     for field in fields(Definition):
         if field.name not in _TOLD:
             was, now = (_shown(getattr(one, field.name)) for one in (old, new))
@@ -149,37 +159,36 @@ def _inputs(old: Definition, new: Definition) -> Iterator[Change]:
                 yield Change("anew's format of images" if field.name == "format" else field.name, was, now)
 
 
-def _heads(old: HeadRecord, new: HeadRecord) -> Iterator[Change]:
+def _heads(old: HeadRecord, new: HeadRecord, name: str) -> Iterator[Change]:
     for what, tell in _OF_HEADS.items():
         was, now = tell(old), tell(new)
         if was != now:
-            yield Change(f"os {what}".strip(), was, now)
-    known = {"kind", "name", "suite", "named", "path", "recipe", "layer", "tree", "packages", "archive"}
+            yield Change(f"{name} {what}".strip(), was, now)
+    known = {"kind", "name", "suite", "named", "path", "recipe", "layer", "tree", "packages", "archive", "blobs"}
     for field in fields(HeadRecord):
         was, now = (_shown(getattr(one, field.name)) for one in (old, new))
         if field.name not in known and was != now:
-            yield Change(f"os {field.name}", was, now)
+            yield Change(f"{name} {field.name}", was, now)
 
 
 _OF_HEADS: Mapping[str, Callable[[HeadRecord], str]] = {
     "": lambda head: " ".join(part for part in (head.name, head.kind, head.suite or head.path) if part),
     "packages": lambda head: ", ".join(sorted(set(head.named))),
     "archive": lambda head: short(head.archive),
+    "image": lambda head: short(head.blobs[0]) if head.blobs else "",
     "locked layer": lambda head: short(head.layer),
     "machine": lambda head: short(head.recipe) if head.kind == "host" else "",
 }
 
 
-def _steps(old: Sequence[BuildStep], new: Sequence[BuildStep]) -> Iterator[Change]:
-    """Yield the steps that changed, were added or removed, named by their place: the new one, if there is one."""
+def _paired(old: Sequence[BuildStep], new: Sequence[BuildStep]) -> Iterator[tuple[str, int | None, int | None]]:
+    """Yield which step became which, None for none, named by their place: the new one, if there is one."""
     was, now = ([_step(one) for one in steps] for steps in (old, new))
-    for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
-        if tag == "equal":
-            continue
+    for _, i, i_end, j, j_end in difflib.SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
         for n in range(max(i_end - i, j_end - j)):
-            before = was[i + n] if i + n < i_end else ""
-            after = now[j + n] if j + n < j_end else ""
-            yield Change(f"build[{j + n if after else i + n}]", before, after)
+            before = i + n if i + n < i_end else None
+            after = j + n if j + n < j_end else None
+            yield f"build[{before if after is None else after}]", before, after
 
 
 def _step(step: BuildStep) -> str:
@@ -187,6 +196,49 @@ def _step(step: BuildStep) -> str:
     said = {key: value for key, value in step.plain().items() if value}
     run = str(said.pop("run", ""))
     return " ".join(part for part in (run, canonical(said).decode() if said else "") if part)
+
+
+def _given(store: ImageStore, pairs: Sequence[tuple[str, Supply, Supply]]) -> Iterator[Change]:
+    """Yield which files of a step changed, and which program that applies it; one that several share is told once."""
+    tools: dict[tuple[HeadRecord, HeadRecord], list[str]] = {}
+    for place, old, new in pairs:
+        if old.files != new.files:
+            yield from _files_given(store, place, old, new)
+        if old.tool != new.tool:
+            tools.setdefault((old.tool or _NO_TOOL, new.tool or _NO_TOOL), []).append(place)
+    for (was, now), places in tools.items():
+        name = f"{', '.join(places)} tool"
+        yield from _heads(was, now, name)
+        for move in _moved(_versions(was.packages), _versions(now.packages)) if was.packages and now.packages else ():
+            yield replace(move, name=f"{name} package {move.name}")
+
+
+def _files_given(store: ImageStore, place: str, old: Supply, new: Supply) -> Iterator[Change]:
+    """Yield each file that changed, or that some did where the store does not have them any more."""
+    try:
+        was, now = ({node.path: node for node in store.listing(one.layer)} if one.layer else {} for one in (old, new))
+    except AnewError:
+        yield Change(f"{place} files", short(old.files), short(new.files))
+        return
+    for path in sorted(was.keys() | now.keys()):
+        before, after = was.get(path), now.get(path)
+        if before != after:
+            is_of_mode = before is not None and after is not None and before.content == after.content
+            yield Change(f"{place} /{path}", *(_node(one, is_of_mode=is_of_mode) for one in (before, after)))
+
+
+def _node(node: Node | None, *, is_of_mode: bool) -> str:
+    if node is None:
+        return ""
+    if is_of_mode or node.kind == "dir":
+        return f"{node.kind}, mode {node.mode:o}"
+    return short(node.content) if node.kind == "file" else f"{node.kind} {node.content}"
+
+
+def _fetched(old: Mapping[str, Digest], new: Mapping[str, Digest]) -> Iterator[Change]:
+    for url in sorted(old.keys() | new.keys()):
+        if old.get(url) != new.get(url):
+            yield Change(f"fetched {url}", *(short(one[url]) if url in one else "" for one in (old, new)))
 
 
 def _shown(value: object) -> str:

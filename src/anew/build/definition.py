@@ -137,6 +137,10 @@ class Definition:
         given = self.supplies or (NOTHING,) * len(self.steps)
         return jobs_of(self.service, self.steps, given)
 
+    def given(self, number: int | None) -> Supply:
+        """Return what a step is given; nothing for None."""
+        return NOTHING if number is None or not self.supplies else self.supplies[number]
+
     def package_digests(self) -> tuple[Digest, ...]:
         """Return the packages of its heads, as blobs."""
         return tuple(dict.fromkeys(one for head in self.heads for one in head.package_digests()))

@@ -25,7 +25,7 @@ from types import MappingProxyType
 from anew.build.archive import plain
 from anew.build.context import Context, gather
 from anew.build.debian import SHARED
-from anew.build.drafts import abandoned, disk_errors, scratch, start_time, sweep
+from anew.build.drafts import abandoned, disk_errors, scratch, start_time, sweep, write
 from anew.build.entries import Entry
 from anew.build.epoch import EPOCH, PATH
 from anew.build.filecache import FileDigests
@@ -145,8 +145,8 @@ class _Order:
         argv = [*self._program(), *(word.format(tag=self.tag, **places) for word in words)]
         told = say
         if self.program.has_server:
-            self.note.parent.mkdir(parents=True, exist_ok=True)
-            self.note.write_text(f"{self.tag}\n", encoding="ascii")
+            # The draft lies elsewhere: beside the note it would be taken for one.
+            write(self.note, f"{self.tag}\n".encode("ascii"), folder=self.folder)
             told = _Made(say, self.note).say
         ended = streamed(argv, _environment(), told, self.folder)
         if ended.code != 0:

@@ -60,14 +60,17 @@ def now(head: ImageHead, pinned: Digest) -> Digest:
         return digest_bytes(_found(Registry(named.repository, wire, "pull"), named, _where(head)).data)
 
 
-def had(head: ImageHead, pinned: Digest, store: ImageStore, say: Say) -> Foreign:
+def had(head: ImageHead, pinned: Digest, store: ImageStore, say: Say, *, is_offline: bool = False) -> Foreign:
     """Return the image of a head, with all its blobs in the store; `pinned` is its digest, "" if it is to be resolved.
 
-    Raises  NotFound if the registry has no such image; Unsupported if it has none for this machine, or one of a kind
-            that can't be read; Conflict if it is not what its digest says.
+    Raises  NotFound if the registry has no such image, or if `is_offline` and the store has not all of it; Unsupported
+            if it has none for this machine, or one of a kind that can't be read; Conflict if it is not what its digest
+            says.
     """
     if pinned and (known := _kept(store, pinned, _where(head))):
         return known
+    if is_offline:
+        raise NotFound(f"not all of the image {head.reference} is in the image store", where=_where(head))
     named = reference(head.reference, _where(head))
     wanted = Reference(named.repository, digest=pinned) if pinned else named
     say(f"resolving head {head.name}: {wanted}")

@@ -40,6 +40,7 @@ class Heads:
     project: Path
     store: ImageStore
     work: Path
+    is_offline: bool = False  # then nothing is asked of the network, and what is not in the store is an error
 
     def recipe(self, head: Head) -> Digest:
         """Return the digest of how to make a head. Raises SpecError for an archive that is missing."""
@@ -72,7 +73,8 @@ class Heads:
     def layer(self, head: Head, say: Say, *, update: bool = False) -> Digest | None:
         """Return the head's layer, made or recognised; None for the machine's own root.
 
-        Raises  Conflict if the locked head, made again, comes out differently.
+        Raises  Conflict if the locked head, made again, comes out differently; NotFound if `is_offline` and the store
+                lacks what it is made of.
         """
         if isinstance(head, HostHead):
             return None
@@ -80,7 +82,7 @@ class Heads:
         with self.store.lock(f"head {recipe}"):
             pinned = lock.read(self.project).heads.get(head.name)
             is_pinned = pinned is not None and pinned.recipe == recipe and not update
-            if is_pinned and pinned is not None and self.store.has_head(pinned.layer, head.name):
+            if is_pinned and pinned is not None and self._is_here(head, pinned):
                 return pinned.layer
             new, kept = self._made(head, recipe, pinned if is_pinned else None, say)
             if is_pinned and pinned is not None:
@@ -92,6 +94,17 @@ class Heads:
                 with self.store.lock(f"lock {self.project}"):
                     lock.with_head(self.project, head.name, new)
             return new.layer
+
+    def _is_here(self, head: Head, pinned: lock.LockedHead) -> bool:
+        """Say whether a head's layer is in the store; then it stays there, with as much as is there of what made it."""
+
+        def made_of() -> tuple[Digest, ...]:
+            if isinstance(head, TarHead):
+                return (self._kept(head),)
+            packages = tuple(one.digest for one in pinned.packages if one.digest)
+            return packages or (self._blobs_of(pinned.image) if pinned.image else ())
+
+        return self.store.has_head(pinned.layer, head.name, made_of)
 
     def _made(
         self,
@@ -113,7 +126,7 @@ class Heads:
             case ImageHead():
                 from anew.build import foreign  # noqa: PLC0415 - likewise
 
-                found = foreign.had(head, pinned.image if pinned else "", self.store, say)
+                found = foreign.had(head, pinned.image if pinned else "", self.store, say, is_offline=self.is_offline)
                 image, kept = found.manifest, found.blobs
                 made = foreign.entries(found, head, self.store, self.work)
             case BuiltHead():
@@ -131,6 +144,11 @@ class Heads:
         is_known = bool(pinned) and all(one.digest for one in pinned)
         if is_known and self.store.blobs.are_whole(one.digest for one in pinned):
             return pinned
+        if self.is_offline:
+            lost = [one.name for one in pinned if not (one.digest and self.store.blobs.are_whole([one.digest]))]
+            raise NotFound(
+                f"{' and '.join(lost) or 'its packages'} are not in the image store", where=f"os.{head.name}"
+            )
         with archive(head, self.project, self.store.blobs, self.work, say) as suite:
             packages = pinned if is_known else suite.today()
             suite.fetch(packages)

@@ -49,11 +49,11 @@ class Prover:
         began = time.monotonic()
         try:
             definition = self._definition(image)
-            why = self._obstacle(definition, is_offline=is_offline)
+            why = self._obstacle(definition, is_offline=is_offline) or self._lost(definition, is_offline=is_offline)
             if why:
                 return _unproved(service, image, why, began)
             with scratch(self.work) as folder:
-                made, there = self._made(definition, image, folder, say)
+                made, there = self._made(definition, image, folder, say, is_offline=is_offline)
                 found = tuple(
                     differences(Stack(self.store, image.layers), Stack(there, made.layers))
                     if made.identity.tree != image.identity.tree
@@ -82,11 +82,33 @@ class Prover:
                 if here == definition.head.recipe
                 else "it lies on the root of another machine, or of this one before"
             )
-        if definition.head.kind in {"debian", "ubuntu"} and not definition.head.packages:
-            return "an older anew made its head, and kept no packages: anew lock --update"
+        for one in definition.heads:
+            if one.kind in {"debian", "ubuntu"} and not one.packages:
+                which = "its head" if one == definition.head else f"the head {one.name} of its steps"
+                return f"an older anew made {which}, and kept no packages: anew lock --update"
         return next(_networked(definition), "") if is_offline else ""
 
-    def _made(self, definition: Definition, image: Image, folder: Path, say: Say) -> tuple[Image, ImageStore]:
+    def _lost(self, definition: Definition, *, is_offline: bool) -> str:
+        """Return what is needed and not in the store; "" if all is there, or may be asked for."""
+        for one in definition.heads:
+            if one.kind == "image" and not one.blobs and is_offline:
+                return f"its head {one.name} can't be made again: which image {one.path} was, nobody recorded"
+            named = {parsed.digest: f"{parsed.name} {parsed.version}" for parsed in map(packages.parsed, one.packages)}
+            named |= dict.fromkeys(one.blobs, f"a part of the image {one.path}")
+            if one.archive:
+                named[one.archive] = one.path
+            lost = [name for blob, name in named.items() if not self.store.blobs.path(blob).is_file()]
+            if lost:
+                more = f" and {len(lost) - 1} more are" if len(lost) > 1 else " is"
+                return f"its head {one.name} can't be made again: {lost[0]}{more} not in the image store"
+        for number, supply in enumerate(definition.supplies):
+            if supply.layer and not self.store.blobs.path(supply.layer).is_file():
+                return f"build[{number}] can't be run again: the files that it was given are not in the image store"
+        return ""
+
+    def _made(
+        self, definition: Definition, image: Image, folder: Path, say: Say, *, is_offline: bool
+    ) -> tuple[Image, ImageStore]:
         if definition.head.kind == "dockerfile":  # what made it is not ours: the head is taken as it is
             kept_head = replace(definition.head, kind="tar", path="head.tar", archive=definition.head.layer)
             definition = replace(definition, head=kept_head)
@@ -109,7 +131,7 @@ class Prover:
             home.mkdir(exist_ok=True)
             (home / "bin").symlink_to(self.bin_dir)
         context = self._context(definition, image, folder)
-        return Builder(home, store, project, self.lend).make(definition, context, say), store
+        return Builder(home, store, project, self.lend, is_offline=is_offline).make(definition, context, say), store
 
     def _locked(self, head: HeadRecord, there: ImageStore, project: Path) -> None:
         """Bring a head's packages into another store, and lock it there to them."""

@@ -20,11 +20,11 @@ is marked as used, under a lock that its users share and that a collection (`ane
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -208,15 +208,19 @@ class ImageStore:
             note = canonical({"head": head, "packages": sorted(packages)})
             write(self._path("heads", layer), note, folder=self.drafts)
 
-    def has_head(self, layer: Digest, head: str) -> bool:
-        """Say whether a head's layer is here and whole; then it is pinned, and marked as used."""
+    def has_head(self, layer: Digest, head: str, made_of: Callable[[], Sequence[Digest]] = tuple) -> bool:
+        """Say whether a head's layer is here and whole; then it is pinned, and marked as used.
+
+        `made_of` tells what the layer was made of; it is asked where nobody has noted that yet, so that this stays too.
+        """
         with self.blobs.shared():
             if not self.blobs.are_whole([layer]):
                 return False
-            if self._path("heads", layer).is_file():
+            known = self._noted("heads", layer, dict[str, Any])
+            if known is not None and known.get("packages"):
                 self._path("heads", layer).touch()
             else:
-                self.pin(layer, head)
+                self.pin(layer, head, made_of())
             return True
 
     def note(self, kind: str, digest: Digest, value: object) -> None:

@@ -45,15 +45,20 @@ def tool(step: BuildStep, head: Head) -> DebianHead | None:
     if packages is None:
         return None
     # The slash keeps its name apart from every name in a spec.
-    if isinstance(head, DebianHead):
-        return DebianHead(f"{head.suite}/{step.kind}", head.suite, packages, head.distribution)
+    if isinstance(head, DebianHead):  # where its own packages come from, these do too
+        return replace(head, name=f"{head.suite}/{step.kind}", packages=packages)
     return DebianHead(f"{SUITE}/{step.kind}", SUITE, packages)
 
 
 def with_tools(spec: Spec) -> Spec:
-    """Return a spec whose heads include those that its steps need as tools."""
-    found = (tool(step, named(spec.heads, one.os)) for one in spec.services for step in one.build)
-    return replace(spec, heads=(*spec.heads, *dict.fromkeys(one for one in found if one is not None)))
+    """Return a spec whose heads include those that its steps need as tools; of one name the first, for they are one."""
+    found: dict[str, DebianHead] = {}
+    for service in spec.services:
+        for step in service.build:
+            wanted = tool(step, named(spec.heads, service.os))
+            if wanted is not None:
+                found.setdefault(wanted.name, wanted)
+    return replace(spec, heads=(*spec.heads, *found.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +100,15 @@ class Supplier:
             )
         return Supplies(jobs_of(service.name, service.build, supplies), tuple(contexts))
 
-    def with_tools(self, supplies: Supplies, say: Say, *, update: bool = False) -> Supplies:
-        """Return the same with its tools made and locked. Raises as `Heads.layer`."""
+    def with_tools(self, supplies: Supplies, head: Head, say: Say, *, update: bool = False) -> Supplies:
+        """Return the same with its tools, for an image on `head`, made and locked. Raises as `Heads.layer`."""
         jobs, done = [], set()
         for job in supplies.jobs:
-            if job.supply.tool is not None:
-                head = job.supply.tool.head
-                layer = self.heads.layer(head, say, update=update and head.name not in done) or ""
-                done.add(head.name)
-                jobs.append(replace(job, supply=replace(job.supply, tool=self.heads.recorded(head), pin=layer)))
+            wanted = tool(job.step, head)
+            if wanted is not None:
+                layer = self.heads.layer(wanted, say, update=update and wanted.name not in done) or ""
+                done.add(wanted.name)
+                jobs.append(replace(job, supply=replace(job.supply, tool=self.heads.recorded(wanted), pin=layer)))
             else:
                 jobs.append(job)
         return replace(supplies, jobs=tuple(jobs))

@@ -23,7 +23,7 @@ def unpack(layer: Path, target: Path) -> None:
     """Unpack a canonical layer into `target`, an empty folder of ours. Hard links within it stay hard links."""
     is_root = os.geteuid() == 0
     # Root of a user namespace owns files of all its uids, but makes no devices.
-    may_make_devices = is_root and _is_initial_namespace()
+    may_make_devices = is_root and is_initial_namespace()
     root = os.fsencode(target)
     folders: list[Entry] = []
     for entry in layer_members(layer):
@@ -82,6 +82,7 @@ def _dress(entry: Entry, full: bytes, *, is_root: bool) -> None:
     os.utime(full, (entry.mtime, entry.mtime), follow_symlinks=False)
 
 
-def _is_initial_namespace() -> bool:
+def is_initial_namespace() -> bool:
+    """Say whether uids here are those of the machine, and not of a user namespace."""
     first, outside, length = Path("/proc/self/uid_map").read_text(encoding="ascii").split()[:3]
     return (first, outside) == ("0", "0") and int(length) == 2**32 - 1

@@ -175,9 +175,11 @@ class App(Developing, Carrying):
     def collect(self, say: Say, *, is_dry: bool) -> Collected:
         """Remove what nothing of this state needs any more."""
         from anew.shell import collecting
+        from anew.shell.leases import LEASES, Leases
 
         parts = self._parts
-        stores = collecting.Stores(parts.stockroom(), parts.archive(), parts.own_images(), parts.copies())
+        leases = Leases(self._home / LEASES)
+        stores = collecting.Stores(parts.stockroom(), parts.archive(), parts.own_images(), parts.copies(), leases)
         projects = {row.scope.project for row in self._journal.environments()}
         ended = self._workshop.tidy(say, projects, is_dry=is_dry)
         found = collecting.collect(self._journal, stores, self._clock, say, is_dry=is_dry)

@@ -18,6 +18,7 @@ from anew.errors import AnewError, EngineError, NotFound
 from anew.model import Bytes, Gone, Image, Release, Stock
 from anew.ports import Clock, Images, Say
 from anew.shell.journal import Journal
+from anew.shell.leases import Leases
 from anew.shell.parts import Archive, Copies, Room, Stockroom
 from anew.views import Collected, Kept
 
@@ -40,12 +41,14 @@ class Stores:
     """What a collection looks through; `own` are images that no release names, and why they stay.
 
     `copies` are what engines have of images: they go when the image does, and also if its blobs went long ago.
+    `leases` tell what living processes work from.
     """
 
     stockroom: Stockroom
     archive: Archive
     own: Sequence[tuple[Image, str]] = ()
     copies: Sequence[Copies] = ()
+    leases: Leases | None = None
 
 
 def collect(journal: Journal, stores: Stores, clock: Clock, say: Say, *, is_dry: bool) -> Collected:
@@ -124,6 +127,7 @@ def _images(
 ) -> tuple[tuple[Holding, ...], Choice]:
     """Reduce the image store; return what the journal knows of each environment, and what of the store stays."""
     stock, living = room.stock(), stores.archive.living()
+    leased = stores.leases.held(is_dry=room.is_dry) if stores.leases else ()
     with journal.reading():
         holdings, newest = tuple(_holdings(journal)), journal.releases.newest()
     groups = (group for one in holdings for group in one.groups.values())
@@ -132,7 +136,7 @@ def _images(
         *(use for one in holdings for use in collection.held(one, now)),
         *collection.newest(newest),
         *collection.running(living, known),
-        *(Use(image.digest, collection.parts_of(image), why) for image, why in stores.own),
+        *(Use(image.digest, collection.parts_of(image), why) for image, why in (*stores.own, *leased)),
     )
     choice = collection.choose(stock, uses, now)
     told.say(f"of {len(stock.images)} images, {sum(i.digest in choice.images for i in stock.images)} are needed")

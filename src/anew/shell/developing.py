@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from anew.errors import NotFound, Unsupported
@@ -30,15 +30,20 @@ class Developing(Building):
 
     def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
         """Run a service from its sources."""
-        from anew.shell import development
-
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
         scope = Scope(spec.project, environment, self._journal.owner)
         self._workshop.tidy(terminal.say)
         chosen = self._chosen(spec, scope, settings, service, terminal)
         terminal.say(f"{service} in {environment}, with the image of {chosen.origin}")
-        self._parts.images().admit(chosen.group.image)
+        with self._kept(chosen):
+            self._parts.images().admit(chosen.group.image)
+            return self._developed(spec, scope, chosen, terminal)
+
+    def _developed(self, spec: Spec, scope: Scope, chosen: Chosen, terminal: Terminal) -> Developed:
+        from anew.shell import development
+
+        service = chosen.service.name
         known = {one.name: one for one in spec.services}
         tree = self._parts.source_tree(self._root, known.get(service, chosen.service))
         name = f"{scope.project}-{scope.environment}-{service}-dev-{os.urandom(3).hex()}"
@@ -52,6 +57,15 @@ class Developing(Building):
                     terminal.say(f"its address is {development.address(chosen, asked)}; ^C ends it")
                 followed.run()
                 return development.outcome(scope, followed)
+
+    def _kept(self, chosen: Chosen) -> AbstractContextManager[None]:
+        """Keep the images that are used from collections: maybe nothing else names them, or soon nothing will."""
+        from anew.shell.leases import LEASES, Leases
+
+        company = chosen.company.actors if chosen.company else ()
+        images = (chosen.group.image, *(actor.part.image for actor in company))
+        why = f"anew dev {chosen.service.name}, process {os.getpid()}, uses it"
+        return Leases(self._home / LEASES).taken(images, why)
 
     def _chosen(self, spec: Spec, scope: Scope, settings: Environment, service: str, terminal: Terminal) -> Chosen:
         """Return what serves in the environment; or the newest release that has the service; or what a build makes."""

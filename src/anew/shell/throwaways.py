@@ -39,7 +39,7 @@ class Throwaways:
         """Yield the serial of a trial, 8 hexadecimal digits, which is under way until the end of the block."""
         serial = secrets.token_hex(4)
         path = self.folder / f"{project}.{serial}"
-        with self._alone():
+        with alone(self.folder):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(handle, fcntl.LOCK_EX)
         try:
@@ -78,30 +78,32 @@ class Throwaways:
         """Return the names of the trials that nobody holds any more."""
         if not self.folder.is_dir():
             return ()
-        with self._alone():
+        with alone(self.folder):
             names = sorted(one.name for one in self.folder.iterdir() if one.name != LOCK)
-            return tuple(name for name in names if not _is_locked(self.folder / name))
+            return tuple(name for name in names if not is_locked(self.folder / name))
 
     def _is_held(self, project: str, instance: str) -> bool:
         serial = OWN.search(instance)
         if serial is None or not self.folder.is_dir():
             return False
-        with self._alone():
-            return _is_locked(self.folder / f"{project}.{serial[1]}")
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock under which files are made and looked at: for microseconds."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(handle)
+        with alone(self.folder):
+            return is_locked(self.folder / f"{project}.{serial[1]}")
 
 
-def _is_locked(path: Path) -> bool:
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the lock under which files of `folder` are made and looked at: for microseconds."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Say whether a living process holds a file."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
