@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,8 +18,9 @@ OUTER = {"errors", "model", "views", "ports", "cases"}
 PURE_HELPERS = {"core.names", "core.digest", "core.identity", "core.reference"}  # of core, for those who act
 ALLOWED: Mapping[str, set[str]] = {  # package → the packages (or single modules) of anew that it may import
     "errors": set(),
-    "model": {"errors", "model"},
-    "views": {"errors", "model", "views"},
+    "door": set(),
+    "model": {"errors", "model", "door"},
+    "views": {"errors", "model", "views", "door"},
     "ports": {"errors", "model"},
     "cases": {"errors", "model", "views", "ports"},
     "private_file": set(),
@@ -243,11 +245,27 @@ def test_a_package_file_is_empty(path: Path) -> None:
         assert path.read_text("utf-8").strip() == "", f"{at(path)}: modules are imported by their names"
 
 
-def test_a_door_only_names_what_is_behind_it() -> None:
-    for folder in DOORS:
-        tree = ast.parse((folder / "__init__.py").read_text("utf-8"))
-        behind = [n for n in tree.body if not isinstance(n, ast.ImportFrom | ast.Assign)]
-        assert [type(n) for n in behind] == [ast.Expr], f"{folder.name}: a docstring, imports and __all__"
+@pytest.mark.parametrize("folder", sorted(DOORS), ids=lambda folder: folder.name)
+def test_a_door_only_names_what_is_behind_it(folder: Path) -> None:
+    """What a type checker, `import *` and a running program find behind it is the same."""
+    body = tree(folder / "__init__.py").body
+    shapes = [type(n) for n in body if not isinstance(n, ast.ImportFrom | ast.Assign)]
+    assert shapes == [ast.Expr, ast.If, ast.If], "a docstring, imports for type checkers, __all__, and the door"
+    checked = {
+        one.module: tuple(alias.name for alias in one.names)
+        for n in body
+        if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
+        for one in n.body
+        if isinstance(one, ast.ImportFrom)
+    }
+    names = {ast.unparse(n.targets[0]): ast.literal_eval(n.value) for n in body if isinstance(n, ast.Assign)}
+    assert {f"anew.{folder.name}.{module}": tuple(found) for module, found in names["_BEHIND"].items()} == checked
+    assert sorted(names["__all__"]) == sorted(name for found in checked.values() for name in found)
+    package = importlib.import_module(f"anew.{folder.name}")
+    for name in names["__all__"]:
+        assert hasattr(package, name), name
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        getattr(package, "Nothing")  # noqa: B009 - a type checker would say so too
 
 
 def test_every_package_has_its_file() -> None:

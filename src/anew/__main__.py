@@ -217,7 +217,6 @@ def _tell(text: str) -> None:
 def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
     from functools import cache
 
-    from anew.engines.embedded.ports import is_free
     from anew.shell import wiring
     from anew.shell.parts import Parts
 
@@ -255,7 +254,7 @@ def _parts(folder: Path, root: Path, journal: Journal) -> Parts:
         source_tree=lambda project, service: wiring.source_tree(store(), project, service),
         compare_images=lambda before, after: wiring.compare_images(store(), before, after),
         http_failure=_http_failure,
-        is_free=is_free,
+        is_free=wiring.is_free,
         require_address=lambda scope, host, port: engines.edge(scope).require_address(host, port),
         doctor=lambda: _doctor(folder),
         schema=_schema,

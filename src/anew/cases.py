@@ -10,35 +10,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from anew.model import AS_USUAL, Manner, Outcome, Seconds
-from anew.ports import Say
-from anew.views import (
-    Built,
-    Carried,
-    Check,
-    Collected,
-    Event,
-    HeadView,
-    Installed,
-    Plan,
-    Rebuilt,
-    ReleaseView,
-    SecretView,
-    SigningKeyView,
-    Start,
-    Status,
-    Tested,
-    Uninstalled,
-    Verification,
-    Verified,
-    VolumeRemoved,
-    VolumeView,
-    Why,
-)
+from anew.model import AS_USUAL
 
 if TYPE_CHECKING:  # what only one command needs
+    from anew.model import Manner, Outcome, Seconds
     from anew.model.comparison import Comparison
     from anew.model.developed import Developed, Terminal
+    from anew.ports import Say
+    from anew.views import (
+        Built,
+        Carried,
+        Check,
+        Collected,
+        Event,
+        HeadView,
+        Installed,
+        Plan,
+        Rebuilt,
+        ReleaseView,
+        SecretView,
+        SigningKeyView,
+        Start,
+        Status,
+        Tested,
+        Uninstalled,
+        Verification,
+        Verified,
+        VolumeRemoved,
+        VolumeView,
+        Why,
+    )
 
 
 class Builder(Protocol):

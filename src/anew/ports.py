@@ -10,22 +10,21 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
-from anew.model import (
-    Bytes,
-    Declaration,
-    Digest,
-    EdgeReading,
-    Image,
-    Instance,
-    Order,
-    Outcome,
-    Scope,
-    Seconds,
-    Touched,
-    Weights,
-)
-
 if TYPE_CHECKING:  # what only one command needs
+    from anew.model import (
+        Bytes,
+        Declaration,
+        Digest,
+        EdgeReading,
+        Image,
+        Instance,
+        Order,
+        Outcome,
+        Scope,
+        Seconds,
+        Touched,
+        Weights,
+    )
     from anew.model.developed import Mount, Trace
 
 Say = Callable[[str], None]  # takes one line of progress for people

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -14,6 +13,8 @@ def write_once(path: Path, data: bytes) -> None:
     Of several who do so at once one is first, and all find the same file afterwards.
     Raises  OSError if it can't be made; then nothing is left.
     """
+    import tempfile  # noqa: PLC0415 - most find the file there
+
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".key-", dir=path.parent)  # 0600
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from building import Project, need_root, quiet, tar_project
 
 from anew.build.comparison import compared
-from anew.build.definition import read
+from anew.build.definition import HeadRecord, Supply, read
 from anew.build.entries import Entry
 from anew.build.store import ImageStore
 from anew.core.digest import digest_bytes
@@ -135,8 +135,9 @@ def test_another_head_and_a_step_with_the_network_are_named(tmp_path: Path) -> N
     before = build(project, project.service("mkdir /srv/x"))
     lines = project.store.blobs.path(before.inputs[0]).read_bytes()
     made = read(lines)
-    head = replace(made.head, kind="debian", suite="bookworm", named=("curl",), archive="", path="")
-    head = replace(head, layer=f"sha256:{64 * 'd'}")
+    head = replace(
+        made.head, kind="debian", suite="bookworm", named=("curl",), layer=f"sha256:{64 * 'd'}", archive="", path=""
+    )
     head = replace(head, packages=(f"curl 7.88 amd64 sha256:{64 * 'a'} 10", f"tzdata 1 all sha256:{64 * 'b'} 10"))
     newer = replace(head, suite="trixie", packages=(f"curl 8.14 amd64 sha256:{64 * 'c'} 10",))
 
@@ -154,6 +155,72 @@ def test_another_head_and_a_step_with_the_network_are_named(tmp_path: Path) -> N
     )
     assert found.packages == (Change("curl", "7.88", "8.14"), Change("tzdata", "1", ""))
     assert found.is_same_tree
+
+
+def test_what_was_fetched_and_what_steps_are_given_is_told_in_words(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    before = build(project, project.service("mkdir /srv/x"))
+    made = read(project.store.blobs.path(before.inputs[0]).read_bytes())
+    a, b, c = (f"sha256:{12 * letter}" + 52 * "0" for letter in "abc")
+    tool = HeadRecord("debian", "bookworm/ansible", "bookworm", ("ansible-core",), layer=a)
+    tool = replace(tool, packages=(f"ansible-core 2.14 all {a} 10", f"python3 3.11 all {b} 10"))
+    newer = replace(tool, layer=b, packages=(f"ansible-core 2.16 all {c} 10", f"python3 3.11 all {b} 10"))
+
+    def given(*entries: Entry) -> str:
+        return project.store.add_layer([*folders("tasks"), *entries]).digest
+
+    files = given(file("site.yml", b"1"), file("tasks/a", b"x"), file("tasks/run"))
+    changed = given(file("site.yml", b"2"), file("tasks/b", b"x"), file("tasks/run", mode=0o755))
+    steps = (BuildStep(ansible="site.yml"), BuildStep("mkdir /srv/x", inputs=("x",)), BuildStep(ansible="more.yml"))
+    old = replace(
+        made,
+        steps=steps,
+        fetched=(("https://a.example/x", a), ("https://a.example/y", a), ("https://a.example/z", a)),
+        supplies=(Supply(a, files, tool, a), Supply(a, a), Supply(tool=tool, pin=a)),
+    )
+    new = replace(
+        made,
+        steps=(BuildStep("true"), *steps),
+        fetched=(("https://a.example/w", c), ("https://a.example/x", b), ("https://a.example/y", a)),
+        supplies=(Supply(), Supply(b, changed, newer, b), Supply(b, b), Supply(tool=newer, pin=b)),
+    )
+    images = [replace(before, inputs=(project.store.blobs.add_bytes(one.text()),)) for one in (old, new)]
+    one, two = (digest_bytes(text)[7:19] for text in (b"1", b"2"))
+    x = digest_bytes(b"x")[7:19]
+    assert compared(project.store, *images).inputs == (
+        Change("build[0]", "", "true"),
+        Change("build[1] /site.yml", one, two),
+        Change("build[1] /tasks/a", x, ""),
+        Change("build[1] /tasks/b", "", x),
+        Change("build[1] /tasks/run", "file, mode 644", "file, mode 755"),
+        Change("build[2] files", 12 * "a", 12 * "b"),  # which are not in the store any more
+        Change("build[1], build[3] tool locked layer", 12 * "a", 12 * "b"),
+        Change("build[1], build[3] tool package ansible-core", "2.14", "2.16"),
+        Change("fetched https://a.example/w", "", 12 * "c"),
+        Change("fetched https://a.example/x", 12 * "a", 12 * "b"),
+        Change("fetched https://a.example/z", 12 * "a", ""),
+    )
+    alone = replace(new, supplies=(Supply(), Supply(b, changed), Supply(b, b), Supply()))
+    images[1] = replace(before, inputs=(project.store.blobs.add_bytes(alone.text()),))
+    told = {change.name: change for change in compared(project.store, *images).inputs}
+    tools = told["build[1], build[3] tool"]
+    assert (tools.before, tools.after) == ("bookworm/ansible debian bookworm", "")
+
+
+def test_another_image_as_a_head_is_told_by_its_digest(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    before = build(project, project.service("mkdir /srv/x"))
+    made = read(project.store.blobs.path(before.inputs[0]).read_bytes())
+
+    def on(*letters: str) -> Image:
+        blobs = tuple(f"sha256:{64 * letter}" for letter in letters)
+        text = replace(made, head=replace(made.head, blobs=blobs)).text()
+        return replace(before, inputs=(project.store.blobs.add_bytes(text),))
+
+    found = compared(project.store, on("a", "b", "c"), on("d", "b", "e"))
+    assert found.inputs == (Change("os image", 12 * "a", 12 * "d"),)
 
 
 def test_what_is_gone_or_damaged_is_said_and_the_rest_is_told(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ import pytest
 from anew import __version__
 from anew.cases import Anew
 from anew.errors import BY_CODE, AnewError
+from anew.faces.catalogue import OF_MODULES
 from anew.faces.cli import command_line
 from anew.faces.entry import main
 from anew.views import Start
@@ -218,6 +221,46 @@ def loaded(code: str) -> set[str]:
     code += "\nimport sys; print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(done.stderr.split())
+
+
+def test_each_command_is_imported_from_where_the_catalogue_says() -> None:
+    for module, names in OF_MODULES.items():
+        made = importlib.import_module(f"anew.faces.{module}").COMMANDS
+        assert tuple(command.name for command in made) == names, module
+
+
+def test_a_command_does_not_pay_for_the_others() -> None:
+    code = "import sys\nfrom anew.faces.entry import main\nmain(['plan', '--help'], None, None, None)\n"
+    code += "print(*(f'anew_faces_{n}' for n in dir(sys.modules['anew.faces'])), file=sys.stderr)"
+    found = loaded(code)
+    assert "anew_faces_commands" in found
+    assert not found & {"anew_faces_custody", "anew_faces_mending", "anew_faces_installing", "anew_faces_demo"}
+
+
+def test_a_build_with_nothing_changed_imports_nothing_that_makes_images(tmp_path: Path) -> None:
+    head = "project: still\nos:\n  base: {host: true}\nservices:\n  web:\n    os: base\n"
+    (tmp_path / "anew.yaml").write_text(f"{head}    copy: {{a: /srv/a}}\n    command: [sleep, '9']\n    http: {{}}\n")
+    (tmp_path / "a").write_text("a")
+    environment = {**os.environ, "ANEW_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-X", "importtime", "-m", "anew", "-C", str(tmp_path), "build"]
+    for wanted in (True, False):
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert ("anew.build.layer" in names) is wanted
+    assert "recognised" in done.stdout
+    assert not names & {
+        "anew.build.executor",
+        "anew.build.resolver",
+        "anew.core.spec.parse",
+        "anew.core.steps",
+        "anew.core.world",
+        "anew.views.kept",
+        "anew.views.running",
+        "concurrent.futures",
+        "cryptography.hazmat.primitives.serialization",
+        "importlib.metadata",
+        "subprocess",
+    }
 
 
 def test_the_version_needs_nothing_but_python() -> None:

@@ -10,10 +10,11 @@ import pytest
 from journal_rows import LOCAL, Ticks, any_port, members, opened, release, sealed, seals
 
 from anew import views
+from anew.core.consequences import Change
 from anew.core.steps import Begin, Enter
 from anew.errors import Bug, Conflict, NotFound
 from anew.model import Environment, Override, Rollout, Scope
-from anew.shell.journal import Also, Change, Journal, Stale
+from anew.shell.journal import Also, Journal, Stale
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -130,3 +131,17 @@ def test_only_the_key_itself_has_signed(tmp_path: Path) -> None:
         assert not one.public.has_signed(bytes(flipped), b"said"), bit
     assert not one.public.has_signed(b"", b"said")
     assert os.fspath(tmp_path) not in one.public.line
+
+
+@pytest.mark.parametrize(
+    "change", [lambda text: text, lambda text: text.replace(b"\n", b"\r\n"), lambda text: b"\n" + text]
+)
+def test_a_key_is_the_same_however_its_lines_end(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """The form that anew writes is read by a short way of its own, all others by the library."""
+    made = Ed25519PrivateKey.generate()
+    path = tmp_path / "shop.pem"
+    path.write_bytes(change(pem(made)))
+    path.chmod(0o600)
+    one = signing_key(tmp_path, "shop")
+    assert one.public.raw == made.public_key().public_bytes_raw()
+    assert one.sign(b"data") == made.sign(b"data")

@@ -9,16 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from anew.build import inspection, locking, reuse, rootless, suites
-from anew.build.absence import found_in, in_bytes, needles
+from anew.build import inspection, locking, reuse
 from anew.build.context import Context, gather, layer_entries
 from anew.build.definition import Definition, Job
 from anew.build.drafts import sweep
-from anew.build.executor import Executor, Lend, next_base
 from anew.build.filecache import FileDigests
 from anew.build.files import Files
+from anew.build.footing import Base, Lend, next_base
 from anew.build.heads import Heads, named
-from anew.build.sandboxed import Base, seen
 from anew.build.store import ImageStore
 from anew.build.supplies import Supplier, Supplies, recorded, with_tools
 from anew.core.digest import digest, short
@@ -157,7 +155,7 @@ class Builder:
 
     def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
         """Make an image again in an empty place, and compare; see `anew.build.proof`."""
-        from anew.build.proof import Prover  # noqa: PLC0415 - which builds with this class
+        from anew.build.proof import Prover  # which builds with this class
 
         self._sweep()
         prover = Prover(self.store, self.home / "work", self.home / "bin", self.lend)
@@ -250,6 +248,8 @@ class Builder:
         return Base((layer,) if layer else (), self._pin(head), isinstance(head, HostHead), self._apt(head))
 
     def _apt(self, head: Head) -> tuple[str, ...]:
+        from anew.build import suites
+
         return suites.known_sources(head, self.project_root) if isinstance(head, DebianHead) else ()
 
     def _copied(self, base: Base, context: Context, service: str) -> Base:
@@ -258,6 +258,8 @@ class Builder:
             return replace(base, key=key)
         known = self.store.checkpoint(key)
         if known is None:
+            from anew.build.sandboxed import seen
+
             where = f"anew.yaml services.{service}.copy"
             entries = layer_entries(context.items, seen(self.store, base), where)
             known = (self.store.add_layer(entries).digest,) if entries else ()
@@ -267,6 +269,9 @@ class Builder:
     def _run(
         self, base: Base, jobs: Sequence[Job], say: Say, manner: Manner, lend: Lend, look: Job | None = None
     ) -> Base:
+        from anew.build import rootless
+        from anew.build.executor import Executor
+
         executor = Executor(
             self.home,
             self.store,
@@ -306,6 +311,8 @@ class Builder:
 
         Its config and manifest are made of digests and of nothing else.
         """
+        from anew.build.absence import found_in, in_bytes, needles
+
         where = f"services.{definition.service}.build"
         for name in {name for step in definition.steps for name in step.secrets} - lent.values.keys():
             # Its step was not run again. A value that nobody has any more can't be looked for, and was looked for then.

@@ -12,8 +12,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -92,6 +90,8 @@ def drafted(folder: Path, mode: int = 0o644) -> Iterator[Draft]:
     """Yield a new file in `folder`; it is gone afterwards unless it was published."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        import tempfile  # noqa: PLC0415 - who only looks makes no drafts
+
         fd, name = tempfile.mkstemp(prefix=_own_prefix(), dir=folder)
         path = Path(name)
         try:
@@ -118,6 +118,8 @@ def scratch(folder: Path, prefix: str = "") -> Iterator[Path]:
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        import tempfile  # noqa: PLC0415 - likewise
+
         path = Path(tempfile.mkdtemp(prefix=prefix + _own_prefix(), dir=folder))
         try:
             yield path
@@ -172,6 +174,8 @@ def discard(path: Path) -> None:
     except PermissionError as e:
         # What a user namespace left belongs to subordinate uids, and only there may it be removed.
         argv = [*NAMESPACE, "rm", "-rf", "--", str(path)]
+        import subprocess  # noqa: PLC0415 - likewise
+
         removed = subprocess.run(argv, capture_output=True, text=True, check=False)
         if removed.returncode != 0:
             raise EngineError(

@@ -18,22 +18,15 @@ from anew.build import absence, console
 from anew.build.definition import Job
 from anew.build.drafts import scratch
 from anew.build.entries import Entry, scanned
-from anew.build.epoch import ENVIRONMENT
+from anew.build.footing import Base, Lend, next_base
 from anew.build.hygiene import clean
 from anew.build.listing import resolved
 from anew.build.programs import streamed
-from anew.build.sandboxed import SHELL, Base, Sandbox, Sandboxes, files_of, seen
+from anew.build.sandboxed import SHELL, Sandbox, Sandboxes, files_of, seen
 from anew.build.store import ImageStore
-from anew.core.digest import digest
 from anew.errors import EngineError, SpecError
 from anew.model import Digest
 from anew.ports import Say
-from anew.sandbox.powers import CAPABILITIES
-
-_FORMAT = 1  # of what a step leaves; raised when the same step leaves another layer
-_APPLIED = 1  # of what a playbook, a manifest or templates leave; likewise
-
-Lend = Callable[[str], bytes]  # the value of a secret of builds, by its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,19 +138,6 @@ class Executor:
 
 def _command(job: Job, sandbox: Sandbox) -> str:
     return shlex.join((*SHELL, job.step.run) if job.step.kind == "run" else sandbox.command[1:])
-
-
-def next_base(base: Base, job: Job) -> Base:
-    """Return the base after a step, its layers not known yet: its key says everything that the step depends on.
-
-    The values of secrets are no part of it: nothing of them may be in what the step makes.
-    """
-    step = job.step
-    said: list[object] = [_FORMAT, base.key, step.run, step.network, sorted(ENVIRONMENT.items()), CAPABILITIES]
-    more = {name: one for name, one in step.plain().items() if name not in {"run", "network", "name", "inputs"}}
-    if more:
-        said.append([_APPLIED, more, job.supply.files, job.supply.pin])
-    return replace(base, layers=(), key=digest(said))
 
 
 def is_known(store: ImageStore, base: Base, jobs: Sequence[Job]) -> bool:

@@ -14,15 +14,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from anew.build import debian, lock
-from anew.build.archive import members, plain
+from anew.build import lock
 from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
 from anew.build.entries import Entry
 from anew.build.epoch import EPOCH, architecture
 from anew.build.listing import tree_digest
 from anew.build.packages import Package, moved
-from anew.build.resolver import archive
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX, digest, digest_bytes
 from anew.errors import Bug, Conflict, NotFound, SpecError
@@ -119,6 +117,8 @@ class Heads:
         made: AbstractContextManager[Sequence[Entry]]
         match head:
             case DebianHead():
+                from anew.build import debian  # noqa: PLC0415 - a head that is there needs nothing of what makes one
+
                 packages = self._packages(head, pinned.packages if pinned else (), say)
                 made, kept = debian.made(head, packages, self.store.blobs, self.work, say), _digests(packages)
             case TarHead():
@@ -130,7 +130,7 @@ class Heads:
                 image, kept = found.manifest, found.blobs
                 made = foreign.entries(found, head, self.store, self.work)
             case BuiltHead():
-                from anew.build import engine_head  # noqa: PLC0415 - likewise
+                from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
 
                 made, kept = engine_head.made(head, self.project, self._cache, self.work, say), ()
         with made as entries:
@@ -149,6 +149,8 @@ class Heads:
             raise NotFound(
                 f"{' and '.join(lost) or 'its packages'} are not in the image store", where=f"os.{head.name}"
             )
+        from anew.build.resolver import archive  # noqa: PLC0415 - likewise
+
         with archive(head, self.project, self.store.blobs, self.work, say) as suite:
             packages = pinned if is_known else suite.today()
             suite.fetch(packages)
@@ -156,6 +158,8 @@ class Heads:
 
     @contextmanager
     def _unpacked(self, head: TarHead) -> Iterator[Sequence[Entry]]:
+        from anew.build.archive import members, plain  # noqa: PLC0415 - likewise
+
         where = f"anew.yaml os.{head.name}.tar"
         with scratch(self.work) as folder:
             yield members(plain(self._archive(head), folder, where), where)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from anew.build.archive import layer_members
 from anew.build.entries import OPAQUE, WHITEOUT, Entry, chunks
 from anew.core.digest import digest
 from anew.errors import SpecError
@@ -156,6 +155,8 @@ def resolved(path: str, lookup: Lookup, where: str) -> str:
 
 def listed(layer: Path) -> tuple[Node, ...]:
     """Return the listing of a canonical layer, read from the layer itself."""
+    from anew.build.archive import layer_members  # noqa: PLC0415 - a listing that is noted needs nothing of archives
+
     contents: dict[bytes, str] = {}
     nodes = []
     for entry in layer_members(layer):

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from anew.build import lock, resolver
+from anew.build import lock
 from anew.build.files import Files, every
 from anew.build.heads import Heads
 from anew.build.lock import LockedFile, LockedHead
@@ -46,6 +46,8 @@ def outdated(heads: Heads, files: Files, spec: Spec, say: Say) -> tuple[HeadView
         pinned = _pinned(heads, head)
         moves: tuple[Move, ...] = ()
         if isinstance(head, DebianHead) and pinned is not None:
+            from anew.build import resolver  # noqa: PLC0415 - only what asks the archive needs apt
+
             with resolver.archive(head, heads.project, heads.store.blobs, heads.work, say) as suite:
                 moves = moved(pinned.packages, suite.today())
         if isinstance(head, ImageHead) and pinned is not None:

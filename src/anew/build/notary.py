@@ -20,12 +20,9 @@ from anew.build import definition as definitions
 from anew.build.definition import Definition
 from anew.build.epoch import EPOCH
 from anew.build.evidence import Evidence, Filed
-from anew.build.examining import wrong_in_tree, wrong_with
-from anew.build.inventory import distribution, installed
 from anew.build.oci import HOST
 from anew.build.packages import Package, parsed
 from anew.build.provenance import PROVENANCE, TEST_RESULT, has_passed, named, provenance, test_result
-from anew.build.stack import Stack
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX
 from anew.errors import Conflict, NotFound
@@ -96,6 +93,8 @@ class Notary:
 
     def changed(self, image: Image) -> tuple[str, ...]:
         """Return which parts of an image, and of what was said of it, are gone or not as they were; reads all."""
+        from anew.build.examining import wrong_in_tree, wrong_with  # noqa: PLC0415 - what only looks needs none of it
+
         store, identity = self.store, image.identity
         named = [
             (identity.manifest, "manifest"),
@@ -151,6 +150,8 @@ class Notary:
         return definitions.read(self.store.blobs.read(image.inputs[0]))
 
     def _bill(self, service: str, image: Image) -> dict[str, object]:
+        from anew.build.inventory import distribution, installed  # noqa: PLC0415 - likewise
+        from anew.build.stack import Stack  # noqa: PLC0415 - likewise
         from anew.trust.sbom import Subject, bill  # noqa: PLC0415 - its libraries take long to import
 
         files = Stack(self.store, image.layers)

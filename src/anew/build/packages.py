@@ -11,11 +11,9 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -97,6 +95,8 @@ def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Pa
 
     Raises  NotFound if a file is missing in the store; Conflict if one is not what its name says.
     """
+    from email.utils import formatdate  # noqa: PLC0415 - only what makes a head needs it
+
     pool = folder / "pool"
     pool.mkdir(mode=0o755)
     for package in packages:
@@ -145,6 +145,8 @@ def moved(before: Iterable[Package], after: Iterable[Package]) -> tuple[Move, ..
 
 def _stanza(path: Path) -> str:
     argv = ["dpkg-deb", "--field", str(path)]
+    import subprocess  # noqa: PLC0415 - likewise
+
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         facts = {"command": shlex.join(argv), "output": done.stderr}

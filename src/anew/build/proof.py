@@ -18,7 +18,7 @@ from anew.build.causes import differences
 from anew.build.context import Context
 from anew.build.definition import Definition, HeadRecord
 from anew.build.drafts import scratch
-from anew.build.executor import Lend
+from anew.build.footing import Lend
 from anew.build.heads import Heads
 from anew.build.stack import Stack
 from anew.build.store import ImageStore

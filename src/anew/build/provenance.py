@@ -6,7 +6,6 @@ Source  SLSA 1.0, Provenance (predicate, and what its parts mean); in-toto Attes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 
 from anew.build.definition import Definition, HeadRecord
 from anew.build.epoch import architecture
@@ -22,6 +21,8 @@ _BUILDER = "urn:anew:builder:local"
 
 def provenance(image: Image, definition: Definition | None) -> dict[str, object]:
     """Return how an image was made; `definition` is None for one whose anew kept none."""
+    from importlib.metadata import version  # noqa: PLC0415 - what only reads it needs none of it
+
     external: dict[str, object] = {}
     inputs: list[dict[str, object]] = []
     if definition is not None:

@@ -22,8 +22,8 @@ from anew.build.debian import require_subordinate_uids
 from anew.build.definition import Job
 from anew.build.drafts import NAMESPACE, scratch, sweep
 from anew.build.executor import Executor, is_known
+from anew.build.footing import Base
 from anew.build.programs import die_with_parent
-from anew.build.sandboxed import Base
 from anew.build.store import ImageStore
 from anew.build.unpack import unpack
 from anew.errors import AnewError, EngineError

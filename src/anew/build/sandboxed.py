@@ -16,6 +16,7 @@ from pathlib import Path
 from anew.build import control
 from anew.build.definition import Job
 from anew.build.epoch import ENVIRONMENT
+from anew.build.footing import Base
 from anew.build.listing import Lookup, lookup_in, lookup_on_host, over, resolved, stacked
 from anew.build.reach import PLACE, reach
 from anew.build.store import ImageStore
@@ -26,19 +27,6 @@ from anew.sandbox.powers import CAPABILITIES
 SHELL = ("/bin/sh", "-eu", "-c")
 _SIGNED_BY = re.compile(r"signed-by=([^\s\]]+)")
 _MOUNT_POINTS: Mapping[str, int] = {"dev": 0o755, "proc": 0o555, "run": 0o755, "sys": 0o555, "tmp": 0o1777}
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """What a step builds on: layers, lowest first, and the key of everything that led to them."""
-
-    layers: tuple[Digest, ...]
-    key: Digest
-    is_host: bool = False
-    apt: tuple[str, ...] = ()  # for steps with network: lines of apt's sources, where the head has none of its own
-    reused: int = 0  # steps that led here and were not run, because what they make was known
-    since: float = 0.0  # when the oldest of what they made was made; 0: none
-    has_run: bool = False  # whether any step that led here was run
 
 
 def seen(store: ImageStore, base: Base) -> Lookup:

@@ -24,19 +24,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from anew.build.blobs import Blobs, hexadecimal
 from anew.build.drafts import disk_errors, drafted, locked, scratch, sweep, write
 from anew.build.entries import Entry
-from anew.build.layer import Packed, pack
 from anew.build.listing import Node, listed, stacked, tree_digest
 from anew.build.oci import Blob, config, manifest
-from anew.build.unpack import unpack
 from anew.core.digest import canonical, digest_bytes
 from anew.model import Bytes, Digest, Identity, Image
+
+if TYPE_CHECKING:
+    from anew.build.layer import Packed
 
 _TREE_DIGITS = 16  # short paths: the kernel has one page for the paths of all layers of an overlay
 _Noted = TypeVar("_Noted")
@@ -108,6 +109,8 @@ class ImageStore:
         path = self.folder(diff)
         if path.is_dir():
             return path
+        from anew.build.unpack import unpack  # noqa: PLC0415 - most looks find all that they need
+
         blob = self.blobs.verify(diff)
         path.parent.mkdir(parents=True, exist_ok=True)
         with scratch(self.drafts) as folder:
@@ -133,6 +136,8 @@ class ImageStore:
 
     def add_layer(self, entries: Sequence[Entry]) -> Packed:
         """Pack `entries` to a layer blob and its listing; the same entries give the same blob."""
+        from anew.build.layer import pack  # noqa: PLC0415 - likewise
+
         with drafted(self.drafts) as draft:
             packed = pack(entries, draft.file)
             self.blobs.add(packed.digest, draft)

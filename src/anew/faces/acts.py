@@ -7,16 +7,20 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anew.cases import Anew, Starter
+from anew import views
 from anew.errors import Conflict, GateClosed, NotFound, SpecError, Unsupported
-from anew.faces import autopsies, blocks, screen
-from anew.faces.blocks import Block
+from anew.faces import blocks, screen
 from anew.faces.render import plain
 from anew.faces.report import INTERRUPTED
-from anew.faces.watch import Changes, Ended, Wanted, Watch, follow
-from anew.model import Manner
-from anew.views import LogLine, Moved, Status
+from anew.faces.watch import Changes, Watch, follow
+
+if TYPE_CHECKING:
+    from anew.cases import Anew, Starter
+    from anew.faces.blocks import Block
+    from anew.faces.watch import Ended, Wanted
+    from anew.model import Manner
 
 _GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")
 _GROUP = re.compile(r"\b[a-z][a-z0-9-]*-g[1-9][0-9]*\b")
@@ -196,6 +200,8 @@ def verify(session: Session) -> int:
 
 def why(session: Session, generation: str) -> int:
     """Tell why a generation is what it is."""
+    from anew.faces import autopsies
+
     found = session.anew().why(session.environment, _number(generation))
     session.answer(found, autopsies.of_why(found))
     return 0
@@ -214,7 +220,7 @@ def logs(session: Session, target: str, lines: int) -> int:
     """Show the last lines that instances wrote."""
     found = session.anew().logs(session.environment, target, lines)
     if session.is_json:
-        screen.show_json([LogLine(instance, text) for instance, text in found])
+        screen.show_json([views.LogLine(instance, text) for instance, text in found])
         return 0
     width = max((len(instance) for instance, _ in found), default=0)
     for instance, text in found:
@@ -243,7 +249,7 @@ def serve(session: Session, *, is_until_idle: bool) -> int:
 def _follow(session: Session, anew: Anew, watch: Watch, *, is_detached: bool) -> int:
     """Follow a rollout to its end, or say that it goes on without anybody looking."""
 
-    def read() -> Status:
+    def read() -> views.Status:
         return anew.status(watch.environment)
 
     go_on = f"`anew status -e {watch.environment}` shows how it goes on"
@@ -261,7 +267,7 @@ def _follow(session: Session, anew: Anew, watch: Watch, *, is_detached: bool) ->
     return _finish(session, anew, watch, end)
 
 
-def _watched(session: Session, read: Callable[[], Status], watch: Watch) -> Ended:
+def _watched(session: Session, read: Callable[[], views.Status], watch: Watch) -> Ended:
     if session.is_json or not screen.is_terminal(sys.stdout):
         return follow(read, watch, Changes(session.say, watch))
     from anew.faces import terminal  # only a terminal pays for Rich
@@ -298,5 +304,5 @@ def _last_words(anew: Anew, environment: str, reason: str) -> dict[str, str]:
     return found
 
 
-def _answer(watch: Watch, status: Status) -> Moved:
-    return Moved(watch.generation, status)
+def _answer(watch: Watch, status: views.Status) -> views.Moved:
+    return views.Moved(watch.generation, status)

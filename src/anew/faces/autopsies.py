@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from anew import views
-from anew.faces.blocks import Block, Tone, line, rfc3339, size
+from anew.faces.blocks import line, rfc3339, size
+
+if TYPE_CHECKING:
+    from anew import views
+    from anew.faces.blocks import Block, Tone
 
 
 def of_why(one: views.Why) -> tuple[Block, ...]:

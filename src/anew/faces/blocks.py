@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from anew import views
+if TYPE_CHECKING:
+    from anew import views
 
 Tone = Literal["", "good", "bad", "dim", "strong", "warn"]
 MOST_FINDINGS = 20  # shown of one image

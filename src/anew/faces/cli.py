@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from io import TextIOWrapper
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from anew import __version__
-from anew.cases import Anew, Starter
 from anew.errors import AnewError, SpecError
-from anew.faces import acts, carrying, commands, custody, developing, installing, locking, mending, screen, vouching
+from anew.faces import acts, screen
 from anew.faces.acts import Session
+from anew.faces.catalogue import Catalogue
 from anew.faces.options import as_json
 from anew.faces.report import INTERRUPTED, bug, close_stdout, report, usage
 
-Demo = Callable[[Sequence[str]], int]
-OpenAnew = Callable[[Path | None], Anew]
+if TYPE_CHECKING:
+    from anew.cases import Anew, Starter
+
+    Demo = Callable[[Sequence[str]], int]
+    OpenAnew = Callable[[Path | None], Anew]
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _KINDS = ("python", "node", "php", "binary", "static")
@@ -39,6 +40,8 @@ class _Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
+            from difflib import get_close_matches
+
             close = get_close_matches(name, self.list_commands(ctx), n=1)
             hint = f"did you mean `anew {close[0]}`?" if close else "`anew --help` lists the commands"
             raise SpecError(f"`{name}` is no command", where="command line", hint=hint)
@@ -88,6 +91,7 @@ def command_line(open_anew: OpenAnew, demo: Demo, starter: Starter) -> click.Gro
 
     @click.group(
         cls=_Commands,
+        commands=Catalogue(),
         invoke_without_command=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
@@ -115,9 +119,6 @@ def command_line(open_anew: OpenAnew, demo: Demo, starter: Starter) -> click.Gro
         return demo(arguments)
 
     anew.add_command(_init(starter))
-    groups = (commands, locking, vouching, carrying, developing, custody, mending, installing)
-    for command in chain.from_iterable(group.COMMANDS for group in groups):
-        anew.add_command(command)
     return anew
 
 

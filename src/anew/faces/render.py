@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from anew.errors import AnewError, Complaint
-from anew.faces.blocks import Block, Cell, Grid, Line, visible
+from anew.faces.blocks import Cell, Grid, Line, visible
+
+if TYPE_CHECKING:
+    from anew.errors import AnewError, Complaint
+    from anew.faces.blocks import Block
 
 _TIMES = frozenset({"at", "since"})  # fields of views that hold a time
 _RED, _BOLD, _DIM, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
+from typing import TYPE_CHECKING
 
 import click
 
-from anew.errors import AnewError, Bug, SpecError
+from anew.errors import Bug, SpecError
 from anew.faces import screen
 from anew.faces.render import error_json, error_text
+
+if TYPE_CHECKING:
+    from anew.errors import AnewError
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -40,6 +42,9 @@ def usage(error: click.ClickException) -> SpecError:
 
 def bug(error: Exception) -> Bug:
     """Return an exception that nobody expected as an error of ours, its traceback written to a file."""
+    import tempfile
+    import traceback
+
     trace = "".join(traceback.format_exception(error))
     what = f"anew broke one of its own rules: {type(error).__name__}: {error}"
     try:

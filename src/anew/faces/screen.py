@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from anew.faces.blocks import Block, visible
+from anew.faces.blocks import visible
 from anew.faces.render import as_json, plain
+
+if TYPE_CHECKING:
+    from anew.faces.blocks import Block
 
 STDOUT, STDERR = 1, 2  # descriptors: standard output belongs to JSON, where that is the answer
 

@@ -13,11 +13,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from anew.errors import Conflict, EngineError
-from anew.model import Seconds
-from anew.views import RolloutView, Status
+
+if TYPE_CHECKING:
+    from anew.model import Seconds
+    from anew.views import RolloutView, Status
 
 Wanted = Literal["serves", "leaves", "either"]
 

@@ -3,57 +3,62 @@
 Times are UTC seconds as float, durations seconds, weights integers per mille, sizes bytes.
 """
 
-from anew.model.balance import Counts, Declaration, EdgeGroup, EdgeReading, Listener, Route, Sample, Target, Verdict
-from anew.model.hygiene import Allowance, Finding, Rule
-from anew.model.made import (
-    Actor,
-    Door,
-    Generation,
-    GenerationOutcome,
-    Group,
-    HeadTime,
-    Identity,
-    Image,
-    Member,
-    Need,
-    Part,
-    Phase,
-    Pin,
-    Release,
-    Rollout,
-    Seal,
-    Trial,
-)
-from anew.model.running import Instance, Order, Outcome, Touched
-from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
-from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
-from anew.model.wish import (
-    AS_USUAL,
-    BuildStep,
-    BuiltHead,
-    Copy,
-    DebianHead,
-    Environment,
-    Fetch,
-    Head,
-    HostHead,
-    Http,
-    ImageHead,
-    Kind,
-    Limits,
-    Manner,
-    OsAge,
-    Override,
-    Policy,
-    Service,
-    Spec,
-    StepKind,
-    Taint,
-    TarHead,
-    Task,
-    Test,
-    Volume,
-)
+from typing import TYPE_CHECKING
+
+from anew.door import door
+
+if TYPE_CHECKING:
+    from anew.model.balance import Counts, Declaration, EdgeGroup, EdgeReading, Listener, Route, Sample, Target, Verdict
+    from anew.model.hygiene import Allowance, Finding, Rule
+    from anew.model.made import (
+        Actor,
+        Door,
+        Generation,
+        GenerationOutcome,
+        Group,
+        HeadTime,
+        Identity,
+        Image,
+        Member,
+        Need,
+        Part,
+        Phase,
+        Pin,
+        Release,
+        Rollout,
+        Seal,
+        Trial,
+    )
+    from anew.model.running import Instance, Order, Outcome, Touched
+    from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
+    from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
+    from anew.model.wish import (
+        AS_USUAL,
+        BuildStep,
+        BuiltHead,
+        Copy,
+        DebianHead,
+        Environment,
+        Fetch,
+        Head,
+        HostHead,
+        Http,
+        ImageHead,
+        Kind,
+        Limits,
+        Manner,
+        OsAge,
+        Override,
+        Policy,
+        Service,
+        Spec,
+        StepKind,
+        Taint,
+        TarHead,
+        Task,
+        Test,
+        Volume,
+    )
 
 __all__ = [
     "AS_USUAL",
@@ -130,3 +135,70 @@ __all__ = [
     "Volume",
     "Weights",
 ]
+
+_BEHIND = {
+    "balance": (
+        "Counts",
+        "Declaration",
+        "EdgeGroup",
+        "EdgeReading",
+        "Listener",
+        "Route",
+        "Sample",
+        "Target",
+        "Verdict",
+    ),
+    "hygiene": ("Allowance", "Finding", "Rule"),
+    "made": (
+        "Actor",
+        "Door",
+        "Generation",
+        "GenerationOutcome",
+        "Group",
+        "HeadTime",
+        "Identity",
+        "Image",
+        "Member",
+        "Need",
+        "Part",
+        "Phase",
+        "Pin",
+        "Release",
+        "Rollout",
+        "Seal",
+        "Trial",
+    ),
+    "running": ("Instance", "Order", "Outcome", "Touched"),
+    "stock": ("Checkpoint", "Gone", "Remains", "Selection", "Stock", "StoredHead", "StoredImage"),
+    "units": ("BUILD", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),
+    "wish": (
+        "AS_USUAL",
+        "BuildStep",
+        "BuiltHead",
+        "Copy",
+        "DebianHead",
+        "Environment",
+        "Fetch",
+        "Head",
+        "HostHead",
+        "Http",
+        "ImageHead",
+        "Kind",
+        "Limits",
+        "Manner",
+        "OsAge",
+        "Override",
+        "Policy",
+        "Service",
+        "Spec",
+        "StepKind",
+        "Taint",
+        "TarHead",
+        "Task",
+        "Test",
+        "Volume",
+    ),
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = door(__name__, _BEHIND)  # a type checker that saw it would believe in any name

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from anew.core import ageing
-from anew.core.ageing import Aged
 from anew.errors import GateClosed
-from anew.model import Environment, Part, Release, Spec
-from anew.ports import Say
-from anew.shell.parts import Making
-from anew.views import HeadView
+
+if TYPE_CHECKING:
+    from anew.core.ageing import Aged
+    from anew.model import Environment, Part, Release, Spec
+    from anew.ports import Say
+    from anew.shell.parts import Making
+    from anew.views import HeadView
 
 
 def require_young(

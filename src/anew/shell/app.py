@@ -11,39 +11,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anew.core.ageing import Aged
 from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
 from anew.errors import Conflict, NotFound
-from anew.model import BUILD, Digest, Environment, OsAge, Outcome, Release, Scope, Seconds, Spec
-from anew.ports import Say
-from anew.shell import ageing, custody, refusing, viewing, vouching, ways
+from anew.model import BUILD, OsAge, Scope
+from anew.shell import ageing, custody, refusing
 from anew.shell.carrying import Carrying
-from anew.shell.clock import SystemClock
 from anew.shell.developing import Developing
-from anew.shell.effects import order_of
-from anew.shell.journal import EnvironmentRow, Journal
 from anew.shell.keeperlock import KeeperLock
-from anew.shell.observe import Observer
-from anew.shell.parts import Parts
-from anew.shell.says import heard
-from anew.views import (
-    Check,
-    Collected,
-    Event,
-    Plan,
-    ReleaseView,
-    SecretView,
-    Status,
-    Verified,
-    VolumeRemoved,
-    VolumeView,
-    Why,
-)
 
 if TYPE_CHECKING:
+    from anew import views
+    from anew.core.ageing import Aged
+    from anew.model import Digest, Environment, Outcome, Release, Seconds, Spec
+    from anew.ports import Say
+    from anew.shell.clock import SystemClock
+    from anew.shell.journal import EnvironmentRow, Journal
     from anew.shell.keeper import Keeper
     from anew.shell.mending import Mending
+    from anew.shell.observe import Observer
+    from anew.shell.parts import Parts
 
 
 class App(Developing, Carrying):
@@ -56,7 +43,7 @@ class App(Developing, Carrying):
 
     # ------------------------------------------------------------ planning
 
-    def plan(self, environment: str, say: Say) -> Plan:
+    def plan(self, environment: str, say: Say) -> views.Plan:
         """Say every step that `up` would take now."""
         spec = self._workshop.spec()
         refusing.environment_of(spec, environment)
@@ -100,6 +87,8 @@ class App(Developing, Carrying):
 
     def rollback(self, environment: str, generation: int) -> int:
         """Make an earlier generation the wish."""
+        from anew.shell import ways
+
         scope, row = self._existing(environment)
         rollout = self._journal.rollout(scope)
         if rollout is not None and rollout.phase in (*BEFORE_FULL, "full"):
@@ -142,6 +131,8 @@ class App(Developing, Carrying):
 
     def run(self, environment: str, service: str, command: Sequence[str], limit: Seconds) -> Outcome:
         """Run a command in a throwaway instance of what serves."""
+        from anew.shell.effects import order_of
+
         scope, row = self._existing(environment)
         group = custody.serving_group(self._journal, row, service)
         name = f"{scope.project}-{scope.environment}-{service}-run-{os.urandom(3).hex()}"
@@ -149,7 +140,7 @@ class App(Developing, Carrying):
         order = replace(order_of(scope, group, name, 0, compute.inside(scope)), command=tuple(command))
         return compute.run(order, limit)
 
-    def secrets(self, environment: str) -> tuple[SecretView, ...]:
+    def secrets(self, environment: str) -> tuple[views.SecretView, ...]:
         """Return the versions of all secrets of an environment."""
         scope = self._scope(self._project(), BUILD) if environment == BUILD else self._existing(environment)[0]
         return self._journal.vault.all(scope)
@@ -161,18 +152,18 @@ class App(Developing, Carrying):
         scope, row = self._existing(environment)
         return custody.revoke(self._journal, row, scope, name, version)
 
-    def volumes(self, environment: str) -> tuple[VolumeView, ...]:
+    def volumes(self, environment: str) -> tuple[views.VolumeView, ...]:
         """Return the volumes of an environment."""
         scope, _ = self._existing(environment)
         return custody.volumes(self._parts.volumes(scope), scope)
 
-    def remove_volume(self, environment: str, service: str, name: str, *, is_forced: bool) -> VolumeRemoved:
+    def remove_volume(self, environment: str, service: str, name: str, *, is_forced: bool) -> views.VolumeRemoved:
         """Remove a volume that no instance has."""
         scope, _ = self._existing(environment)
         engine = self._parts.volumes(scope)
         return custody.remove_volume(self._journal, engine, scope, (service, name), is_forced=is_forced)
 
-    def collect(self, say: Say, *, is_dry: bool) -> Collected:
+    def collect(self, say: Say, *, is_dry: bool) -> views.Collected:
         """Remove what nothing of this state needs any more."""
         from anew.shell import collecting
         from anew.shell.leases import LEASES, Leases
@@ -215,8 +206,12 @@ class App(Developing, Carrying):
 
     # ------------------------------------------------------------ looking
 
-    def status(self, environment: str) -> Status:
+    def status(self, environment: str) -> views.Status:
         """Return what there is now; of an environment that was never used, that nothing is there."""
+        from anew.shell import viewing
+        from anew.shell.says import heard
+        from anew.views import Status
+
         project = self._project()
         if self._journal.environment(project, environment) is None:
             refusing.environment_of(self._workshop.spec(), environment)
@@ -227,29 +222,35 @@ class App(Developing, Carrying):
         found = viewing.status(world, self._journal.last_rollout(scope), heard(self._says(scope)), keeper)
         return replace(found, notes=ageing.notes(self._heads_of(project, found.release, row.settings), row.settings))
 
-    def releases(self) -> tuple[ReleaseView, ...]:
+    def releases(self) -> tuple[views.ReleaseView, ...]:
         """Return all releases of the project."""
+        from anew.shell import viewing
+
         return viewing.releases(self._journal, self._project())
 
-    def history(self, environment: str, limit: int) -> tuple[Event, ...]:
+    def history(self, environment: str, limit: int) -> tuple[views.Event, ...]:
         """Return the newest events of the ledger."""
         scope, _ = self._existing(environment)
         return self._journal.ledger.events(scope, limit)
 
     def logs(self, environment: str, target: str, lines: int) -> tuple[tuple[str, str], ...]:
         """Return what instances wrote."""
+        from anew.shell import viewing
+
         scope, _ = self._existing(environment)
         return viewing.logs(self._journal, self._parts.compute(scope), scope, target, lines)
 
-    def why(self, environment: str, generation: int) -> Why:
+    def why(self, environment: str, generation: int) -> views.Why:
         """Return why a generation is what it is."""
         from anew.shell.autopsy import why
 
         scope, row = self._existing(environment)
         return why(self._journal, self._parts.compute(scope), row, generation)
 
-    def verify(self, environment: str) -> Verified:
+    def verify(self, environment: str) -> views.Verified:
         """Walk the chain of the ledger."""
+        from anew.shell import vouching
+
         scope, _ = self._existing(environment)
         return vouching.witnessed(self._journal, self._parts.witness(scope), scope)
 
@@ -257,7 +258,7 @@ class App(Developing, Carrying):
         """Return the JSON Schema of the spec."""
         return self._parts.schema()
 
-    def doctor(self) -> tuple[Check, ...]:
+    def doctor(self) -> tuple[views.Check, ...]:
         """Return what this machine has and lacks."""
         return self._parts.doctor()
 
@@ -297,6 +298,8 @@ class App(Developing, Carrying):
         return row
 
     def _observer(self, scope: Scope) -> Observer:
+        from anew.shell.observe import Observer
+
         return Observer(scope, self._journal, self._parts.compute(scope), self._parts.edge(scope), self._clock)
 
     def _keeper(self, scope: Scope, lock: KeeperLock) -> Keeper:
@@ -335,6 +338,8 @@ class App(Developing, Carrying):
 
     def _resumed(self, scope: Scope, wish: int, say: Say) -> bool:
         """Let a keeper go on with what was begun and lost its keeper; return whether a rollout is under way."""
+        from anew.shell import viewing
+
         rollout = self._journal.rollout(scope)
         if not viewing.is_under_way(rollout):
             return False
@@ -380,6 +385,8 @@ class App(Developing, Carrying):
             self._workshop.test_skew(scope.project, old, made, say)
 
     def _refuse_while_under_way(self, scope: Scope, *, supersede: bool) -> None:
+        from anew.shell import viewing
+
         rollout = self._journal.rollout(scope)
         if rollout is None or not viewing.is_under_way(rollout):
             return

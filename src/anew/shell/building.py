@@ -8,16 +8,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anew import views
 from anew.errors import NotFound
-from anew.model import AS_USUAL, Digest, Manner, Release
-from anew.ports import Say
+from anew.model import AS_USUAL
 from anew.shell.ageing import overdue
-from anew.shell.journal import Journal
-from anew.shell.parts import Parts
-from anew.views import Built, HeadView, Rebuilt, SigningKeyView, Tested, Verification
 
 if TYPE_CHECKING:
+    from anew.model import Digest, Manner, Release
+    from anew.ports import Say
+    from anew.shell.journal import Journal
     from anew.shell.making import Workshop
+    from anew.shell.parts import Parts
+    from anew.views import Built, HeadView, Tested
 
 
 class Building:
@@ -63,7 +65,7 @@ class Building:
         spec = self._workshop.spec()
         return overdue(self._parts.making(self._root).lock(spec, heads, say, update=update), spec)
 
-    def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[Rebuilt, ...]:
+    def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[views.Rebuilt, ...]:
         """Make the images of releases again, each of them once, and compare."""
         prove, out = self._parts.making(self._root).prove, []
         spec = self._workshop.spec()
@@ -80,14 +82,14 @@ class Building:
             if not notary.explains(part.image, trusted):
                 # What a definition says is run here, with this machine's secrets of builds.
                 why = "no trusted key says that it was made from the definition that it names; see `anew verify`"
-                out.append(Rebuilt(name, image, "not proved", why, (), 0.0, tuple(having[image])))
+                out.append(views.Rebuilt(name, image, "not proved", why, (), 0.0, tuple(having[image])))
                 continue
             say(f"making the image of {name} in {having[image][0]} again")
             found = prove(name, part.image, say, is_offline=is_offline)
             out.append(replace(found, releases=tuple(having[image])))
         return tuple(out)
 
-    def verify_all(self, environment: str, release: str) -> Verification:
+    def verify_all(self, environment: str, release: str) -> views.Verification:
         """See whether all is what it was, and who vouches for it."""
         from anew.shell import refusing, vouching
 
@@ -96,7 +98,7 @@ class Building:
         notary = self._parts.notary(spec.project)
         images = vouching.vouched(notary, self._releases(spec.project, release), settings.trust)
         scopes = [row.scope for row in self._journal.environments() if row.scope.project == spec.project]
-        return Verification(
+        return views.Verification(
             environment=environment,
             trusted=notary.trusted(settings.trust),
             images=images,
@@ -107,11 +109,11 @@ class Building:
             },
         )
 
-    def signing_key(self) -> SigningKeyView:
+    def signing_key(self) -> views.SigningKeyView:
         """Return the public half of the project's key."""
         project = self._parts.project(self._root)
         notary = self._parts.notary(project)
-        return SigningKeyView(project, notary.trusted(())[0], notary.line())
+        return views.SigningKeyView(project, notary.trusted(())[0], notary.line())
 
     def _releases(self, project: str, release: str) -> tuple[Release, ...]:
         if release not in {"", "*"}:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from anew.core.digest import PREFIX, canonical, short
-from anew.core.identity import release_identity
-from anew.core.reference import Reference, Repository, is_digest, is_tag, reference, repository
 from anew.errors import SpecError
-from anew.model import Spec
-from anew.ports import Say
 from anew.shell.building import Building
-from anew.views import Carried
+
+if TYPE_CHECKING:
+    from anew.core.reference import Reference, Repository
+    from anew.model import Spec
+    from anew.ports import Say
+    from anew.views import Carried
 
 
 class Carrying(Building):
@@ -19,6 +21,8 @@ class Carrying(Building):
 
     def push(self, release: str, to: str, say: Say, *, with_inputs: bool = False) -> Carried:
         """Have a release in a repository."""
+        from anew.core.identity import release_identity
+
         spec = self._workshop.spec()
         where = _repository(spec, to, "--to")
         chosen = self._releases(spec.project, release)[0]
@@ -38,6 +42,8 @@ class Carrying(Building):
 
 
 def _repository(spec: Spec, said: str, option: str) -> Repository:
+    from anew.core.reference import repository
+
     if said:
         return repository(said, f"command line {option}")
     if spec.registry:
@@ -52,6 +58,8 @@ def _repository(spec: Spec, said: str, option: str) -> Repository:
 
 def _asked(spec: Spec, release: str, source: str) -> tuple[Reference, str]:
     """Return what to ask a registry for, and the digest that the release must have, if that was said."""
+    from anew.core.reference import Reference, is_digest, is_tag, reference
+
     if "/" in release:
         if source:
             what = f"{release} says a repository, and so does `--from {source}`"

@@ -7,10 +7,13 @@ import math
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+from anew import views
 from anew.core.digest import canonical, digest, digest_bytes
-from anew.model import Digest
-from anew.views import Event, Verified
+
+if TYPE_CHECKING:
+    from anew.model import Digest
 
 _CHANGED = "its text, facts, kind or time was changed"
 _HASH = "its hash was changed"
@@ -22,7 +25,7 @@ def first_hash(owner: str, project: str, environment: str) -> Digest:
     return digest({"owner": owner, "project": project, "environment": environment})
 
 
-def chained(before: Digest, event: Event) -> Digest:
+def chained(before: Digest, event: views.Event) -> Digest:
     """Return the hash of `event`, which follows the event whose hash is `before`."""
     body = {
         "number": event.number,
@@ -43,7 +46,7 @@ class Newest:
     hash: Digest
 
 
-def walk(newest: Newest, rows: Iterable[sqlite3.Row]) -> Verified:
+def walk(newest: Newest, rows: Iterable[sqlite3.Row]) -> views.Verified:
     """Check all events, oldest first; `rows` are those of the statement `events_as_they_are`.
 
     Raises nothing for a broken chain. Holds two events at a time.
@@ -53,12 +56,12 @@ def walk(newest: Newest, rows: Iterable[sqlite3.Row]) -> Verified:
     for row in rows:
         event = _read(row)
         if doubtful is not None:
-            return Verified(count, before, count + 1, _told(event, count + 2, doubtful))
+            return views.Verified(count, before, count + 1, _told(event, count + 2, doubtful))
         if count == newest.number:
             wrong = f"it was put in: the newest that the environment remembers is event {newest.number}"
-            return Verified(count, before, count + 1, wrong)
+            return views.Verified(count, before, count + 1, wrong)
         if event is None or event.number != count + 1:
-            return Verified(count, before, count + 1, _misplaced(event, before, count + 1))
+            return views.Verified(count, before, count + 1, _misplaced(event, before, count + 1))
         link = chained(before, event)
         if link == event.hash:
             earlier, before, count = before, link, count + 1
@@ -66,18 +69,18 @@ def walk(newest: Newest, rows: Iterable[sqlite3.Row]) -> Verified:
             doubtful = (event.hash, link)
     if doubtful is not None:
         wrong = {doubtful[0]: _CHANGED, doubtful[1]: _HASH}.get(newest.hash, _BOTH)
-        return Verified(count, before, count + 1, wrong if count + 1 == newest.number else _BOTH)
+        return views.Verified(count, before, count + 1, wrong if count + 1 == newest.number else _BOTH)
     if count < newest.number:
         wrong = f"it is missing, and so is all that followed: the environment remembers {newest.number} events"
-        return Verified(count, before, count + 1, wrong)
+        return views.Verified(count, before, count + 1, wrong)
     if (count, before) != (newest.number, newest.hash):
-        return Verified(
+        return views.Verified(
             max(0, count - 1), earlier, max(1, count), "it is not the newest that the environment remembers"
         )
-    return Verified(count, before)
+    return views.Verified(count, before)
 
 
-def _told(following: Event | None, number: int, doubtful: tuple[Digest, Digest]) -> str:
+def _told(following: views.Event | None, number: int, doubtful: tuple[Digest, Digest]) -> str:
     """Say what is wrong with an event, by the one that follows: it was tied to what the event was."""
     if following is None or following.number != number:
         return _BOTH
@@ -87,7 +90,7 @@ def _told(following: Event | None, number: int, doubtful: tuple[Digest, Digest])
     return _HASH if following.hash == chained(should, following) else _BOTH
 
 
-def _misplaced(event: Event | None, before: Digest, number: int) -> str:
+def _misplaced(event: views.Event | None, before: Digest, number: int) -> str:
     """Say what is wrong where event `number` should stand."""
     if event is None:
         return "what stands there is not even an event"
@@ -96,12 +99,12 @@ def _misplaced(event: Event | None, before: Digest, number: int) -> str:
     return f"it is missing: the next one that is there is event {event.number}"
 
 
-def _read(row: sqlite3.Row) -> Event | None:
+def _read(row: sqlite3.Row) -> views.Event | None:
     """Return the event of a row; None if it isn't exactly what is written for an event."""
     try:
         kind, text, facts, link = (bytes(row[name]).decode() for name in ("kind", "text", "facts", "hash"))
         known = json.loads(facts)
-        event = Event(row["number"], row["at"], kind, text, known, link)
+        event = views.Event(row["number"], row["at"], kind, text, known, link)
         is_exact = json.dumps(known) == facts and all(isinstance(value, str) for value in known.values())
         is_exact = is_exact and math.isfinite(event.at)
     except (ValueError, TypeError, AttributeError, RecursionError):

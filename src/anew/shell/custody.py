@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
+from anew import views
 from anew.errors import Conflict, NotFound, Unsupported
-from anew.model import Group, Scope
-from anew.ports import Volumes
-from anew.shell.journal import EnvironmentRow, Journal
-from anew.views import VolumeRemoved, VolumeView
+
+if TYPE_CHECKING:
+    from anew.model import Group, Scope
+    from anew.ports import Volumes
+    from anew.shell.journal import EnvironmentRow, Journal
 
 Version = tuple[str, int]  # name and number
 
@@ -59,14 +62,14 @@ def serving_group(journal: Journal, row: EnvironmentRow, service: str) -> Group:
     return journal.instances.groups(row.scope)[found[service]].group
 
 
-def volumes(engine: Volumes | None, scope: Scope) -> tuple[VolumeView, ...]:
+def volumes(engine: Volumes | None, scope: Scope) -> tuple[views.VolumeView, ...]:
     """Return the volumes of an environment, sorted. Raises Unsupported if its engine has none."""
-    return tuple(VolumeView(*one) for one in _of(engine, scope).volumes(scope))
+    return tuple(views.VolumeView(*one) for one in _of(engine, scope).volumes(scope))
 
 
 def remove_volume(
     journal: Journal, engine: Volumes | None, scope: Scope, volume: tuple[str, str], *, is_forced: bool
-) -> VolumeRemoved:
+) -> views.VolumeRemoved:
     """Remove a volume, named by its service and its name, and finish what an earlier removal left.
 
     Raises  Conflict if an instance has it, or, unless `is_forced`, a generation that is kept needs it; NotFound if
@@ -97,7 +100,7 @@ def remove_volume(
         known = ", ".join(f"{name} of {service}" for service, name in sizes)
         hint = f"there is {known}" if known else "there is none"
         raise NotFound(f"{scope} has no volume {name} of {service}", where=str(scope), hint=hint)
-    return VolumeRemoved(service, name, sizes[volume], lost)
+    return views.VolumeRemoved(service, name, sizes[volume], lost)
 
 
 def _of(engine: Volumes | None, scope: Scope) -> Volumes:

@@ -21,13 +21,16 @@ from functools import cache
 from pathlib import Path
 from threading import RLock
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
-from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound, Unsupported
-from anew.model import Scope, Seconds
+from anew.errors import Bug, Conflict, EngineError, NotFound, Unsupported
+
+if TYPE_CHECKING:
+    from anew.errors import AnewError
+    from anew.model import Scope, Seconds
 
 SCHEMAS = (
     "schema",

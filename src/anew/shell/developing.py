@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
 from anew.errors import NotFound, Unsupported
-from anew.model import Environment, Release, Scope, Spec
+from anew.model import Release, Scope
 from anew.shell import custody, refusing
 from anew.shell.building import Building
 
 if TYPE_CHECKING:
+    from anew.model import Environment, Spec
     from anew.model.comparison import Comparison
     from anew.model.developed import Developed, Terminal
     from anew.shell.development import Chosen

@@ -6,6 +6,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from anew.core import names, tasks
 from anew.core.consequences import Change, consequences
@@ -21,22 +22,29 @@ from anew.core.steps import (
     Launch,
     Retire,
     Shift,
-    Step,
     Stop,
     Sweep,
     Taint,
     Test,
 )
-from anew.core.world import LOOPBACK, Allotment, World
+from anew.core.world import LOOPBACK
 from anew.errors import AnewError, Bug
-from anew.model import Generation, Group, Order, Rollout, Scope
-from anew.model import Test as OneTest
-from anew.ports import Compute, Edge, Inspection
+from anew.model import Order
 from anew.shell.database import Stale
 from anew.shell.dissecting import dissect
-from anew.shell.journal import Also, Journal
-from anew.shell.parts import Parts
+from anew.shell.journal import Also
 from anew.shell.vouching import sign
+
+if TYPE_CHECKING:
+    from anew.core.steps import (
+        Step,
+    )
+    from anew.core.world import Allotment, World
+    from anew.model import Generation, Group, Rollout, Scope
+    from anew.model import Test as OneTest
+    from anew.ports import Compute, Edge, Inspection
+    from anew.shell.journal import Journal
+    from anew.shell.parts import Parts
 
 SWEEP_GRACE = 5.0
 POLL = 0.2  # seconds between two tries of a preview test

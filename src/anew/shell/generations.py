@@ -5,17 +5,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from anew.core.consequences import Change
 from anew.core.digest import digest
 from anew.core.names import group_name
 from anew.core.steps import Keep
 from anew.errors import Bug, Conflict, NotFound
-from anew.model import Door, Generation, Group, Member, Need, Release, Scope, Seal
-from anew.ports import Clock
-from anew.shell.database import Database, Stale, encode
-from anew.shell.ledger import Ledger
+from anew.model import Door, Generation, Group, Need
+from anew.shell.database import Stale, encode
 from anew.shell.portpool import next_port
+
+if TYPE_CHECKING:
+    from anew.core.consequences import Change
+    from anew.model import Member, Release, Scope, Seal
+    from anew.ports import Clock
+    from anew.shell.database import Database
+    from anew.shell.ledger import Ledger
 
 
 class Generations:

@@ -9,15 +9,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from anew import views
 from anew.errors import Conflict, EngineError, Unsupported
-from anew.model import Scope, Seconds
-from anew.ports import Say
 from anew.shell.app import App
-from anew.shell.keeperlock import KeeperLock, end_keeper
-from anew.shell.systemd import Systemd, here
+from anew.shell.keeperlock import end_keeper
+from anew.shell.systemd import here
 from anew.shell.unit import Unit, name_of, owner_of, target_of
-from anew.views import Installed, Uninstalled
+
+if TYPE_CHECKING:
+    from anew.model import Scope, Seconds
+    from anew.ports import Say
+    from anew.shell.keeperlock import KeeperLock
+    from anew.shell.systemd import Systemd
 
 KEEPS_WITHIN: Seconds = 30.0  # from its start; measured: 0.4 s
 LOOKS_EVERY: Seconds = 0.05
@@ -26,7 +31,9 @@ LOOKS_EVERY: Seconds = 0.05
 class InstallableApp(App):
     """Implements `anew.cases.Anew` for one project on this machine, where a keeper can be a service of systemd."""
 
-    def install(self, environment: str, say: Say, *, below: Path | None = None, is_writing: bool = True) -> Installed:
+    def install(
+        self, environment: str, say: Say, *, below: Path | None = None, is_writing: bool = True
+    ) -> views.Installed:
         """Let systemd run the keeper of an environment, now and whenever the machine starts.
 
         `below`: write it for the machine that this folder is the root of, and start nothing. With `is_writing` false
@@ -47,7 +54,7 @@ class InstallableApp(App):
             is_of_user=systemd.is_of_user,
         )
         path = systemd.place(unit.name)
-        made = Installed(environment, unit.name, str(path), "shown", _notes(systemd), unit.text())
+        made = views.Installed(environment, unit.name, str(path), "shown", _notes(systemd), unit.text())
         if not is_writing:
             return made
         if below is None:
@@ -59,7 +66,7 @@ class InstallableApp(App):
         _begin(systemd, unit.name, self._lock(scope), say, is_new=is_new)
         return replace(made, state="runs")
 
-    def uninstall(self, environment: str, say: Say, *, below: Path | None = None) -> Uninstalled:
+    def uninstall(self, environment: str, say: Say, *, below: Path | None = None) -> views.Uninstalled:
         """Take the service of an environment's keeper away; what runs there goes on without it.
 
         A rollout that is under way gets a keeper of its own, which ends with it.
@@ -69,7 +76,7 @@ class InstallableApp(App):
         systemd, name = _at(below), name_of(scope)
         path = systemd.place(name)
         if _owner(path) is None:
-            return Uninstalled(environment, name, str(path), is_removed=False)
+            return views.Uninstalled(environment, name, str(path), is_removed=False)
         _require_ours(path, scope.owner)
         is_live = below is None and not systemd.missing()
         if is_live:
@@ -81,7 +88,7 @@ class InstallableApp(App):
             systemd.reload()
             if self._journal.environment(scope.project, scope.environment) is not None:
                 self._act(scope)
-        return Uninstalled(environment, name, str(path), is_removed=True)
+        return views.Uninstalled(environment, name, str(path), is_removed=True)
 
 
 @dataclass(frozen=True, slots=True)

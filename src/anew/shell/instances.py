@@ -5,16 +5,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from anew.core.names import instance_name
-from anew.core.steps import Allot, Drain, Forget, Retire, Taint
+from anew.core.steps import Drain, Forget, Retire, Taint
 from anew.core.world import Allotment, GroupState, TaskState
 from anew.errors import NotFound
-from anew.model import Bytes, Generation, Group, Image, Scope
-from anew.ports import Clock
-from anew.shell.database import Database, Stale, clean, encode
-from anew.shell.ledger import Ledger
+from anew.model import Generation, Group
+from anew.shell.database import Stale, clean, encode
 from anew.shell.portpool import next_port
+
+if TYPE_CHECKING:
+    from anew.core.steps import Allot
+    from anew.model import Bytes, Image, Scope
+    from anew.ports import Clock
+    from anew.shell.database import Database
+    from anew.shell.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,23 +17,27 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from anew.core.consequences import Change
-from anew.core.steps import Begin, Enter
 from anew.errors import Conflict, NotFound
-from anew.model import Environment, Rollout, Scope, Seconds
-from anew.ports import Clock
+from anew.model import Environment, Rollout, Scope
 from anew.shell.database import PATIENCE, Database, Stale, clean, encode
-from anew.shell.generations import Generations
-from anew.shell.instances import Instances
 from anew.shell.ledger import Ledger, first_hash
 from anew.shell.portpool import PortPool, next_port
 from anew.shell.releases import Releases
 from anew.shell.vault import Vault
 
-__all__ = ["Also", "Change", "EnvironmentRow", "Journal", "Stale"]
+if TYPE_CHECKING:
+    from anew.core.consequences import Change
+    from anew.core.steps import Begin, Enter
+    from anew.model import Seconds
+    from anew.ports import Clock
+    from anew.shell.generations import Generations
+    from anew.shell.instances import Instances
+
+__all__ = ["Also", "EnvironmentRow", "Journal", "Stale"]
 
 Kind = Literal["rollout", "rollback"]
 OVER = frozenset({"done", "rolled back"})
@@ -75,10 +79,22 @@ class Journal:
         self._clock = clock
         self.ledger = Ledger(self._database, clock)
         self.releases = Releases(self._database, clock)
-        self.generations = Generations(self._database, clock, self.ledger)
-        self.instances = Instances(self._database, clock, self.ledger)
         self.ports = PortPool(self._database)
         self.vault = Vault(self._database, clock, self.ledger, path.parent / "keys" / "secrets")
+
+    @cached_property
+    def generations(self) -> Generations:
+        """The generations of all environments; builds have nothing to do with them, nor with what runs."""
+        from anew.shell.generations import Generations
+
+        return Generations(self._database, self._clock, self.ledger)
+
+    @cached_property
+    def instances(self) -> Instances:
+        """The groups of all environments, and their instances."""
+        from anew.shell.instances import Instances
+
+        return Instances(self._database, self._clock, self.ledger)
 
     @property
     def owner(self) -> str:
@@ -270,6 +286,8 @@ class Journal:
 
     def vacate(self, scope: Scope) -> None:
         """Commit that nothing is wanted and nothing serves any more: the rollout under way ends, warm windows too."""
+        from anew.core.consequences import Change
+
         with self._database.writing():
             place, row = self._row(scope)
             going = self._under_way(place)

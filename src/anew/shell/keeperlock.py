@@ -16,9 +16,13 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anew.errors import AnewError, Bug, Conflict, EngineError, Unsupported
-from anew.model import Scope, Seconds
+from anew.errors import Bug, Conflict, EngineError, Unsupported
+
+if TYPE_CHECKING:
+    from anew.errors import AnewError
+    from anew.model import Scope, Seconds
 
 ATTEMPTS = 100  # a reader holds the lock for microseconds; so often a keeper asks again before it takes it for a keeper
 PAUSE: Seconds = 0.005

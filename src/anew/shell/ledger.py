@@ -14,14 +14,17 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from anew import views
 from anew.errors import NotFound
-from anew.model import Scope
-from anew.ports import Clock
 from anew.shell.chain import Newest, chained, first_hash, walk
-from anew.shell.database import Database, clean
-from anew.views import Event, Verified
+from anew.shell.database import clean
+
+if TYPE_CHECKING:
+    from anew.model import Scope
+    from anew.ports import Clock
+    from anew.shell.database import Database
 
 __all__ = ["Kind", "Ledger", "chained", "first_hash"]
 
@@ -36,19 +39,19 @@ class Ledger:
         self._database = database
         self._clock = clock
 
-    def note(self, scope: Scope, kind: Kind, text: str, facts: Mapping[str, str] = NO_FACTS) -> Event:
+    def note(self, scope: Scope, kind: Kind, text: str, facts: Mapping[str, str] = NO_FACTS) -> views.Event:
         """Append an event to the ledger of `scope`; inside a transaction it is committed with it."""
         with self._database.writing():
             return self.append(self._database.place(scope), kind, text, facts)
 
-    def append(self, place: int, kind: Kind, text: str, facts: Mapping[str, str] = NO_FACTS) -> Event:
+    def append(self, place: int, kind: Kind, text: str, facts: Mapping[str, str] = NO_FACTS) -> views.Event:
         """Append an event to the ledger of the environment whose row is `place`; inside `writing` only."""
         head = self._database.row("ledger_head", environment=place)
         if head is None:
             raise NotFound(f"the environment of row {place} is not there")
         plain = {clean(key): clean(value) for key, value in facts.items()}
         at = float(self._clock.now()) + 0.0  # SQLite gives -0.0 back as 0.0, which has another canonical form
-        bare = Event(head["last_event"] + 1, at, kind, clean(text), plain)
+        bare = views.Event(head["last_event"] + 1, at, kind, clean(text), plain)
         link = chained(head["last_hash"], bare)
         self._database.change(
             "add_event",
@@ -61,16 +64,16 @@ class Ledger:
             hash=link,
         )
         self._database.change("set_ledger_head", environment=place, number=bare.number, hash=link)
-        return Event(bare.number, bare.at, kind, bare.text, plain, link)
+        return views.Event(bare.number, bare.at, kind, bare.text, plain, link)
 
-    def events(self, scope: Scope, limit: int) -> tuple[Event, ...]:
+    def events(self, scope: Scope, limit: int) -> tuple[views.Event, ...]:
         """Return the newest `limit` events, oldest first."""
         with self._database.reading():
             place = self._database.place(scope)
             rows = self._database.rows("newest_events", environment=place, limit=max(0, limit))
         return tuple(_event(row) for row in reversed(rows))
 
-    def verify(self, scope: Scope) -> Verified:
+    def verify(self, scope: Scope) -> views.Verified:
         """Check the whole chain from the first event on; return what was found. A broken one raises nothing.
 
         Raises  NotFound if the environment was never used.
@@ -124,6 +127,6 @@ class Ledger:
             self.append(row["environment"], "effect", text, {"attempt": str(number), "outcome": outcome})
 
 
-def _event(row: sqlite3.Row) -> Event:
+def _event(row: sqlite3.Row) -> views.Event:
     facts: dict[str, str] = json.loads(row["facts"])
-    return Event(row["number"], row["at"], row["kind"], row["text"], facts, row["hash"])
+    return views.Event(row["number"], row["at"], row["kind"], row["text"], facts, row["hash"])

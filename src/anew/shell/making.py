@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anew.core import digest, preview, trials
-from anew.core.identity import release_digest
-from anew.core.trials import Skew
-from anew.core.world import GroupState, World
 from anew.errors import GateClosed, NotFound, SpecError
 from anew.model import (
     AS_USUAL,
-    Environment,
-    Generation,
-    Group,
-    Identity,
-    Image,
-    Manner,
     Part,
     Release,
     Scope,
-    Service,
-    Spec,
-    Trial,
 )
-from anew.ports import Say
-from anew.shell import ageing
-from anew.shell.journal import Journal
-from anew.shell.observe import Observer
-from anew.shell.parts import Making, Parts
-from anew.shell.sealing import Sealed, seal, secrets_of
-from anew.shell.throwaways import GATE, Throwaways
-from anew.views import Built, Plan, Tested
+from anew.shell.throwaways import GATE
+from anew.views import Plan, Tested
+
+if TYPE_CHECKING:
+    from anew.core.trials import Skew
+    from anew.model import (
+        Manner,
+        Service,
+        Spec,
+        Trial,
+    )
+    from anew.ports import Say
+    from anew.shell.journal import Journal
+    from anew.shell.observe import Observer
+    from anew.shell.parts import Parts
+    from anew.shell.throwaways import Throwaways
+    from anew.views import Built
 
 TESTS_AT_ONCE = 4
 
@@ -96,6 +92,8 @@ class Workshop:
 
         What is needed and not among `parts` is built.
         """
+        from anew.core import trials
+
         self.tidy(say)
         known = {part.service.name: part for part in parts}
         needs = {service.name: service.needs for service in spec.services}
@@ -114,6 +112,8 @@ class Workshop:
 
         Verdicts that stand are reused, and say so. Raises GateClosed if an old caller fails.
         """
+        from anew.core import trials
+
         self.tidy(say)
         skews = trials.skews(old, new)
         tested = self._judged(
@@ -128,6 +128,8 @@ class Workshop:
 
     def release(self, spec: Spec, say: Say) -> Release:
         """Build, test and record a release. Raises GateClosed if a test fails: then nothing is recorded."""
+        from anew.core.identity import release_digest
+
         parts = []
         for part, built in self.build(spec, (), say):
             _say_findings(built, say)
@@ -150,10 +152,14 @@ class Workshop:
 
     def _judged(self, project: str, asked: Sequence[tuple[Trial, Say]]) -> tuple[Tested, ...]:
         scope = Scope(project, GATE, self.journal.owner)
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(TESTS_AT_ONCE, thread_name_prefix="gate") as pool:
             return tuple(pool.map(lambda one: self._test(scope, *one), asked))
 
     def _test(self, scope: Scope, trial: Trial, say: Say) -> Tested:
+        from anew.core import trials
+
         service, image = trial.tested.service, trial.tested.image
         key = trials.key(trial)
         known = self.journal.releases.verdict(key)
@@ -185,25 +191,9 @@ class Workshop:
 
     def plan(self, spec: Spec, scope: Scope, observer: Observer) -> Plan:
         """Say what `up` would do, and write nothing. Images that are not built yet are taken as ones that will pass."""
-        environment = next(e for e in spec.environments if e.name == scope.environment)
-        making = self.parts.making(self.root)
-        parts, builds = [], []
-        for service in spec.services:
-            image = making.recognised(spec, service)
-            if image is None:
-                builds.append(f"build the image of {service.name}")
-                image = _unbuilt(making, spec, service)
-            parts.append(Part(service, image))
-        release = Release(spec.project, "", "", tuple(parts))
-        old = ageing.notes(ageing.of_parts(making, parts, 0.0, observer.clock.now()), environment)
-        is_used = self.journal.environment(scope.project, scope.environment) is not None
-        world = replace(observer.world(), environment=environment) if is_used else _unused(observer, environment)
-        sealed = seal(scope, release, environment, self.journal.vault.pins(scope, secrets_of(release)))
-        wanted = imagined(world, sealed)
-        if wanted is world:
-            return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), (), old)
-        steps = preview.preview(wanted)
-        return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), old)
+        from anew.shell.planning import planned
+
+        return planned(spec, scope, observer, self.journal, self.parts.making(self.root))
 
 
 def _say_findings(built: Built, say: Say) -> None:
@@ -246,39 +236,6 @@ def require_skew(old: Release, skews: Sequence[Skew], tested: Sequence[Tested]) 
 def _prefixed(say: Say, service: str, who: str) -> Say:
     """Return a `say` for lines that begin with the name of a service, and shall begin with `who`."""
     return lambda line: say(f"{who}: {line.removeprefix(f'{service}: ')}")
-
-
-def imagined(world: World, sealed: Sealed) -> World:
-    """Return `world` as if the generation made of `sealed` were wanted; `world` itself if that one serves already."""
-    number = max(world.generations, default=0) + 1
-    groups = dict(world.groups)
-    members = []
-    for member, one, image in zip(sealed.members, sealed.seals, sealed.images, strict=True):
-        known = [n for n, g in groups.items() if g.group.digest == digest.digest(one)]
-        name = known[-1] if known else f"{member.service}-g{number}"
-        groups.setdefault(name, GroupState(Group(name, member.service, digest.digest(one), one, image)))
-        members.append(replace(member, group=name))
-    serving = world.generations.get(world.serving)
-    if serving is not None and serving.members == tuple(members):
-        return world
-    generation = Generation(number, "new", "", tuple(members), previous=world.serving)
-    return replace(
-        world,
-        groups=groups,
-        generations={**world.generations, number: generation},
-        wish=number,
-        wish_kind="rollout",
-    )
-
-
-def _unused(observer: Observer, environment: Environment) -> World:
-    """Return the world of an environment that was never used: nothing is there, and the journal does not know it."""
-    return World(observer.clock.now(), observer.scope, environment, 0, 0, "rollout", 0, {})
-
-
-def _unbuilt(making: Making, spec: Spec, service: Service) -> Image:
-    wanted = making.input_digest(spec, service)
-    return Image(Identity(wanted, "", (), "", f"unbuilt:{wanted}"), ())
 
 
 def _chosen(spec: Spec, services: Sequence[str]) -> tuple[Service, ...]:

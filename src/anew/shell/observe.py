@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from anew.core.world import LOOPBACK, Allotment, GroupState, Seen, TaskState, World
+from anew.core.world import LOOPBACK, Seen, World
 from anew.errors import EngineError, Unsupported
-from anew.model import EdgeReading, Generation, Instance, Rollout, Scope, Seal
-from anew.ports import Clock, Compute, Edge
-from anew.shell.journal import EnvironmentRow, Journal
 
 if TYPE_CHECKING:  # a command that only looks needs none of these
+    from anew.core.world import Allotment, GroupState, TaskState
+    from anew.model import EdgeReading, Generation, Instance, Rollout, Scope, Seal
+    from anew.ports import Clock, Compute, Edge
     from anew.shell.deaths import Deaths
     from anew.shell.evidence import Evidence
+    from anew.shell.journal import EnvironmentRow, Journal
     from anew.shell.probe import Prober
     from anew.shell.touches import Touches
 

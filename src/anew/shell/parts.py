@@ -9,31 +9,33 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
-from anew.core.reference import Reference, Repository
-from anew.core.steps import Step
 from anew.model import (
     AS_USUAL,
-    Digest,
-    Gone,
-    HeadTime,
-    Image,
-    Manner,
-    Release,
-    Remains,
-    Scope,
-    Selection,
-    Service,
-    Spec,
-    Stock,
-    Test,
-    Trial,
 )
-from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
-from anew.views import Built, Carried, Check, HeadView, Kept, Rebuilt, Tested
 
 if TYPE_CHECKING:  # what only one command needs
+    from anew.core.reference import Reference, Repository
+    from anew.core.steps import Step
+    from anew.model import (
+        Digest,
+        Gone,
+        HeadTime,
+        Image,
+        Manner,
+        Release,
+        Remains,
+        Scope,
+        Selection,
+        Service,
+        Spec,
+        Stock,
+        Test,
+        Trial,
+    )
     from anew.model.comparison import ImageComparison
     from anew.model.developed import Sources
+    from anew.ports import Compute, Edge, Images, Inspection, Say, Volumes, Workbench
+    from anew.views import Built, Carried, Check, HeadView, Kept, Rebuilt, Tested
 
 
 class Making(Protocol):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from anew.errors import Conflict
-from anew.shell.database import FIRST_PORT, LAST_PORT, Database
+from anew.shell.database import FIRST_PORT, LAST_PORT
 from anew.shell.keeperlock import process_start
+
+if TYPE_CHECKING:
+    from anew.shell.database import Database
 
 
 def next_port(database: Database, free: Callable[[int], bool]) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from anew.core.machine import BEFORE_FULL
-from anew.core.world import Allotment
 from anew.errors import Conflict, NotFound, Unsupported
-from anew.model import Environment, Release, Rollout, Scope, Spec
+
+if TYPE_CHECKING:
+    from anew.core.world import Allotment
+    from anew.model import Environment, Release, Rollout, Scope, Spec
 
 
 def refuse_host(release: Release, environment: Environment) -> None:

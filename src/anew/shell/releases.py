@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from anew.core.names import RELEASE
 from anew.errors import NotFound
-from anew.model import Digest, Release
-from anew.ports import Clock
-from anew.shell.database import Database, encode
+from anew.model import Release
+from anew.shell.database import encode
 from anew.views import Tested
+
+if TYPE_CHECKING:
+    from anew.model import Digest
+    from anew.ports import Clock
+    from anew.shell.database import Database
 
 
 class Releases:
@@ -54,6 +58,8 @@ class Releases:
             if row is not None:
                 return self._database.decode(row["body"], Release)
             known = [f"r{one['number']}" for one in self._database.rows("release_numbers", project=project)]
+        import difflib  # noqa: PLC0415 - only a wrong name needs it
+
         near = difflib.get_close_matches(name, known, 3, 0.0)
         hint = f"there are {', '.join(near)}" if near else "anew up makes the first release"
         raise NotFound(f"{project} has no release {name}", where=name, hint=hint)

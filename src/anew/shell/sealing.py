@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from anew.core import names
 from anew.model import (
-    Environment,
-    Image,
-    Kind,
     Limits,
     Member,
     Need,
     Override,
-    Part,
-    Pin,
-    Release,
-    Scope,
     Seal,
-    Service,
 )
+
+if TYPE_CHECKING:
+    from anew.model import (
+        Environment,
+        Image,
+        Kind,
+        Part,
+        Pin,
+        Release,
+        Scope,
+        Service,
+    )
 
 LOOPBACK = ("127.", "localhost", "::1")
 ANY_HOST = "*"

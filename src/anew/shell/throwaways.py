@@ -13,14 +13,16 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anew.model import Scope
-from anew.ports import Compute
+
+if TYPE_CHECKING:
+    from anew.ports import Compute
 
 GATE = "gate"  # the environment of throwaway instances
 LOCK = ".lock"
@@ -37,7 +39,7 @@ class Throwaways:
     @contextmanager
     def trial(self, project: str) -> Iterator[str]:
         """Yield the serial of a trial, 8 hexadecimal digits, which is under way until the end of the block."""
-        serial = secrets.token_hex(4)
+        serial = os.urandom(4).hex()
         path = self.folder / f"{project}.{serial}"
         with alone(self.folder):
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -17,15 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anew import views
 from anew.errors import Conflict, GateClosed, NotFound, SpecError
-from anew.model import BUILD, Bytes, Pin, Scope
-from anew.ports import Clock
-from anew.shell.database import Database
-from anew.shell.ledger import Ledger
-from anew.views import SecretView
+from anew.model import BUILD, Pin, Scope
 
 if TYPE_CHECKING:  # most commands need no key, and what encrypts takes long to import
+    from anew.model import Bytes
+    from anew.ports import Clock
+    from anew.shell.database import Database
     from anew.shell.keyfile import Key
+    from anew.shell.ledger import Ledger
 
 LARGEST: Bytes = 1024 * 1024
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -159,10 +160,10 @@ class Vault:
         """Return name and version of all that is revoked."""
         return frozenset((row["name"], row["version"]) for row in self._rows(scope) if row["is_revoked"])
 
-    def all(self, scope: Scope) -> tuple[SecretView, ...]:
+    def all(self, scope: Scope) -> tuple[views.SecretView, ...]:
         """Return every version of every secret, revoked ones too, in the order they were set: newest last."""
         rows = self._rows(scope)
-        return tuple(SecretView(row["name"], row["version"], row["at"], bool(row["is_revoked"])) for row in rows)
+        return tuple(views.SecretView(row["name"], row["version"], row["at"], bool(row["is_revoked"])) for row in rows)
 
     # ------------------------------------------------------------ rows
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from anew.core import names, traffic
 from anew.core.machine import BEFORE_FULL
-from anew.core.world import World
 from anew.errors import NotFound
-from anew.model import FULL, Rollout, Scope
-from anew.ports import Compute
-from anew.shell.journal import Journal
-from anew.shell.says import Says
+from anew.model import FULL
 from anew.views import GroupView, ReleaseView, RolloutView, ServiceView, Status
+
+if TYPE_CHECKING:
+    from anew.core.world import World
+    from anew.model import Rollout, Scope
+    from anew.ports import Compute
+    from anew.shell.journal import Journal
+    from anew.shell.says import Says
 
 
 def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Status:

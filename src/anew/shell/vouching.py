@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from anew.core import trials
 from anew.core.identity import is_as_made
 from anew.errors import AnewError, Conflict, GateClosed, NotFound
-from anew.model import Digest, Part, Release, Scope
-from anew.shell.journal import Journal
-from anew.shell.parts import Notary, Witness
-from anew.views import Verified, Vouched
+from anew.views import Vouched
+
+if TYPE_CHECKING:
+    from anew.model import Digest, Part, Release, Scope
+    from anew.shell.journal import Journal
+    from anew.shell.parts import Notary, Witness
+    from anew.views import Verified
 
 
 def key_of(release: Release, part: Part) -> Digest:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from anew.core import retention
 from anew.errors import Conflict, GateClosed, NotFound
-from anew.model import Generation
 from anew.shell import custody
-from anew.shell.journal import EnvironmentRow, Journal
+
+if TYPE_CHECKING:
+    from anew.model import Generation
+    from anew.shell.journal import EnvironmentRow, Journal
 
 
 def chosen(journal: Journal, row: EnvironmentRow, number: int) -> int:

@@ -117,3 +117,10 @@ def wrong_with_lock(project: Path) -> str:
     except SpecError as error:
         return error.what
     return ""
+
+
+def is_free(port: int) -> bool:
+    """Say whether nothing listens on a port of this machine."""
+    from anew.engines.embedded import ports
+
+    return ports.is_free(port)

@@ -15,11 +15,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from anew.errors import Conflict, NotFound, SpecError, Unsupported
@@ -30,6 +30,8 @@ _BEGIN = "-----BEGIN"
 _LARGEST = 64 * 1024
 _RAW = 32  # bytes of a public key
 _KIND = b"ssh-ed25519"
+_PLAIN = re.compile(rb"-----BEGIN PRIVATE KEY-----\n([A-Za-z0-9+/]{64})\n-----END PRIVATE KEY-----\n?")
+_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")  # what stands before the 32 bytes: RFC 8410, section 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,20 @@ def _read(path: Path) -> SigningKey | None:
 
 
 def _understood(text: bytes, where: str) -> SigningKey:
+    private = _plain(text) or _loaded(text, where)
+    return SigningKey(PublicKey(private.public_key().public_bytes_raw()), private)
+
+
+def _plain(text: bytes) -> Ed25519PrivateKey | None:
+    """Return the key of a file as `_make` and openssl write it: what reads all other forms takes long to import."""
+    match = _PLAIN.fullmatch(text)
+    der = base64.b64decode(match[1]) if match else b""
+    return Ed25519PrivateKey.from_private_bytes(der[len(_PKCS8) :]) if der.startswith(_PKCS8) else None
+
+
+def _loaded(text: bytes, where: str) -> Ed25519PrivateKey:
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see `_plain`
+
     is_ssh = b"OPENSSH" in text.partition(b"\n")[0]
     load = serialization.load_ssh_private_key if is_ssh else serialization.load_pem_private_key
     try:
@@ -153,11 +169,12 @@ def _understood(text: bytes, where: str) -> SigningKey:
         raise Conflict(f"the signing key is of no use: {why}", where=where, hint=hint) from cause
     if not isinstance(private, Ed25519PrivateKey):
         raise Conflict("the signing key is of another kind than ed25519", where=where, hint=f"make one: {_how('FILE')}")
-    raw = private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    return SigningKey(PublicKey(raw), private)
+    return private
 
 
 def _make(path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see `_plain`
+
     text = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
