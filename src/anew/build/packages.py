@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -95,7 +94,8 @@ def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Pa
 
     Raises  NotFound if a file is missing in the store; Conflict if one is not what its name says.
     """
-    from email.utils import formatdate  # noqa: PLC0415 - only what makes a head needs it
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only what makes a head needs these
+    from email.utils import formatdate  # noqa: PLC0415
 
     pool = folder / "pool"
     pool.mkdir(mode=0o755)
