@@ -34,9 +34,14 @@ SPEC = "anew.yaml"
 
 def main() -> int:
     """Run the command line; return its exit code."""
+    import gc
+
     from anew.faces.entry import main as command_line
 
-    return command_line(sys.argv[1:], open_anew, _demo, _start)
+    try:
+        return command_line(sys.argv[1:], open_anew, _demo, _start)
+    finally:
+        gc.freeze()  # what is left goes with the process; to look through all of it takes a tenth of a short command
 
 
 def _demo(arguments: Sequence[str]) -> int:
