@@ -135,7 +135,9 @@ def test_another_head_and_a_step_with_the_network_are_named(tmp_path: Path) -> N
     before = build(project, project.service("mkdir /srv/x"))
     lines = project.store.blobs.path(before.inputs[0]).read_bytes()
     made = read(lines)
-    head = replace(made.head, kind="debian", suite="bookworm", named=("curl",), layer=f"sha256:{64 * 'd'}", archive="", path="")
+    head = replace(
+        made.head, kind="debian", suite="bookworm", named=("curl",), layer=f"sha256:{64 * 'd'}", archive="", path=""
+    )
     head = replace(head, packages=(f"curl 7.88 amd64 sha256:{64 * 'a'} 10", f"tzdata 1 all sha256:{64 * 'b'} 10"))
     newer = replace(head, suite="trixie", packages=(f"curl 8.14 amd64 sha256:{64 * 'c'} 10",))
 
