@@ -96,13 +96,13 @@ def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Pa
     Raises  NotFound if a file is missing in the store; Conflict if one is not what its name says.
     """
     pool = folder / "pool"
-    pool.mkdir(mode=0o755)
+    pool.mkdir()
+    pool.chmod(0o755)  # whatever the umask is: apt reads it as another user
     index = []
     for package in packages:
         kept_at = blobs.verify(package.digest)
         there = pool / package.file_name
         shutil.copyfile(kept_at, there)  # a link would change what is known of the blob
-        there.chmod(0o644)
         index.append(
             f"{_stanza(there)}\nFilename: ./{package.file_name}\nSize: {package.size}\n"
             f"SHA256: {package.digest.removeprefix(PREFIX)}\n"
@@ -116,6 +116,8 @@ def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Pa
         f"SHA256:\n {hashlib.sha256(text).hexdigest()} {len(text)} Packages\n"
     )
     (pool / "Release").write_text(release, encoding="utf-8")
+    for one in pool.iterdir():
+        one.chmod(0o644)
     return f"deb [trusted=yes] copy:{pool} ./"  # trusted for their digests, which the lock names
 
 
