@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -261,6 +263,37 @@ def test_steps_work_on_the_machines_own_root(tmp_path: Path) -> None:
     other = Project(tmp_path / "other", HostHead("base"))
     (other.root / "f").write_text("copied")
     assert build(other, service) == image
+
+
+def test_nothing_that_a_step_writes_on_the_machines_own_root_is_lost(tmp_path: Path) -> None:
+    """Its state may lie in `/var/lib`, and then that folder is composed of its parts, as `/` always is."""
+    need_root()
+    home = Path(tempfile.mkdtemp(prefix="anew-test-", dir="/var/lib"))
+    name = home.name.replace("test", "made")
+    try:
+        project = Project(home, HostHead("base"))
+        first = (
+            f"mkdir -p /{name}/x /root/{name} /var/lib/{name}; echo a | tee /{name}/x/f /root/{name}/f > /{name}.txt"
+        )
+        second = (
+            f"cat /{name}/x/f /root/{name}/f > /var/lib/{name}/f; echo y >> /{name}/x/f; rm /{name}.txt; ls /var/lib"
+        )
+        image = build(project, project.service(first, f"{second}; mkdir /var/lib/x-{name}; rmdir /var/lib/x-{name}"))
+        contents = [
+            content(project, image, f"{place}/f") for place in (f"/{name}/x", f"/root/{name}", f"/var/lib/{name}")
+        ]
+        assert contents == ["a\ny\n", "a\n", "a\na\n"]
+        trees = [project.store.tree(one) for one in image.layers]
+        assert view.entry(trees, f"/{name}.txt") is None
+        top = {f"root/{name}", f"root/{name}/f", name, f"{name}/x", f"{name}/x/f"}
+        made = {str(n.path) for n in project.store.listing(image.layers[0])}
+        assert made == top | {"root", f"{name}.txt", "var", "var/lib", f"var/lib/{name}"}
+        last = {str(n.path) for n in project.store.listing(image.layers[1])}
+        assert {name, f"{name}/x", f"{name}/x/f", "var", "var/lib", f"var/lib/{name}", f"var/lib/{name}/f"} <= last
+        assert not [one for one in last if "x-" in one or one == "root"]
+        assert not [one for one in (Path("/"), Path("/root"), Path("/var/lib")) if (one / name).exists()]
+    finally:
+        shutil.rmtree(home)
 
 
 def test_a_head_and_an_image_of_equal_layers_are_told_apart(tmp_path: Path) -> None:

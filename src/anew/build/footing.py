@@ -16,6 +16,7 @@ from anew.sandbox.powers import CAPABILITIES
 
 _FORMAT = 1  # of what a step leaves; raised when the same step leaves another layer
 _APPLIED = 1  # of what a playbook, a manifest or templates leave; likewise
+_WHOLE_ROOT = 1  # of what a step on the machine's own root leaves; likewise
 
 Lend = Callable[[str], bytes]  # the value of a secret of builds, by its name
 
@@ -43,4 +44,6 @@ def next_base(base: Base, job: Job) -> Base:
     more = {name: one for name, one in step.plain().items() if name not in {"run", "network", "name", "inputs"}}
     if more:
         said.append([_APPLIED, more, job.supply.files, job.supply.pin])
+    if base.is_host:
+        said.append(_WHOLE_ROOT)
     return replace(base, layers=(), key=digest(said))

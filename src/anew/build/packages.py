@@ -98,12 +98,12 @@ def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Pa
     from email.utils import formatdate  # noqa: PLC0415
 
     pool = folder / "pool"
-    pool.mkdir(mode=0o755)
+    pool.mkdir()
+    pool.chmod(0o755)  # whatever the umask is: apt reads it as another user
     for package in packages:
         kept_at = blobs.verify(package.digest)
         there = pool / package.file_name
         shutil.copyfile(kept_at, there)  # a link would change what is known of the blob
-        there.chmod(0o644)
     with ThreadPoolExecutor(os.cpu_count()) as several:
         stanzas = several.map(_stanza, (pool / one.file_name for one in packages))
         index = [
@@ -119,6 +119,8 @@ def repository(packages: Sequence[Package], blobs: Blobs, suite: str, folder: Pa
         f"SHA256:\n {hashlib.sha256(text).hexdigest()} {len(text)} Packages\n"
     )
     (pool / "Release").write_text(release, encoding="utf-8")
+    for one in pool.iterdir():
+        one.chmod(0o644)
     return f"deb [trusted=yes] copy:{pool} ./"  # trusted for their digests, which the lock names
 
 

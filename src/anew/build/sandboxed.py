@@ -150,7 +150,14 @@ class Sandboxes:
         if base.is_host:
             composed = host.compose(trees, [self.home.resolve()], is_writable=True)
             host.make_uppers(composed, upper, work)
-            return mounts.writable_host(composed, upper, work), lambda: host.prune_uppers(composed, upper)
+            rest = host.make_rest(composed, folder / "rest")
+            ground = mounts.writable_root([rest.lower], rest.upper, rest.work)
+
+            def finish() -> None:
+                host.prune_uppers(composed, upper)
+                host.merge_rest(rest, upper)
+
+            return (*ground, *mounts.writable_host(rest.above, upper, work)), finish
         # Mount points that the image lacks must be below, or the sandbox would make them in the upper folder.
         below = folder / "points"
         below.mkdir(mode=0o755)

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew.sandbox import view
@@ -67,6 +68,87 @@ def prune_uppers(root: HostRoot, upper: Path) -> None:
         while here != upper and here.is_dir() and not any(here.iterdir()):
             here.rmdir()
             here = here.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What lies between the folders of a writable root: `/` itself, what was taken apart, and what is hidden."""
+
+    lower: Path
+    upper: Path
+    work: Path
+    above: HostRoot  # what is still to be mounted
+
+
+def make_rest(root: HostRoot, folder: Path) -> Rest:
+    """Make what is to be mounted below `mounts.writable_host`, so that nothing is lost that is written there.
+
+    Its lower layer has every place at which something is mounted, with nothing in it, and the files and links that lie
+    between those; what the host itself has there stays read-only. `folder` is empty or not there.
+    """
+    of_host = tuple((source, path) for source, path in root.files if source == HOST / path.lstrip("/"))
+    above = replace(root, links=(), empty=(), files=of_host)
+    rest = Rest(folder / "lower", folder / "upper", folder / "work", above)
+    for one in (folder, rest.lower, rest.upper, rest.work):
+        one.mkdir(exist_ok=True)
+        one.chmod(0o755)
+    for path in (*root.empty, *(one.target for one in root.folders)):
+        _folder_below(rest.lower, path)
+    for source, path in root.files:
+        is_folder = source.is_dir()
+        _folder_below(rest.lower, path if is_folder else str(Path(path).parent))
+        if (source, path) not in of_host:
+            _copy(source, rest.lower / path.lstrip("/"))
+        elif not is_folder:
+            (rest.lower / path.lstrip("/")).touch()
+    for path, text in root.links:
+        _folder_below(rest.lower, str(Path(path).parent))
+        (rest.lower / path.lstrip("/")).symlink_to(text)
+    return rest
+
+
+def _folder_below(lower: Path, path: str) -> None:
+    """Make a folder with its parents, with the modes of the host's own, but for those of which nothing is shown."""
+    for one in (*reversed(Path(path).parents), Path(path)):
+        made = lower / str(one).lstrip("/")
+        if not made.is_dir():
+            made.mkdir()
+            is_hosts = str(one) not in (*OWN, *HIDDEN) and one.is_dir()
+            made.chmod(one.stat().st_mode & 0o7777 if is_hosts else 0o755)
+
+
+def merge_rest(rest: Rest, upper: Path) -> None:
+    """Move what was written to the rest into `upper`; folders that only stood there empty are left out."""
+    _merge(rest.upper, upper, rest.lower)
+
+
+def _merge(source: Path, target: Path, lower: Path) -> None:
+    for one in sorted(source.iterdir()):
+        there, below = target / one.name, lower / one.name
+        is_folder = one.is_dir() and not one.is_symlink()
+        if not is_folder or below.is_symlink() or not below.is_dir():
+            one.rename(there)
+            continue
+        if not there.exists():
+            there.mkdir()
+        _merge(one, there, below)
+        if any(there.iterdir()):
+            _like(one, there)
+        else:
+            there.rmdir()
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    _like(source, target)
+
+
+def _like(source: Path, target: Path) -> None:
+    """Give a file or folder the owner of another, and then its mode and attributes, which a new owner would lose."""
+    if os.geteuid() == 0:
+        found = source.stat()
+        os.chown(target, found.st_uid, found.st_gid)
+    shutil.copystat(source, target)
 
 
 class _Walk:

@@ -75,7 +75,7 @@ def writable_host(root: HostRoot, upper: Path, work: Path, at: str = "") -> Args
     It is composed in the folder `at`, which must be empty; "": where the sandbox itself begins.
 
     `upper` and `work` need a folder for each of `root.folders` beforehand: `anew.sandbox.host.make_uppers` makes them.
-    What is written directly into `/` is lost.
+    What is written beside these folders goes to what is mounted below: see `anew.sandbox.host.make_rest`.
     """
     args = _folders(root, at)
     for folder in root.folders:
