@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -272,6 +273,8 @@ class Builder:
         from anew.build import rootless
         from anew.build.executor import Executor
 
+        if jobs:
+            threading.Thread(target=_prepare, name="what the image is told with").start()
         executor = Executor(
             self.home,
             self.store,
@@ -321,6 +324,14 @@ class Builder:
         found = in_bytes(definition.text(), needles(lent.values, where))
         if found is not None:
             raise found_in("the definition of the image, so in anew.yaml", found, where)
+
+
+def _prepare() -> None:
+    """Import what a bill of materials is written with, which takes long, while the steps run."""
+    from anew.build import inventory
+    from anew.trust import sbom
+
+    del inventory, sbom
 
 
 @dataclass(frozen=True, slots=True)
