@@ -72,3 +72,15 @@ def test_what_was_never_released_can_not_be_made_again(project: Rig) -> None:
     assert (head["source"], head["layer"], head["moves"]) == ("host", "", [])
     assert json.loads(project.expect("outdated", "--json")) == [head]
     assert "no head" in refused(project, 3, "lock", "none")
+
+
+def test_the_same_image_of_another_definition_is_judged_by_itself(project: Rig) -> None:
+    project.write("one")
+    spec = project.root / "anew.yaml"
+    plain = spec.read_text()
+    for step in ("{run: mkdir /srv/more}", "{run: mkdir /srv/more, network: true}"):
+        spec.write_text(plain.replace("    copy:", f"    build: [{step}]\n    copy:"))
+        project.expect("up")
+    said = json.loads(project.expect("rebuild", "--all", "--offline", "--json", code=1))
+    assert len({one["manifest"] for one in said}) == 1
+    assert [(one["verdict"], one["releases"]) for one in said] == [("not proved", ["r2"]), ("identical", ["r1"])]

@@ -77,11 +77,8 @@ class Prover:
         head = definition.head.head
         if isinstance(head, HostHead):
             here = Heads(Path(), self.store, self.work).recipe(head)
-            return (
-                ""
-                if here == definition.head.recipe
-                else "it lies on the root of another machine, or of this one before"
-            )
+            if here != definition.head.recipe:
+                return "it lies on the root of another machine, or of this one before"
         for one in definition.heads:
             if one.kind in {"debian", "ubuntu"} and not one.packages:
                 which = "its head" if one == definition.head else f"the head {one.name} of its steps"

@@ -14,7 +14,7 @@ from anew.model import AS_USUAL
 from anew.shell.ageing import overdue
 
 if TYPE_CHECKING:
-    from anew.model import Digest, Manner, Release
+    from anew.model import Manner, Part, Release
     from anew.ports import Say
     from anew.shell.journal import Journal
     from anew.shell.making import Workshop
@@ -72,21 +72,20 @@ class Building:
         notary = self._parts.notary(spec.project)
         trusted = tuple(dict.fromkeys(line for one in spec.environments for line in one.trust))
         chosen = self._releases(spec.project, release)
-        having: dict[Digest, list[str]] = {}
+        having: dict[tuple[str, ...], list[tuple[str, Part]]] = {}
         for one in chosen:
-            for part in one.parts:
-                having.setdefault(part.image.digest, []).append(one.name)
-        known = {part.image.digest: part for one in chosen for part in one.parts}
-        for image, part in known.items():
-            name = part.service.name
-            if not notary.explains(part.image, trusted):
+            for part in one.parts:  # the same image may have been made from several definitions
+                having.setdefault((part.image.digest, *part.image.inputs), []).append((one.name, part))
+        for found in having.values():
+            names, part = tuple(name for name, _ in found), found[0][1]
+            service, image = part.service.name, part.image
+            if not notary.explains(image, trusted):
                 # What a definition says is run here, with this machine's secrets of builds.
                 why = "no trusted key says that it was made from the definition that it names; see `anew verify`"
-                out.append(views.Rebuilt(name, image, "not proved", why, (), 0.0, tuple(having[image])))
+                out.append(views.Rebuilt(service, image.digest, "not proved", why, (), 0.0, names))
                 continue
-            say(f"making the image of {name} in {having[image][0]} again")
-            found = prove(name, part.image, say, is_offline=is_offline)
-            out.append(replace(found, releases=tuple(having[image])))
+            say(f"making the image of {service} in {names[0]} again")
+            out.append(replace(prove(service, image, say, is_offline=is_offline), releases=names))
         return tuple(out)
 
     def verify_all(self, environment: str, release: str) -> views.Verification:
