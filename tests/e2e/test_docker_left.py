@@ -36,7 +36,9 @@ def throwaways(project: Rig) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_what_a_run_leaves_whose_terminal_went_is_told_and_ended(project: Rig, number: int) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may have been told to outlive their terminal
     caller = project.begin("run", "web", "--", "sleep", "600")
+    signal.signal(signal.SIGHUP, before)
     project.wait(lambda: len(throwaways(project)) == 1, limit=30.0, what="it runs")
     assert f"throwaway instance {project.project}" not in project.expect("gc", "--dry-run")
     (left,) = throwaways(project)
