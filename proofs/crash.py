@@ -23,6 +23,7 @@ from anew.testing.load_process import LoadProcess
 from anew.testing.rig import Rig, rig, show
 
 MOMENTS = ("before", "after")
+PAUSE = 0.5  # seconds between two looks: each is a process, which would slow down what it looks at
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,15 @@ def attempt(project: Rig, subject: Small, one: Try, number: int) -> bool:
         lambda: MARK in project.keeper_log()[heard:] or (is_over(project) and project.is_idle()),
         limit=60,
         what="the keeper is killed, or has nothing left to do",
+        pause=PAUSE,
     )
     was_killed = MARK in project.keeper_log()[heard:]
-    project.wait(project.is_idle, limit=60, what="the killed keeper is gone")
+    project.wait(project.is_idle, limit=60, what="the killed keeper is gone", pause=PAUSE)
     project.expect(*(("up",) if one.is_good else ("serve", "--until-idle")))
     # `up` returns at once where the killed keeper had moved all traffic: the next one may not have its lock yet.
-    project.wait(lambda: project.is_idle() and not is_leaving(project), limit=60, what="the next keeper ends")
+    project.wait(
+        lambda: project.is_idle() and not is_leaving(project), limit=60, what="the next keeper ends", pause=PAUSE
+    )
     check(project, subject, before, is_good=one.is_good)
     return was_killed
 

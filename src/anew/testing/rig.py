@@ -232,8 +232,8 @@ class Rig:
                 out[int(entry.name)] = line
         return out
 
-    def wait(self, condition: Callable[[], bool], *, limit: Seconds, what: str) -> None:
-        """Wait until `condition` holds.
+    def wait(self, condition: Callable[[], bool], *, limit: Seconds, what: str, pause: Seconds = 0.05) -> None:
+        """Wait until `condition` holds, which is looked at after each `pause`.
 
         Raises  EngineError that names `what` when `limit` is over.
         """
@@ -241,7 +241,7 @@ class Rig:
         while not condition():
             if time.monotonic() > end:
                 raise EngineError(f"{what}: not within {limit:g} s", facts={"keeper": self.keeper_log()[-3000:]})
-            time.sleep(0.05)
+            time.sleep(pause)
 
     def is_idle(self) -> bool:
         """Say whether no keeper runs."""
