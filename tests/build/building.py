@@ -14,7 +14,8 @@ import pytest
 
 from anew.build.builder import Builder
 from anew.build.store import ImageStore
-from anew.model import BuildStep, Copy, Head, HostHead, Service, Spec, TarHead
+from anew.model import BuildStep, Copy, Head, HostHead, Image, Service, Spec, TarHead
+from anew.views import Rebuilt
 
 SHELL = "/bin/sh"
 
@@ -43,7 +44,10 @@ def shell_head(target: Path) -> None:
     with tarfile.open(target, "w") as tar:
         for folder in ("bin", "etc", "srv", "usr", "usr/bin", "var", "var/mail", "tmp"):
             _add_folder(tar, folder, 0o1777 if folder == "tmp" else 0o2775 if folder == "var/mail" else 0o755)
-        programs = [shutil.which(n) for n in ("sh", "cat", "chmod", "ln", "ls", "mkdir", "mv", "rm", "env", "mknod")]
+        programs = [
+            shutil.which(n)
+            for n in ("sh", "cat", "chmod", "chown", "ln", "ls", "mkdir", "mv", "rm", "env", "mknod", "touch")
+        ]
         paths = {p for p in programs if p is not None}
         for path in list(paths):
             told = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
@@ -95,6 +99,12 @@ def tar_project(folder: Path) -> Project:
     project = Project(folder, TarHead("base", "head.tar"))
     shell_head(project.root / "head.tar")
     return project
+
+
+def proved(builder: Builder, image: Image, service: str = "web", *, is_offline: bool = True) -> Rebuilt:
+    """Make an image again, and return what came of it."""
+    with builder.proving(is_offline=is_offline) as prove:
+        return prove(service, image, quiet)
 
 
 def python() -> str:

@@ -231,7 +231,7 @@ def test_what_is_gone_or_damaged_is_said_and_the_rest_is_told(tmp_path: Path) ->
     before = build(project, project.service(copy=copy))
     (project.root / "one").write_text("two\n")
     after = build(project, project.service(copy=copy))
-    store, layer = project.store, before.layers[1]
+    store, layer = ImageStore(project.store.root), before.layers[1]
     shutil.rmtree(store.root / "listings")
     store.blobs.path(layer).unlink()
     found = compared(store, before, after)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from building import Project, need_program, need_root, quiet
+from building import Project, need_program, need_root, proved, quiet
 
 from anew.errors import EngineError, SpecError
 from anew.model import BuildStep, DebianHead, Image, Service
@@ -195,7 +195,7 @@ def test_another_home_makes_the_same_image(project: Project, step: BuildStep, tm
 
 def test_an_image_is_made_again_from_what_was_recorded(project: Project) -> None:
     image = build(project, ANSIBLE, name="again")
-    found = project.builder.prove("again", image, quiet, is_offline=True)
+    found = proved(project.builder, image, "again")
     assert (found.verdict, found.differences) == ("identical", ())
     assert list((project.home / "work").iterdir()) == []
 

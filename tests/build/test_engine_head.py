@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from building import Project, need, need_root, python, quiet, shell_head
+from building import Project, need, need_root, proved, python, quiet, shell_head
 
 from anew.build import engine_head, lock
 from anew.build.archive import plain
@@ -233,9 +233,9 @@ def test_a_head_is_built_packed_and_locked_and_nothing_is_left(tmp_path: Path, e
     assert lines == []
     (view,) = project.builder.outdated(project.spec, quiet)
     assert view.source == "dockerfile web/Dockerfile"
-    proved = project.builder.prove("web", image, quiet, is_offline=True)
-    assert proved.verdict == "identical"
-    assert "taken as it is" in proved.why
+    found = proved(project.builder, image)
+    assert found.verdict == "identical"
+    assert "taken as it is" in found.why
 
 
 def test_a_head_that_is_lost_must_come_out_as_it_was(tmp_path: Path, engine: str) -> None:

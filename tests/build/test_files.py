@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from building import Project, need_program, need_root, quiet, tar_project
+from building import Project, need_program, need_root, proved, quiet, tar_project
 
 from anew.build import fetching, lock
 from anew.build.files import Files
@@ -121,8 +121,8 @@ def test_a_fetched_file_is_locked_and_lies_in_the_image_and_is_never_asked_for_a
     (project.root / "more").write_text("x")
     more, _ = project.builder.build(*wanting(project, *service.fetch, copy=(Copy("more", "/srv/more"),)), quiet)
     assert (more.digest != image.digest, len(server.asked)) == (True, 1)
-    proved = project.builder.prove("web", image, quiet, is_offline=True)
-    assert (proved.verdict, proved.why) == ("identical", "")
+    found = proved(project.builder, image)
+    assert (found.verdict, found.why) == ("identical", "")
 
 
 def test_a_fetched_file_is_not_covered_by_the_sources_around_it(tmp_path: Path, server: _Server) -> None:

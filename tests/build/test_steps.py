@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from building import Project, need_root, quiet, tar_project
+from building import Project, need_root, proved, quiet, tar_project
 
 from anew.build.builder import Builder
 from anew.build.definition import Definition, read
@@ -25,6 +25,7 @@ from anew.errors import AnewError, EngineError, NotFound, SpecError
 from anew.model import BuildStep, Copy, Image, Manner, Service
 from anew.sandbox import view
 
+DEEP = "import os; os.chdir('/srv'); [(os.mkdir('d' * 120), os.chdir('d' * 120)) for _ in range(34)]"
 TOKEN = b"s3cr3t/with+odd=signs and spaces"
 
 
@@ -248,6 +249,24 @@ def test_a_secret_that_is_missing_or_too_short_to_be_looked_for_is_refused_befor
 # ------------------------------------------------------------ going on, ending, running again
 
 
+def test_a_secret_that_nobody_has_is_missed_before_the_steps_that_take_long(project: Project) -> None:
+    wanting = project.service("echo 1 > /srv/1", BuildStep("true", secrets=("nope",)))
+    with pytest.raises(NotFound, match="no secret nope") as caught:
+        build(project, wanting, lending(project))
+    assert caught.value.where == "services.web.build[1]"
+    assert ran(project) == []
+
+
+def test_what_no_image_can_hold_is_said_with_its_step(tmp_path: Path) -> None:
+    need_root()
+    project = Project(tmp_path)
+    for step, what in (("touch /srv/.wh.x", "mark removals"), (f'python3 -c "{DEEP}"', "longer than the kernel takes")):
+        with pytest.raises(SpecError, match=what) as caught:
+            build(project, project.service("true", step))
+        assert caught.value.where == "services.web.build[1]"
+        assert len(caught.value.what) < 200
+
+
 def test_the_next_build_goes_on_where_one_failed_and_says_so(project: Project) -> None:
     with pytest.raises(EngineError):
         build(project, project.service("echo 1 > /srv/1", "echo 2 > /srv/2", "exit 1"))
@@ -398,8 +417,8 @@ def test_an_image_with_templates_and_secrets_is_made_again_from_what_was_recorde
     image = build(project, project.service(*steps), lending(project, token=TOKEN))
     for path in (project.root / "t").iterdir():
         path.write_text("gone")
-    assert lending(project, token=TOKEN).prove("web", image, quiet, is_offline=True).verdict == "identical"
-    found = lending(project).prove("web", image, quiet, is_offline=True)
+    assert proved(lending(project, token=TOKEN), image).verdict == "identical"
+    found = proved(lending(project), image)
     assert (found.verdict, found.why) == ("not proved", "no secret token")
     assert TOKEN not in project.store.blobs.verify(image.inputs[0]).read_bytes()
 

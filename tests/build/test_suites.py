@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from building import Project, need_program, need_root, quiet
+from building import Project, need_program, need_root, proved, quiet
 
 from anew.build import definition as definitions
 from anew.build import lock, suites, supplies
@@ -118,8 +118,8 @@ def test_a_head_of_an_ubuntu_suite_is_made_and_locked_as_one_of_debian_is(
     assert project.builder.build(project.spec, project.service("echo built > /srv/there"), quiet)[0] == image
     (view,) = project.builder.lock(project.spec, (), quiet, update=True)
     assert [one.after for one in view.moves] == ["99"]
-    proved = project.builder.prove("web", image, quiet, is_offline=True)
-    assert (proved.verdict, proved.why) == ("identical", "")
+    found = proved(project.builder, image)
+    assert (found.verdict, found.why) == ("identical", "")
 
 
 def newer(mirror: Mirror, package: Package) -> None:

@@ -19,6 +19,7 @@ from anew.model import Copy, Image, Limits, Order, Pin, Scope
 from anew.model.developed import Mount, Trace
 from anew.ports import Workpiece
 
+MAKING = "mkdir -p /srv/app; echo x > /srv/app/file; mkfifo /pipe"
 SCOPE = Scope("shop", "local", "owner")
 PATIENCE = 20.0
 
@@ -65,6 +66,29 @@ def test_the_overlay_lasts_through_starts_and_the_image_stays_as_it_is(tmp_path:
         piece.start((), lines.append)
         assert ended(piece) == "exit code 0"
     assert lines[2:] == ["welcome", "of the image"]
+
+
+def test_on_the_machines_own_root_nothing_that_is_written_is_lost(tmp_path: Path) -> None:
+    need_root()
+    project = Project(tmp_path)
+    made = project.builder.build(project.spec, project.service(MAKING), quiet)[0]
+    script = "[ -p /pipe ] && cat /top; echo x >> /top; mkdir -p /home/me; echo y > /home/me/file; ls -A /home"
+    script += "; echo z > /srv/app/file"
+    lines: list[str] = []
+    with opened(project, made, script) as piece:
+        for _ in range(2):
+            piece.start((), lines.append)
+            assert ended(piece) == "exit code 0"
+        changed = piece.changes(())
+    assert [line for line in lines if line in {"x", "me"}] == ["me", "x", "me"]
+    wanted = [
+        Trace("/home/me", "created"),
+        Trace("/home/me/file", "created"),
+        Trace("/srv/app/file", "changed"),
+        Trace("/top", "created"),
+    ]
+    assert list(changed) == wanted
+    assert not Path("/top").exists()
 
 
 def test_it_is_asked_to_end_and_then_made_to(tmp_path: Path) -> None:

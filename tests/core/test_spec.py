@@ -133,6 +133,10 @@ def test_the_reference_is_a_spec() -> None:
     assert (production.host, production.port, production.keep) == ("0.0.0.0", 80, 10)
 
 
+def test_without_stages_no_stage_is_too_long() -> None:
+    assert web("rollout: {stages: [], within: 2s}").policy.within == 2.0
+
+
 def test_the_rollout_of_the_reference_is_the_default() -> None:
     spec = parse(REFERENCE.read_text())
     assert spec.services[0].policy == model.Policy() == spec.services[1].policy

@@ -224,6 +224,31 @@ CASES: dict[str, tuple[Callable[[Made], None], str, bool]] = {
     "a file put where instances run from": (add_file, "/srv/backdoor was put into", False),
     "a bit of a file that instances run from": (change_file, "/srv/app/server.py was changed", False),
     "a bit of the lock": (lambda made: flip(made.project.root / "anew.lock"), "anew.lock", False),
+    "the command of what is sealed": (
+        lambda made: made.change("update seal_groups set body = replace(body, 'server.py', 'sender.py')"),
+        "web-g2 of g2 is not what was sealed",
+        False,
+    ),
+    "the layers of what is sealed": (
+        lambda made: made.change("update seal_groups set body = replace(body, '_host\":true', '_host\":false')"),
+        "web-g1 of g1 is not what was sealed",
+        False,
+    ),
+    "the sizes of a generation": (
+        lambda made: made.change("update generations set body = replace(body, '\"size\":2', '\"size\":9')"),
+        "g2 is not what was sealed",
+        False,
+    ),
+    "the number of a release": (
+        lambda made: made.change("update releases set number = 9 where number = 1"),
+        "what is recorded of r1 is not in its place",
+        False,
+    ),
+    "the digest that a release is known by": (
+        lambda made: made.change("update releases set digest = 'sha256:0' where number = 1"),
+        "what is recorded of r1 is not in its place",
+        False,
+    ),
     "a text in the ledger": (
         lambda made: made.change("update events set text = 'x' where number = 3"),
         "event 3",

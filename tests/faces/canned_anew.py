@@ -209,6 +209,7 @@ VERIFICATION = Verification(
     ),
     lock="",
     ledgers={"local": Verified(12, f"sha256:{64 * 'd'}", signed=9, key=_KEY)},
+    seals={"local": ()},
 )
 SECRETS = (
     SecretView("db_password", 1, NOON, is_revoked=True),

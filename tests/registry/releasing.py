@@ -13,7 +13,7 @@ from anew.core.digest import digest_bytes
 from anew.core.reference import Reference, Repository
 from anew.model import BuildStep, Copy, Head, Image, Part, Release, Service, Spec, TarHead
 from anew.testing.roots import write_root
-from anew.views import Carried
+from anew.views import Carried, Rebuilt
 
 
 def quiet(_line: str) -> None:
@@ -59,6 +59,11 @@ class Place:
     def pull(self, asked: Reference, expected: str = "", *, with_inputs: bool = False) -> tuple[Release, Carried]:
         say = self.lines.append
         return self.carriage.pull(asked, say, project="shop", expected=expected, with_inputs=with_inputs)
+
+    def proved(self, image: Image) -> Rebuilt:
+        """Make an image of `web` again without a network."""
+        with self.builder.proving(is_offline=True) as prove:
+            return prove("web", image, quiet)
 
     def is_whole(self, image: Image) -> bool:
         parts = (image.digest, image.identity.config, *image.layers)

@@ -146,12 +146,12 @@ def test_what_it_was_made_from_travels_when_asked_for_and_makes_it_again(server:
     bare.pull(Reference(named(server), "r1"), with_inputs=True)
     assert bare.store.blobs.are_whole([image.inputs[0]])
     assert "push it with --inputs" in "\n".join(bare.lines)
-    assert bare.builder.prove("web", image, quiet, is_offline=True).verdict == "not proved"
+    assert bare.proved(image).verdict == "not proved"
     here.push(release, named(server), with_inputs=True)
     full.pull(Reference(named(server), "r1"))
     assert not full.store.blobs.are_whole([image.inputs[1]])
     full.pull(Reference(named(server), "r1"), with_inputs=True)
-    assert full.builder.prove("web", image, quiet, is_offline=True).verdict == "identical"
+    assert full.proved(image).verdict == "identical"
 
 
 def test_what_lies_on_the_machines_own_root_is_not_pushed(server: Server, tmp_path: Path) -> None:

@@ -374,7 +374,7 @@ def test_nobody_who_listens_is_told_at_once(wire: Wire) -> None:
     began = time.monotonic()
     with pytest.raises(EngineError, match=f"nobody listens at localhost:{port}"):
         Registry(repository(f"localhost:{port}/shop"), wire, "pull", NOBODY).text("r1")
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5
 
 
 def test_a_host_without_an_address_is_told_at_once(wire: Wire) -> None:

@@ -79,7 +79,7 @@ def test_a_locked_image_is_asked_for_no_more(server: Server, registry: Registry,
     here.store.remove(made.parts[0].image.digest)
     here.store.blobs.path(made.parts[0].image.layers[0]).unlink(missing_ok=True)
     assert here.release() == made  # from the blobs that are kept
-    assert here.builder.prove("web", made.parts[0].image, quiet, is_offline=True).verdict == "identical"
+    assert here.proved(made.parts[0].image).verdict == "identical"
 
 
 def test_an_update_moves_the_head_and_says_so(server: Server, registry: Registry, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_pulled_release_on_such_a_head_can_be_made_again(server: Server, regis
     found = definitions.read(there.store.blobs.verify(made.inputs[0]).read_bytes())
     assert found.head.blobs == made.inputs[1:]
     server.kill()
-    assert there.builder.prove("web", made, quiet, is_offline=True).verdict == "identical"
+    assert there.proved(made).verdict == "identical"
 
 
 def rerecorded(one: Place, made: Image, **change: object) -> Image:
@@ -156,11 +156,11 @@ def test_offline_no_registry_is_asked_and_what_is_missing_is_told(tmp_path: Path
         asked = len(kept.asked)
 
         def why(image: Image) -> str:
-            found = here.builder.prove("web", image, quiet, is_offline=True)
+            found = here.proved(image)
             assert found.verdict == "not proved"
             return found.why
 
-        assert here.builder.prove("web", made, quiet, is_offline=True).verdict == "identical"
+        assert here.proved(made).verdict == "identical"
         assert f"which image {host}/base:1 was, nobody recorded" in why(rerecorded(here, made, blobs=[]))
         assert f"not all of the image {host}/base:1 is in the image store" in why(
             rerecorded(here, made, blobs=[manifest])
@@ -273,7 +273,7 @@ def test_a_definition_from_elsewhere_is_not_trusted(change: dict[str, object], t
     said = json.loads(here.store.blobs.verify(made.inputs[0]).read_bytes())
     said["head"] |= change
     inputs = (here.store.blobs.add_bytes(json.dumps(said).encode()), *made.inputs[1:])
-    told = here.builder.prove("web", replace(made, inputs=inputs), quiet, is_offline=True)
+    told = here.proved(replace(made, inputs=inputs))
     assert told.verdict == "not proved"
     assert "definition" in told.why
 

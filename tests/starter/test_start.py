@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pathspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from shapes import FLASK, SERVER, SHAPES, Shape
 
@@ -244,6 +244,9 @@ def test_what_a_project_that_is_no_package_needs_is_read_by_a_program_that_runs(
 
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\n\t'\"#:{}[],&*!|>%@`"), max_size=80))
 @settings(deadline=None)
+@example(".0")
+@example("-.5")
+@example(".inf")
 def test_any_text_is_written_so_that_it_is_read_as_it_was(text: str) -> None:
     service = f"{{os: base, http: {{}}, command: [sh, {scalar(text)}]}}"
     spec = f"project: shop\nos: {{base: {{host: true}}}}\nservices: {{web: {service}}}\n"

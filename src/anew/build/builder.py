@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from anew.build import inspection, locking, reuse
 from anew.build.context import Context, gather, layer_entries
 from anew.build.definition import Definition, Job
-from anew.build.drafts import sweep
+from anew.build.drafts import scratch, sweep
 from anew.build.filecache import FileDigests
 from anew.build.files import Files
 from anew.build.footing import Base, Lend, next_base
@@ -154,13 +154,14 @@ class Builder:
         self._sweep()
         return locking.locked(self._heads, self._files, with_tools(spec), heads, say, update=update)
 
-    def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
-        """Make an image again in an empty place, and compare; see `anew.build.proof`."""
+    @contextmanager
+    def proving(self, *, is_offline: bool) -> Iterator[Callable[[str, Image, Say], Rebuilt]]:
+        """Yield what makes an image again in an empty place, and compares; see `anew.build.proof`."""
         from anew.build.proof import Prover  # which builds with this class
 
         self._sweep()
-        prover = Prover(self.store, self.home / "work", self.home / "bin", self.lend)
-        return prover.prove(service, image, say, is_offline=is_offline)
+        with scratch(self.home / "work") as folder:
+            yield Prover(self.store, folder, self.home / "bin", self.lend, is_offline).prove
 
     def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         """Compare the lock with what there is now; see `anew.cases.Builder`."""
@@ -272,9 +273,8 @@ class Builder:
     ) -> Base:
         from anew.build import rootless
         from anew.build.executor import Executor
+        from anew.build.unpack import is_initial_namespace
 
-        if jobs:
-            threading.Thread(target=_prepare, name="what the image is told with").start()
         executor = Executor(
             self.home,
             self.store,
@@ -283,8 +283,11 @@ class Builder:
             lend,
             is_fresh=manner.is_fresh,
             is_debugging=manner.is_debugging,
+            is_owner=os.geteuid() == 0 and is_initial_namespace(),
+            meanwhile=_prepare,
         )
         if os.geteuid() != 0:
+            threading.Thread(target=_prepare, name="meanwhile").start()
             return rootless.run_where_needed(executor, base, jobs, say, look)
         base = executor.run_all(base, jobs, say)
         if look is not None:
@@ -327,7 +330,7 @@ class Builder:
 
 
 def _prepare() -> None:
-    """Import what a bill of materials is written with, which takes long, while the steps run."""
+    """Import what a bill of materials is written with: it takes long, and here nothing waits but for a step."""
     from anew.build import inventory
     from anew.trust import sbom
 

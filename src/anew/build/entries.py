@@ -8,6 +8,7 @@ attribute ``user.overlay.opaque`` on a folder becomes ``.wh..wh..opq`` inside it
 # ruff: noqa: PTH115, PTH118
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ OPAQUE_ATTRIBUTE = "user.overlay.opaque"
 _KEPT = ("user.", "security.capability")  # others belong to the machine, not to the image
 _NOISE = "user.overlay."
 _CHUNK = 1 << 20
+_SHOWN = 60  # bytes of a path that is too long
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,19 @@ def scanned(root: Path) -> tuple[Entry, ...]:
     """Return the entries of a folder, sorted bytewise by path; hard links point to the first path of their file.
 
     Sockets are left out, as no archive can hold them.
-    Raises  SpecError for a name that begins with ``.wh.``, which an image can't express.
+    Raises  SpecError for a name that begins with ``.wh.``, which an image can't express, and for too long a path.
     """
+    try:
+        return _found(root)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        name = os.path.relpath(os.fsencode(error.filename or ""), os.fsencode(root))[:_SHOWN]
+        what = f"{os.fsdecode(name)!r}… is a path that is longer than the kernel takes, with the folder that it is in"
+        raise SpecError(what, hint="make it shorter: 3,000 bytes are safe everywhere") from error
+
+
+def _found(root: Path) -> tuple[Entry, ...]:
     first: dict[tuple[int, int], bytes] = {}
     found: list[Entry] = []
     for path, status in sorted(_walk(os.fsencode(root), b"")):

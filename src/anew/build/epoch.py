@@ -21,3 +21,8 @@ def architecture() -> str:
     """Return this machine's architecture as OCI and Debian name it, like ``amd64``."""
     machine = platform.machine()
     return _OCI_NAMES.get(machine, machine)
+
+
+def clamped(mtime: int) -> int:
+    """Return the time that a layer has for a file: its own, but none after the epoch, and none before all times."""
+    return min(max(mtime, 0), EPOCH)

@@ -9,6 +9,7 @@ lent (secrets) is proved to be nowhere in its result (`anew.build.absence`), or 
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,12 +22,16 @@ from anew.build.entries import Entry, scanned
 from anew.build.footing import Base, Lend, next_base
 from anew.build.hygiene import clean
 from anew.build.listing import resolved
-from anew.build.programs import streamed
+from anew.build.programs import Inside, streamed
 from anew.build.sandboxed import SHELL, Sandbox, Sandboxes, files_of, seen
 from anew.build.store import ImageStore
-from anew.errors import EngineError, SpecError
+from anew.errors import EngineError, NotFound, SpecError
 from anew.model import Digest
 from anew.ports import Say
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +45,32 @@ class Executor:
     lend: Lend
     is_fresh: bool = False  # runs every step, whatever is known
     is_debugging: bool = False  # opens a shell where a step fails
+    is_owner: bool = False  # of the machine: what steps make has its true owners in the store, too
+    meanwhile: Callable[[], object] = nothing  # to be done while the program of a step runs; more than once
 
     def run_all(self, base: Base, jobs: Sequence[Job], say: Say) -> Base:
-        """Run steps one after the other; return the base with what they make. Raises as `run`."""
+        """Run steps one after the other; return the base with what they make.
+
+        Raises  NotFound for a secret that nobody has, before anything is run; else as `run`.
+        """
+        self._require_secrets(base, jobs)
         for job in jobs:
             base = self.run(base, job, say)
         return base
+
+    def _require_secrets(self, base: Base, jobs: Sequence[Job]) -> None:
+        """Raise NotFound for a secret of a step that is to be run, while none of the steps before it has taken long."""
+        for job in jobs:
+            base = next_base(base, job)
+            if self.is_fresh or self.store.checkpoint(base.key) is None:
+                for name in job.step.secrets:
+                    self._lent(name, job)
+
+    def _lent(self, name: str, job: Job) -> bytes:
+        try:
+            return self.lend(name)
+        except NotFound as error:
+            raise NotFound(error.what, where=job.where, hint=error.hint) from error
 
     def run(self, base: Base, job: Job, say: Say) -> Base:
         """Return the base with what a step makes on top; from its checkpoint if there is one.
@@ -86,9 +111,15 @@ class Executor:
         with scratch(self.work) as folder, self._sandbox(base, job, folder) as sandbox:
             self._apply(sandbox, job, say)
             sandbox.finish()
-            entries = clean(scanned(folder / "upper"), is_head=False)
+            entries = clean(_scanned(folder / "upper", job), is_head=False)
             absence.require_absence(entries, absence.needles(sandbox.secrets, job.where), job.where)
-            return (self.store.add_layer(entries).digest,) if entries else ()
+            if not entries:
+                return ()
+            layer = self.store.add_layer(entries).digest
+            # Sockets lead out of a network that is shared, and out of folders of the machine: somebody may still write.
+            if self.is_owner and not (job.step.network or base.is_host):
+                self.store.adopt(layer, entries)
+            return (layer,)
 
     def _rendered(self, base: Base, job: Job) -> tuple[Entry, ...]:
         from anew.build import rendering  # noqa: PLC0415 - with Jinja, which most builds have no use for
@@ -100,7 +131,7 @@ class Executor:
 
     @contextmanager
     def _sandbox(self, base: Base, job: Job, folder: Path) -> Iterator[Sandbox]:
-        secrets = {name: self.lend(name) for name in job.step.secrets}
+        secrets = {name: self._lent(name, job) for name in job.step.secrets}
         absence.needles(secrets, job.where)  # a value that can't be looked for is refused before anything is run
         yield Sandboxes(self.home, self.store, self.tree).made(base, job, folder, secrets)
 
@@ -109,8 +140,11 @@ class Executor:
             say(absence.masked(line, sandbox.secrets))
 
         # Not as arguments: an address of the user's may hold a password, and everybody sees arguments.
-        with files_of(sandbox.secrets) as files:
-            ended = streamed(sandbox.argv(files), sandbox.passed, tell, passing=tuple(files.values()))
+        with files_of(sandbox.secrets) as files, Inside() as inside:
+            threading.Thread(target=self.meanwhile, name="meanwhile").start()
+            argv = sandbox.argv(files, status=inside.status)
+            ended = streamed(argv, sandbox.passed, tell, passing=(*files.values(), inside.status))
+            inside.wait()
         if ended.code == 0:
             return
         output = absence.masked(ended.output, sandbox.secrets)
@@ -134,6 +168,13 @@ class Executor:
                 where=where,
                 hint="choose a head that has a shell, or copy what you need instead of running something",
             )
+
+
+def _scanned(upper: Path, job: Job) -> tuple[Entry, ...]:
+    try:
+        return scanned(upper)
+    except SpecError as error:
+        raise SpecError(error.what, where=job.where, hint=error.hint) from error
 
 
 def _command(job: Job, sandbox: Sandbox) -> str:

@@ -6,6 +6,8 @@ They are left out of operating-system heads and of what build steps make.
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Mapping
+from dataclasses import replace
 
 from anew.build.entries import Entry
 
@@ -37,12 +39,35 @@ _EMPTY = b"etc/machine-id"  # present, so that it can be mounted over; empty, as
 
 
 def clean(entries: tuple[Entry, ...], *, is_head: bool) -> tuple[Entry, ...]:
-    """Return the entries without those that are volatile; the machine id is emptied."""
+    """Return the entries without those that are volatile, and what is below them; the machine id is emptied.
+
+    Of hard links, the first that stays becomes the file.
+    """
     pattern = _HEAD if is_head else _STEP
-    kept = []
+    kept: list[Entry] = []
+    gone: dict[bytes, Entry] = {}  # what was left out
+    now: dict[bytes, bytes] = {}  # the paths of files of which only a link stays: where they are
     for entry in entries:
-        if entry.path == _EMPTY and entry.kind == "file":
+        if entry.path == _EMPTY and entry.kind in {"file", "hardlink"}:
             kept.append(Entry(path=_EMPTY, kind="file", mode=0o644, content=b""))
-        elif not pattern.fullmatch(entry.path):
+            gone[_EMPTY] = entry  # its links are another file
+        elif pattern.fullmatch(entry.path) or _is_below(entry.path, gone):
+            gone[entry.path] = entry
+        elif entry.kind == "hardlink" and entry.link in gone:
+            kept.append(_standing_in(entry, gone, now))
+        else:
             kept.append(entry)
     return tuple(kept)
+
+
+def _standing_in(link: Entry, gone: Mapping[bytes, Entry], now: dict[bytes, bytes]) -> Entry:
+    """Return a hard link to what was left out, as the file itself; or as a link to the one that stands in for it."""
+    file = gone[link.link]
+    if file.path in now:
+        return replace(link, link=now[file.path])
+    now[file.path] = link.path
+    return replace(file, path=link.path)
+
+
+def _is_below(path: bytes, gone: Container[bytes]) -> bool:
+    return any(path[:at] in gone for at in range(len(path)) if path[at : at + 1] == b"/")

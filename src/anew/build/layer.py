@@ -16,7 +16,7 @@ from types import MappingProxyType, TracebackType
 from typing import BinaryIO, Self
 
 from anew.build.entries import Entry, chunks
-from anew.build.epoch import EPOCH
+from anew.build.epoch import EPOCH, clamped
 from anew.build.listing import Node, node
 from anew.core.digest import PREFIX
 from anew.errors import Conflict
@@ -187,7 +187,7 @@ def _ustar(entry: Entry, name: bytes) -> bytes:
         uid=entry.uid if entry.uid <= _OCTAL_7 else 0,
         gid=entry.gid if entry.gid <= _OCTAL_7 else 0,
         size=entry.size if entry.size <= _OCTAL_11 else 0,
-        mtime=min(max(entry.mtime, 0), EPOCH),
+        mtime=clamped(entry.mtime),
     )
     return _block(name, fields, _TYPES[entry.kind], entry.link[:_NAME], entry.device)
 

@@ -87,9 +87,11 @@ def read(project: Path) -> Lock:
         data = path.read_bytes()
     except FileNotFoundError:
         return Lock()
+    except IsADirectoryError as e:
+        raise SpecError(f"{NAME} is a folder", where=str(path), hint="move it away; `anew lock` writes the file") from e
     try:
         text: Any = msgspec.json.decode(data)
-        version = text["version"] if isinstance(text, dict) else None
+        version = _required(text, "version")
         if isinstance(version, int) and version > VERSION:
             raise SpecError(
                 f"{NAME} has version {version}; this anew reads up to {VERSION}",
@@ -101,9 +103,10 @@ def read(project: Path) -> Lock:
             raise SpecError(
                 f"{NAME} is not as it was written: its checksum is another one",
                 where=str(path),
-                hint="restore it from version control; where two changes were merged, take either side and `anew lock`",
+                hint="restore it from version control; where two changes were merged, take either side and `anew lock`;"
+                " or remove it, and `anew lock` resolves everything anew",
             )
-        written = msgspec.convert(text["heads"], type=dict[str, _Written])
+        written = msgspec.convert(_required(text, "heads"), type=dict[str, _Written])
         heads = {name: _understood(one, is_old=version == 1) for name, one in written.items()}
         files = msgspec.convert(text.get("files", {}), type=dict[str, LockedFile])
         for one in files.values():
@@ -115,6 +118,12 @@ def read(project: Path) -> Lock:
             where=str(path),
             hint="restore it from version control; or remove it, and `anew build` resolves the heads again",
         ) from e
+
+
+def _required(text: object, key: str) -> object:
+    if not isinstance(text, dict) or key not in text:
+        raise ValueError(f"it has no {key!r}, as every lock has")
+    return text[key]
 
 
 def _require_digest(text: str) -> None:

@@ -111,7 +111,9 @@ class Notary:
             more += [(one.digest, f"package {one.name}") for one in self._packages(image)]
             wrong = [wrong_with(store, digest, what) for digest, what in more]
             found = [one for one in wrong if not one.endswith("is gone")]
-        return (*filter(None, found), *(wrong for layer in image.layers for wrong in wrong_in_tree(store, layer)))
+        # With a layer that was changed, or is gone, its tree can't be compared.
+        whole = [layer for layer in image.layers if not wrong_with(store, layer, "layer")]
+        return (*filter(None, found), *(wrong for layer in whole for wrong in wrong_in_tree(store, layer)))
 
     def trusted(self, lines: Sequence[str]) -> tuple[str, ...]:
         """Return the ids of the keys of these lines; without any, of the project's own one."""

@@ -5,19 +5,26 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
+from anew.errors import EngineError
 from anew.ports import Say
 
 TAIL = 20  # lines that an error shows
 _LINE_END = re.compile(rb"[\r\n]+")
 _PDEATHSIG = 1  # PR_SET_PDEATHSIG of prctl(2)
+_CHILD = re.compile(rb'"child-pid": *(\d+)')
+_PATIENCE = 30_000  # milliseconds that a killed process may take to end
 _MOST = 4096  # bytes of a line; longer ones are cut into several
 
 
@@ -64,6 +71,52 @@ def dying_whole(argv: Sequence[str]) -> list[str]:
         return dying(argv)
     alone = ("--pid", "--fork", "--kill-child", "--mount-proc")
     return [str(tools[0]), "--pdeathsig", "KILL", "--", str(tools[1]), *alone, "--", *argv]
+
+
+class Inside:
+    """The first process inside a sandbox, which bubblewrap ends on its own and does not wait for.
+
+    `status` is a descriptor for its ``--json-status-fd``.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self.status = os.pipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for one in (self._reader, self.status):
+            os.close(one)
+
+    def wait(self) -> None:
+        """Wait until nothing runs in there any more; to be called when bubblewrap has ended.
+
+        Raises  EngineError if something does for longer than can be: what it made is not all that it makes.
+        """
+        os.set_blocking(self._reader, False)
+        with suppress(BlockingIOError):
+            found = _CHILD.search(os.read(self._reader, 1 << 12))
+            if found is not None and not _has_ended(int(found[1])):
+                raise EngineError(
+                    "something that a build step started goes on running",
+                    hint="see what it is, and let the step wait for it",
+                    facts={"command": f"ps -o pid,stat,args --ppid {int(found[1])}"},
+                )
+
+
+def _has_ended(pid: int) -> bool:
+    """Wait for a process that was killed, and all of its namespace with it; say whether it has ended."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        return bool(poll.poll(_PATIENCE))
+    finally:
+        os.close(process)
 
 
 def streamed(

@@ -51,10 +51,18 @@ class Sandbox:
     finish: Callable[[], None]  # to be called when the step has succeeded
     is_first: bool = False  # its program is process 1 itself
 
-    def argv(self, files: Mapping[str, int], command: Sequence[str] = (), *, has_terminal: bool = False) -> list[str]:
+    def argv(
+        self,
+        files: Mapping[str, int],
+        command: Sequence[str] = (),
+        *,
+        has_terminal: bool = False,
+        status: int | None = None,
+    ) -> list[str]:
         """Return the command line of the step, or of another `command` in its place.
 
         `files` are descriptors by the names of secrets: their contents go into a file system in memory, and to no disk.
+        `status` is one to which the sandbox writes its process id; see `anew.build.programs.Inside`.
         """
         args = [
             *self.root,
@@ -70,6 +78,7 @@ class Sandbox:
             args += ["--perms", "0755", "--dir", "/run/secrets"]
         for name, file in sorted(files.items()):
             args += ["--perms", "0400", "--file", str(file), f"/run/secrets/{name}"]
+        args += [] if status is None else ["--json-status-fd", str(status)]
         args += [part for name in CAPABILITIES for part in ("--cap-add", name)]
         args += ["--as-pid-1"] if self.is_first else []
         args += [part for name, value in sorted(self.settings.items()) for part in ("--setenv", name, value)]

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from anew.build.layer import Packed
 
 _TREE_DIGITS = 16  # short paths: the kernel has one page for the paths of all layers of an overlay
+_REMEMBERED = 60_000  # paths of listings that were read, some 20 MB
 _Noted = TypeVar("_Noted")
 
 
@@ -69,6 +70,7 @@ class ImageStore:
         self.root = root
         self.drafts = root / "drafts"
         self.blobs = Blobs(root)
+        self._listings: dict[Digest, tuple[Node, ...]] = {}  # what was read; a digest has one listing
 
     # ------------------------------------------------------------ ports.Images
 
@@ -126,6 +128,23 @@ class ImageStore:
                     raise
         return path
 
+    def adopt(self, diff: Digest, packed: Sequence[Entry]) -> None:
+        """Unpack a layer by moving the files that it was just packed from; nobody may have them open any more.
+
+        For root alone, who may own them. It is a short cut: what stands in its way is left to `tree`.
+        """
+        path = self.folder(diff)
+        if path.is_dir():
+            return
+        from anew.build.unpack import settle  # noqa: PLC0415 - likewise
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch(self.drafts) as folder, suppress(OSError):
+            made = folder / "tree"
+            made.mkdir()
+            settle(packed, made)
+            made.rename(path)
+
     def folder(self, diff: Digest) -> Path:
         """Return where a layer is unpacked, or would be."""
         return self.root / "trees" / hexadecimal(diff)[:_TREE_DIGITS]
@@ -146,12 +165,15 @@ class ImageStore:
 
     def listing(self, diff: Digest) -> tuple[Node, ...]:
         """Return what is in a layer; read from the blob itself if nothing was noted. Raises as `tree`."""
-        noted = self._noted("listings", diff, tuple[Node, ...])
-        if noted is not None:
-            return noted
-        nodes = listed(self.blobs.verify(diff))
-        self._note("listings", diff, nodes)
-        return nodes
+        known = self._listings.get(diff)
+        if known is None:
+            known = self._noted("listings", diff, tuple[Node, ...])
+            if known is None:
+                known = listed(self.blobs.verify(diff))
+                self._note("listings", diff, known)
+            if sum(map(len, self._listings.values())) + len(known) <= _REMEMBERED:
+                self._listings[diff] = known
+        return known
 
     def add_image(self, inputs: Digest, layers: Sequence[Digest], name: str, *, is_host: bool) -> Identity:
         """Write config, manifest and index entry of the image of these layers, named `name` for people."""

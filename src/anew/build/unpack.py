@@ -6,27 +6,44 @@ user can't make (devices, capabilities) is left out: a sandbox brings its own /d
 """
 
 # Paths are bytes here, as the kernel has them: a name need not be text.
-# ruff: noqa: PTH101, PTH102, PTH211
+# ruff: noqa: PTH101, PTH102, PTH104, PTH211
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from anew.build.archive import layer_members
 from anew.build.entries import OPAQUE, OPAQUE_ATTRIBUTE, WHITEOUT, Entry, chunks
+from anew.build.epoch import clamped
 
+_OF_IMAGES = ("user.", "trusted.", "security.capability", "system.posix_acl_")
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def unpack(layer: Path, target: Path) -> None:
     """Unpack a canonical layer into `target`, an empty folder of ours. Hard links within it stay hard links."""
+    _lay_out(layer_members(layer), target, _make)
+
+
+def settle(packed: Iterable[Entry], target: Path) -> None:
+    """Make in `target`, an empty folder of ours, what unpacking a layer makes that was just packed of these entries.
+
+    Files are moved there instead of being written; nobody may have them open. Everything else is made anew, in the same
+    order: so folders list their names as those of an unpacked layer do.
+    Raises  OSError where they can't be moved, as from another disk.
+    """
+    _lay_out(sorted(packed, key=lambda e: e.path), target, _move)
+
+
+def _lay_out(entries: Iterable[Entry], target: Path, place: Callable[[Entry, bytes], None]) -> None:
     is_root = os.geteuid() == 0
     # Root of a user namespace owns files of all its uids, but makes no devices.
     may_make_devices = is_root and is_initial_namespace()
     root = os.fsencode(target)
     folders: list[Entry] = []
-    for entry in layer_members(layer):
+    for entry in entries:
         full = root + b"/" + entry.path
         folder, _, name = full.rpartition(b"/")
         if name == OPAQUE:
@@ -39,12 +56,22 @@ def unpack(layer: Path, target: Path) -> None:
             os.mkdir(full, 0o700)
             folders.append(entry)
         elif entry.kind not in ("char", "block") or may_make_devices:
-            _make(entry, full)
+            place(entry, full)
             _dress(entry, full, is_root=is_root)
     # Folders get their modes and times last: filling them changes times, and some may not be written to.
     for entry in reversed(folders):
         _dress(entry, root + b"/" + entry.path, is_root=is_root)
     target.chmod(0o755)
+
+
+def _move(entry: Entry, full: bytes) -> None:
+    if not isinstance(entry.content, Path):
+        _make(entry, full)
+        return
+    os.rename(entry.content, full)
+    for name in os.listxattr(full):
+        if name.startswith(_OF_IMAGES):  # others, as labels, are the machine's own
+            os.removexattr(full, name)
 
 
 def _make(entry: Entry, full: bytes) -> None:
@@ -79,7 +106,8 @@ def _dress(entry: Entry, full: bytes, *, is_root: bool) -> None:
     for name, value in entry.xattrs:
         if is_root or name.startswith("user."):
             os.setxattr(full, name, value, follow_symlinks=False)
-    os.utime(full, (entry.mtime, entry.mtime), follow_symlinks=False)
+    mtime = clamped(entry.mtime)
+    os.utime(full, (mtime, mtime), follow_symlinks=False)
 
 
 def is_initial_namespace() -> bool:

@@ -44,6 +44,7 @@ def is_well(found: Verification) -> bool:
         found.lock
         or any(image.problems for image in found.images)
         or any(ledger.broken for ledger in found.ledgers.values())
+        or any(found.seals.values())
     )
 
 
@@ -71,9 +72,13 @@ def of_verification(found: Verification) -> Iterator[Block]:
             yield blocks.line(f"{one.service} {short(one.manifest)}: {problem}", "bad", depth=1)
         if len(one.problems) > _SHOWN:
             yield blocks.line(f"… and {len(one.problems) - _SHOWN} more", "bad", depth=1)
-    yield blocks.line(f"anew.lock: {found.lock or 'as it was written'}", "bad" if found.lock else "good")
+    lock = "there is none" if found.lock is None else found.lock or "as it was written"
+    yield blocks.line(f"anew.lock: {lock}", "bad" if found.lock else "warn" if found.lock is None else "good")
     for name, ledger in sorted(found.ledgers.items()):
         yield blocks.line(f"ledger of {name}: {_of_ledger(ledger)}", "bad" if ledger.broken else "good")
+    for name, wrong in sorted(found.seals.items()):
+        said = "; ".join(wrong) or "every generation is as it was sealed"
+        yield blocks.line(f"seals of {name}: {said}", "bad" if wrong else "good")
     yield blocks.line(f"trusted in {found.environment}: {', '.join(found.trusted)}")
 
 

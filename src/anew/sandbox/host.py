@@ -86,9 +86,8 @@ def make_rest(root: HostRoot, folder: Path) -> Rest:
     Its lower layer has every place at which something is mounted, with nothing in it, and the files and links that lie
     between those; what the host itself has there stays read-only. `folder` is empty or not there.
     """
-    of_host = tuple((source, path) for source, path in root.files if source == HOST / path.lstrip("/"))
-    above = replace(root, links=(), empty=(), files=of_host)
-    rest = Rest(folder / "lower", folder / "upper", folder / "work", above)
+    bound: list[tuple[Path, str]] = []  # what is shown as it is: the host's own, and what only root may read
+    rest = Rest(folder / "lower", folder / "upper", folder / "work", root)
     for one in (folder, rest.lower, rest.upper, rest.work):
         one.mkdir(exist_ok=True)
         one.chmod(0o755)
@@ -97,14 +96,15 @@ def make_rest(root: HostRoot, folder: Path) -> Rest:
     for source, path in root.files:
         is_folder = source.is_dir()
         _folder_below(rest.lower, path if is_folder else str(Path(path).parent))
-        if (source, path) not in of_host:
-            _copy(source, rest.lower / path.lstrip("/"))
-        elif not is_folder:
-            (rest.lower / path.lstrip("/")).touch()
+        place = rest.lower / path.lstrip("/")
+        if source == HOST / path.lstrip("/") or not _is_copied(source, place):
+            bound.append((source, path))
+            if not is_folder:
+                place.touch()
     for path, text in root.links:
         _folder_below(rest.lower, str(Path(path).parent))
         (rest.lower / path.lstrip("/")).symlink_to(text)
-    return rest
+    return replace(rest, above=replace(root, links=(), empty=(), files=tuple(bound)))
 
 
 def _folder_below(lower: Path, path: str) -> None:
@@ -138,9 +138,17 @@ def _merge(source: Path, target: Path, lower: Path) -> None:
             there.rmdir()
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
+def _is_copied(source: Path, target: Path) -> bool:
+    """Copy a file or a pipe of a layer; False where an ordinary user may not read it."""
+    if source.is_fifo():
+        os.mkfifo(target)
+    else:
+        try:
+            shutil.copyfile(source, target)
+        except PermissionError:
+            return False
     _like(source, target)
+    return True
 
 
 def _like(source: Path, target: Path) -> None:

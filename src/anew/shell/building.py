@@ -67,7 +67,6 @@ class Building:
 
     def rebuild(self, release: str, say: Say, *, is_offline: bool = False) -> tuple[views.Rebuilt, ...]:
         """Make the images of releases again, each of them once, and compare."""
-        prove, out = self._parts.making(self._root).prove, []
         spec = self._workshop.spec()
         notary = self._parts.notary(spec.project)
         trusted = tuple(dict.fromkeys(line for one in spec.environments for line in one.trust))
@@ -76,16 +75,18 @@ class Building:
         for one in chosen:
             for part in one.parts:  # the same image may have been made from several definitions
                 having.setdefault((part.image.digest, *part.image.inputs), []).append((one.name, part))
-        for found in having.values():
-            names, part = tuple(name for name, _ in found), found[0][1]
-            service, image = part.service.name, part.image
-            if not notary.explains(image, trusted):
-                # What a definition says is run here, with this machine's secrets of builds.
-                why = "no trusted key says that it was made from the definition that it names; see `anew verify`"
-                out.append(views.Rebuilt(service, image.digest, "not proved", why, (), 0.0, names))
-                continue
-            say(f"making the image of {service} in {names[0]} again")
-            out.append(replace(prove(service, image, say, is_offline=is_offline), releases=names))
+        out = []
+        with self._parts.making(self._root).proving(is_offline=is_offline) as prove:
+            for found in having.values():
+                names, part = tuple(name for name, _ in found), found[0][1]
+                service, image = part.service.name, part.image
+                if not notary.explains(image, trusted):
+                    # What a definition says is run here, with this machine's secrets of builds.
+                    why = "no trusted key says that it was made from the definition that it names; see `anew verify`"
+                    out.append(views.Rebuilt(service, image.digest, "not proved", why, (), 0.0, names))
+                    continue
+                say(f"making the image of {service} in {names[0]} again")
+                out.append(replace(prove(service, image, say), releases=names))
         return tuple(out)
 
     def verify_all(self, environment: str, release: str) -> views.Verification:
@@ -106,6 +107,7 @@ class Building:
                 scope.environment: vouching.witnessed(self._journal, self._parts.witness(scope), scope)
                 for scope in scopes
             },
+            seals={scope.environment: vouching.unsealed(self._journal, scope) for scope in scopes},
         )
 
     def signing_key(self) -> views.SigningKeyView:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from anew.core.digest import digest
+from anew.core.digest import digest, digest_bytes
 from anew.core.names import group_name
 from anew.core.steps import Keep
 from anew.errors import Bug, Conflict, NotFound
@@ -17,7 +17,7 @@ from anew.shell.portpool import next_port
 
 if TYPE_CHECKING:
     from anew.core.consequences import Change
-    from anew.model import Member, Release, Scope, Seal
+    from anew.model import Digest, Member, Release, Scope, Seal
     from anew.ports import Clock
     from anew.shell.database import Database
     from anew.shell.ledger import Ledger
@@ -79,6 +79,15 @@ class Generations:
             rows = self._database.rows("generations", environment=self._database.place(scope))
         found = (self._database.decode(row["body"], Generation) for row in rows)
         return {one.number: one for one in found}
+
+    def sums(self, scope: Scope) -> dict[str, Digest]:
+        """Return the digest of what is recorded of each group that is not disposed of, which nobody ever changes."""
+        with self._database.reading():
+            return self._sums(self._database.place(scope))
+
+    def _sums(self, place: int) -> dict[str, Digest]:
+        rows = self._database.rows("all_groups", environment=place)
+        return {row["name"]: digest_bytes(row["body"].encode()) for row in rows if not row["is_forgotten"]}
 
     def change(self, scope: Scope, changes: Sequence[Change]) -> None:
         """Commit what becomes of generations, all of it or nothing.
@@ -152,6 +161,8 @@ class Generations:
                 is_new=int(is_new),
             )
         facts = {"generation": generation.name, "release": generation.release, "digest": generation.digest}
+        sums = self._sums(place)
+        facts |= {"members": told_of(generation.members)} | {f"seal {g.service}": sums[g.name] for g, _ in groups}
         told = ", ".join(f"{group.name} {'new' if is_new else 'as before'}" for group, is_new in groups)
         self._ledger.append(place, "decision", f"seal {generation.release} as {generation.name}: {told}", facts)
 
@@ -185,6 +196,11 @@ class Generations:
             self._database.change(
                 "add_door", port=door.port, environment=place, group_name=group.name, service=door.service
             )
+
+
+def told_of(members: Sequence[Member]) -> str:
+    """Return which group each service has in a generation, and of what size."""
+    return ", ".join(f"{one.service} {one.group} {one.size}" for one in members)
 
 
 def _is_same(newest: Generation, release: Release, members: tuple[Member, ...], *, again: bool) -> bool:

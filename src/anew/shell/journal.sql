@@ -255,6 +255,10 @@ select body from releases where project = :project and digest = :digest;
 -- The release that people call by this number.
 select body from releases where project = :project and number = :number;
 
+-- name: releases_as_they_are
+-- The releases of a project with what is said of them beside them.
+select number, digest, body from releases where project = :project order by number;
+
 -- name: releases
 -- All releases of a project, newest first.
 select body from releases where project = :project order by number desc;
@@ -462,6 +466,10 @@ update environments set last_event = :number, last_hash = :hash where id = :envi
 -- One more link of the chain.
 insert into events (environment, number, at, kind, text, facts, hash)
 values (:environment, :number, :at, :kind, :text, :facts, :hash);
+
+-- name: seal_events
+-- What was said when generations were sealed, oldest first.
+select facts from events where environment = :environment and kind = 'decision' and text like 'seal r%' order by number;
 
 -- name: newest_events
 -- The end of the ledger, newest first.

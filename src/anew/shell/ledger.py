@@ -87,6 +87,12 @@ class Ledger:
             newest = Newest(first, head["number"], bytes(head["hash"]).decode(errors="replace"))
             return walk(newest, self._database.stream("events_as_they_are", environment=place))
 
+    def sealed(self, scope: Scope) -> tuple[Mapping[str, str], ...]:
+        """Return the facts of all events that tell of a seal, oldest first."""
+        with self._database.reading():
+            rows = self._database.rows("seal_events", environment=self._database.place(scope))
+        return tuple(json.loads(row["facts"]) for row in rows)
+
     def hash_of(self, scope: Scope, number: int) -> str:
         """Return the hash of an event; "" if there is none of that number."""
         with self._database.reading():

@@ -63,8 +63,8 @@ class Making(Protocol):
         """See `anew.cases.Builder`."""
         ...
 
-    def prove(self, service: str, image: Image, say: Say, *, is_offline: bool) -> Rebuilt:
-        """Make an image again in an empty place, and compare."""
+    def proving(self, *, is_offline: bool) -> AbstractContextManager[Callable[[str, Image, Say], Rebuilt]]:
+        """Yield what makes the image of a service again in an empty place, and compares."""
         ...
 
     def head_time(self, image: Image, head: str) -> HeadTime:
@@ -275,7 +275,7 @@ class Parts:
     update_edge: Callable[[Say], None]  # makes the edge's image of today's packages, where one was ever made
     unheld: Callable[[Scope], Mapping[str, str]]  # limits that its engine can't hold here, and why
     making: Callable[[Path], Making]  # project root → how its images are made
-    wrong_with_lock: Callable[[Path], str]  # of a project
+    wrong_with_lock: Callable[[Path], str | None]  # of a project
     notary: Callable[[str], Notary]  # of a project
     witness: Callable[[Scope], Witness]
     carriage: Callable[[], Carriage]

@@ -69,6 +69,12 @@ class Releases:
         rows = self._database.rows("releases", project=project)
         return tuple(self._database.decode(row["body"], Release) for row in rows)
 
+    def misfiled(self, project: str) -> tuple[str, ...]:
+        """Return the names of releases that are recorded under another number or digest than their own."""
+        rows = self._database.rows("releases_as_they_are", project=project)
+        found = ((self._database.decode(row["body"], Release), row["number"], row["digest"]) for row in rows)
+        return tuple(one.name for one, number, digest in found if (one.name, one.digest) != (f"r{number}", digest))
+
     def newest(self) -> tuple[Release, ...]:
         """Return the newest release of each project, sorted by project."""
         return tuple(self._database.decode(row["body"], Release) for row in self._database.rows("newest_releases"))

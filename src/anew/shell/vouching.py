@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from anew.core import trials
 from anew.core.identity import is_as_made
 from anew.errors import AnewError, Conflict, GateClosed, NotFound
+from anew.shell.generations import told_of
 from anew.views import Vouched
 
 if TYPE_CHECKING:
@@ -94,6 +95,31 @@ def witnessed(journal: Journal, witness: Witness, scope: Scope) -> Verified:
     if journal.ledger.hash_of(scope, number) != hash_:
         return replace(found, broken=number, wrong="it is not what was signed")
     return found
+
+
+def unsealed(journal: Journal, scope: Scope) -> tuple[str, ...]:
+    """Return what is recorded of generations, and of the groups that they map to, and is not what was sealed.
+
+    The ledger has it from the moment of the seal; what an older anew sealed is left out, for it wrote down less.
+    """
+    sums, generations = journal.generations.sums(scope), journal.generations.all(scope)
+    found: list[str] = []
+    for facts in journal.ledger.sealed(scope):
+        name = facts.get("generation", "")
+        one = next((each for each in generations.values() if each.name == name), None)
+        if "members" not in facts:
+            continue
+        if one is None:
+            found.append(f"{name} is gone")
+            continue
+        if (one.release, one.digest, told_of(one.members)) != (facts["release"], facts["digest"], facts["members"]):
+            found.append(f"{name} is not what was sealed")
+        for member in one.members:
+            told = facts.get(f"seal {member.service}")
+            if sums.get(member.group, told) != told:  # what is disposed of has none
+                found.append(f"{member.group} of {name} is not what was sealed")
+    misfiled = (f"what is recorded of {name} is not in its place" for name in journal.releases.misfiled(scope.project))
+    return (*found, *misfiled)
 
 
 def sign(journal: Journal, witness: Witness, scope: Scope) -> None:

@@ -107,8 +107,8 @@ def archive(folder: Path, journal: Journal) -> Archive:
     return Archive(folder / "instances", journal.owner)
 
 
-def wrong_with_lock(project: Path) -> str:
-    """Return what is wrong with a project's lock; "" if nothing is."""
+def wrong_with_lock(project: Path) -> str | None:
+    """Return what is wrong with a project's lock; "" if nothing is, None if there is no lock."""
     from anew.build import lock
     from anew.errors import SpecError
 
@@ -116,7 +116,7 @@ def wrong_with_lock(project: Path) -> str:
         lock.read(project)
     except SpecError as error:
         return error.what
-    return ""
+    return "" if (project / lock.NAME).exists() else None
 
 
 def is_free(port: int) -> bool:

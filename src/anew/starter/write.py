@@ -13,7 +13,7 @@ WIDTH = 100  # of comments
 WIDEST = 120  # of a command
 SUITE = "bookworm"
 LISTEN = "127.0.0.1:8080"
-_PLAIN = re.compile(r"-?[A-Za-z_./][A-Za-z0-9_./+-]*\Z")
+_PLAIN = re.compile(r"-?(?:[A-Za-z_/]|\./)[A-Za-z0-9_./+-]*\Z")
 _WORDS = frozenset({"true", "false", "null", "~", ".inf", ".nan"})
 
 IGNORED = """\

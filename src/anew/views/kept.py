@@ -130,8 +130,9 @@ class Verification:
     environment: str  # whose trust is meant
     trusted: tuple[str, ...]  # the ids of the keys
     images: tuple[Vouched, ...]
-    lock: str  # what is wrong with anew.lock; "": nothing
+    lock: str | None  # what is wrong with anew.lock; "": nothing; None: there is none
     ledgers: Mapping[str, Verified]  # by environment
+    seals: Mapping[str, tuple[str, ...]]  # by environment: what is recorded there and is not what was sealed
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,7 @@ class RolloutShape(Shape):
         default = Policy()
         each = default.each if self.each is None else self.each
         within = default.within if self.within is None else self.within
-        if within < each:
+        if within < each and self.stages != []:
             what = f"a stage would wait {within:g} s for evidence and last {each:g} s at least"
             raise wrong(what, f"write `within: {each:g}s` or more")
         return self

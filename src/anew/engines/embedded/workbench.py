@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from anew.engines.embedded import argv, cgroups, confining, launch, life, ports, refusals, revealed
 from anew.engines.embedded.argv import Layout
@@ -84,9 +84,11 @@ class Place:
         self.root = folder / "root"
         self._upper = folder / "upper"
         self._work = folder / "work"
+        self._folder = folder
         self._home = home
         self._layers: tuple[Path, ...] = ()
         self._host: mounts.HostRoot | None = None
+        self._rest: host.Rest | None = None
 
     def rooted(self, into: list[Path]) -> Callable[[Sequence[Path]], Args]:
         """Return what takes the layers of a layout, and gives the root of its inner sandbox."""
@@ -106,12 +108,16 @@ class Place:
         if is_host:
             self._host = host.compose(layers, [self._home.resolve()], is_writable=True)
             host.make_uppers(self._host, self._upper, self._work)
+            self._rest = host.make_rest(self._host, self._folder / "rest")
 
     def outer(self, sources: Sequence[Mount], *, is_writable: bool) -> Args:
         """Return the arguments of the outer sandbox."""
         at = str(self.root)
-        if self._host is not None:
-            overlay: Args = ("--tmpfs", at, *mounts.writable_host(self._host, self._upper, self._work, at))
+        if self._rest is not None:
+            overlay: Args = (
+                *mounts.writable_root([self._rest.lower], self._rest.upper, self._rest.work, at),
+                *mounts.writable_host(self._rest.above, self._upper, self._work, at),
+            )
         else:
             overlay = mounts.writable_root(self._layers, self._upper, self._work, at)
         bind = "--bind" if is_writable else "--ro-bind"
@@ -126,11 +132,15 @@ class Place:
     def traces(self, sources: Sequence[Mount]) -> tuple[Trace, ...]:
         """Return what in the overlay is not as below."""
         targets = [one.target for one in sources]
-        if self._host is None:
+        if self._host is None or self._rest is None:
             return tuple(traces(self._upper, self._layers, targets))
         # An ordinary user could not give the folders that were made for the overlays to their owners.
         made = [one.target for one in self._host.folders]
-        return tuple(traces(self._upper, host.roots(self._layers), [*targets, *made]))
+        # At the root itself, and in what it hides; places in what every instance has of its own are made for mounts.
+        every = traces(self._rest.upper, [self._rest.lower], targets)
+        beside = (one for one in every if not one.path.startswith(tuple(f"{own}/" for own in host.OWN)))
+        found = (*traces(self._upper, host.roots(self._layers), [*targets, *made]), *beside)
+        return tuple(sorted(found, key=lambda one: PurePosixPath(one.path).parts))
 
 
 class Workpiece:
