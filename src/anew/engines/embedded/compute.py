@@ -126,8 +126,7 @@ class Embedded:
         """End an instance; see the port."""
         if self._owned(name) is None:
             return
-        ending.ask(self._store.place(name), grace)
-        ending.clear(self._store.place(name))
+        ending.stop(self._store.place(name), grace)
         self._reap()
 
     def remove(self, name: str) -> None:

@@ -22,14 +22,24 @@ _GONE = frozenset({errno.ESRCH, errno.EINVAL})  # of a process that is just bein
 LIMIT: Seconds = 10.0  # from SIGKILL until the kernel has cleared everything; measured: 3 ms
 
 
-def ask(place: Path, grace: Seconds) -> None:
-    """Send SIGTERM to the application's process group, and wait up to `grace` for its end.
+def stop(place: Path, grace: Seconds) -> None:
+    """Ask the application to end, wait up to `grace` for that, and clear what is left.
 
-    The group is that of the inner process, which ignores the signal.
+    Blocks until nothing of the instance runs.
     """
+    if _is_alive(place):
+        locks.until(lambda: life.read_status(place).pid != 0 or not _is_alive(place), APPEARING, TICK)
+    with _outer(place) as outer:
+        _ask(place, grace)
+        clear(place)
+        if outer >= 0:  # it lets go of the status a moment before its end
+            wait_for(outer, LIMIT)
+
+
+def _ask(place: Path, grace: Seconds) -> None:
+    """Send SIGTERM to the application's process group, which is that of the inner process, who ignores the signal."""
     if not _is_alive(place):
         return
-    locks.until(lambda: life.read_status(place).pid != 0 or not _is_alive(place), APPEARING, TICK)
     with _pinned(place) as (pid, _):
         if pid:
             with suppress(ProcessLookupError):  # it has ended meanwhile
@@ -87,6 +97,26 @@ def _pinned(place: Path) -> Iterator[tuple[int, int]]:
     try:
         is_ours = handle >= 0 and locks.is_held(place / "alive")
         yield (pid, handle) if is_ours else (0, -1)
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+@contextmanager
+def _outer(place: Path) -> Iterator[int]:
+    """Yield a handle of the outer process; -1 if it is not there.
+
+    The lock is looked at after the handle was taken: if it is still held, no other process has adopted the inner one.
+    """
+    pid = life.read_status(place).pid
+    outer, handle = proc.parent(pid) if pid else 0, -1
+    try:
+        handle = os.pidfd_open(outer) if outer else -1
+    except OSError as cause:
+        if cause.errno not in _GONE:
+            raise
+    try:
+        yield handle if locks.is_held(place / "status.json") else -1
     finally:
         if handle >= 0:
             os.close(handle)
