@@ -14,7 +14,7 @@ from anew.core.consequences import Change
 from anew.core.steps import Begin, Enter
 from anew.errors import Bug, Conflict, NotFound
 from anew.model import Environment, Override, Rollout, Scope
-from anew.shell.journal import Also, Journal, Stale
+from anew.shell.journal import Also, Journal, Observed, Stale
 
 
 @pytest.fixture
@@ -227,7 +227,7 @@ def test_a_rollout_passes_through_its_phases(journal: Journal, clock: Ticks) -> 
     assert (rollout.phase, rollout.since, rollout.begun, rollout.version) == ("prepare", 1000.0, 1000.0, 0)
     assert journal.rollout(LOCAL) == journal.last_rollout(LOCAL) == rollout
     clock.at = 1010.0
-    rollout = journal.enter(LOCAL, move(rollout, "stage", 1), counts=(("web-g1", 5, 1),))
+    rollout = journal.enter(LOCAL, move(rollout, "stage", 1), seen=Observed((("web-g1", 5, 1),)))
     assert rollout == journal.rollout(LOCAL)
     assert (rollout.stage, rollout.since, rollout.begun, rollout.version) == (1, 1010.0, 1000.0, 1)
     assert rollout.counts == (("web-g1", 5, 1),)

@@ -26,10 +26,10 @@ from anew.core.steps import (
     Taint,
     Test,
 )
-from anew.core.verdict import ENOUGH
+from anew.core.verdict import PLENTY
 from anew.core.world import PASSED, Allotment, GroupState, Seen, TaskState, World
 from anew.errors import Bug
-from anew.model import EdgeReading, Generation, Rollout, Sample
+from anew.model import EdgeReading, Generation, Rollout
 
 ROUNDS = 10_000
 
@@ -66,7 +66,7 @@ def wait(world: World, until: float) -> World:
     for one in world.running.values():
         if one.name in seen:
             seen[one.name] = Seen(is_alive=False, is_ready=False, ended=PASSED)
-    samples = {name: (Sample(ENOUGH, 0),) for name in world.groups}
+    samples = dict.fromkeys(world.groups, (PLENTY,))
     return replace(ageless(world), now=max(world.now, until), seen=seen, samples=samples, recent={})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from anew.core import aside, staffing, tasks, traffic, verdict
+from anew.core import aside, judging, staffing, tasks, traffic, verdict
 from anew.core.machine import Event
 from anew.core.world import World
 from anew.model import Member, Rollout, Seconds, Verdict
@@ -184,9 +184,8 @@ def _verdict(view: _View, service: str) -> Verdict:
     member, samples = view.new[service], view.world.samples
     if member.kind == "worker":
         return _of_workers(view, member)
-    old, new = samples.get(view.old[service].group, ()), samples.get(view.new[service].group, ())
-    shared = min(len(old), len(new))
-    return verdict.judge(old[:shared], new[:shared])
+    old, new = samples.get(view.old[service].group, ()), samples.get(member.group, ())
+    return judging.verdict(old, new, member.policy.judge)
 
 
 def _of_workers(view: _View, member: Member) -> Verdict:

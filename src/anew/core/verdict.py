@@ -5,55 +5,75 @@ Rules
 1. Three answers: pass, fail, undecided. No traffic is never a pass and never a failure.
 2. A canary is compared with the old group over the same windows, never with a fixed line: an outage that hits both
    groups is not the canary's fault.
-3. The breaker has no old group to compare with; it acts only on a group that fails outright.
+3. The answer may be asked for after every request. Whoever goes back at the first fail does so with a release that is
+   as good as the old one with a chance of at most `alpha`, over the whole rollout and all criteria together: the mean
+   of e-processes is one, whatever they have to do with each other.
+4. It passes when each criterion by itself says so; one that is unacceptable passes with a chance of at most `beta`.
+5. Two things need no comparison, and fail at once: a canary that has answered nothing well (unless the old group hardly
+   does either), and, once a group has all the traffic, one that fails outright.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 
-from anew.model import Sample, Verdict
+from anew.core.evidence import Evidence, log_mean
+from anew.core.intervals import rate_interval
+from anew.model import Judge, Sample, Verdict
 
-ENOUGH = 50  # requests of the canary before it can pass, or fail by its rate
-MARGIN = 0.02  # the error rate may exceed the old group's by this much
+ERRORS, SLOWNESS = "errors", "slowness"
 HOPELESS = 20  # requests after which a canary that answered none of them well has failed
 BREAKER_REQUESTS = 20
 BREAKER_RATE = 0.5
+MOST_TOLD = 1e9  # of an e-value, in words and in evidence
+PLENTY = Sample(100_000, 0)  # after so many good requests there is no doubt
+
+_DOES = {ERRORS: "failed", SLOWNESS: "were slow"}
 
 
-def judge(baseline: Sequence[Sample], canary: Sequence[Sample]) -> Verdict:
-    """Say whether `canary` fails more often than `baseline`.
+def judge(criteria: Mapping[str, Evidence], standards: Judge) -> Verdict:
+    """Say whether a canary is worse than the old group; may be asked at any time, at no penalty.
 
-    Shapes   both sequences cover the same windows, oldest first, equal lengths.
-    Units    requests and failures are counts.
-    Returns  `undecided` until the canary has answered `ENOUGH` requests; `evidence` holds the counts and the excess.
-    Raises   ValueError if a count is negative, failures exceed requests, or the lengths differ.
+    Shapes   `criteria` has what is known of each criterion, over the same windows.
+    Returns  `undecided` until the evidence is enough. `evidence` holds "harm", "harm bound" and "safe bound", and of
+             each criterion its e-values ("errors harm", "errors safe") and of both sides counts and the ends of the
+             interval of the rate ("errors new requests", "errors new bad", "errors new low", "errors new high").
+    Source   see `anew.core.evidence`.
 
-    >>> judge([Sample(1000, 1)], [Sample(1000, 200)]).kind
+    >>> from anew.core.evidence import gathered
+    >>> judge({ERRORS: gathered([(Sample(900, 0), Sample(100, 10))], Judge())}, Judge()).kind
     'fail'
-    >>> judge([Sample(1000, 1)], [Sample(0, 0)]).kind
+    >>> judge({ERRORS: gathered([(Sample(900, 0), Sample(0, 0))], Judge())}, Judge()).kind
     'undecided'
     """
-    if len(baseline) != len(canary):
-        msg = f"{len(baseline)} windows of the old group, {len(canary)} of the new: they must be the same"
-        raise ValueError(msg)
-    old, new = total(baseline), total(canary)
-    excess = _rate(new) - _rate(old)
-    evidence = {
-        "old_requests": float(old.requests),
-        "old_failures": float(old.failures),
-        "new_requests": float(new.requests),
-        "new_failures": float(new.failures),
-        "excess": round(excess, 6),
-    }
-    says = f"{_percent(new)} of {new.requests} requests failed, against {_percent(old)} of {old.requests} before"
-    if excess > MARGIN and (new.requests >= ENOUGH or (new.requests >= HOPELESS and new.failures == new.requests)):
-        return Verdict("fail", says, evidence)
-    if new.requests >= ENOUGH:
-        return Verdict("pass", says, evidence)
-    if new.requests == 0:
-        return Verdict("undecided", "no traffic has reached it", evidence)
-    return Verdict("undecided", f"{new.requests} of the {ENOUGH} requests that a verdict needs", evidence)
+    harm = log_mean([one.harm for one in criteria.values()]) if criteria else 0.0
+    told = _facts(criteria, standards, harm)
+    for name, one in criteria.items():
+        if name == ERRORS and is_hopeless(one.old, one.new):
+            return Verdict("fail", f"none of its first {one.new.requests} requests was answered well", told)
+    if harm >= -math.log(standards.alpha):
+        worst = max(criteria, key=lambda name: criteria[name].harm)
+        says = f"{_compared(worst, criteria[worst])}: worse than tolerated"
+        return Verdict("fail", f"{says} (evidence {_value(harm)}; {1 / standards.alpha:g} is enough)", told)
+    if not any(one.new.requests for one in criteria.values()):
+        return Verdict("undecided", "no traffic has reached it", told)
+    says = "; ".join(_compared(name, one) for name, one in criteria.items())
+    least = min(one.safe for one in criteria.values())
+    enough = f"(evidence {_value(least)}; {1 / standards.beta:g} is enough)"
+    if least >= -math.log(standards.beta):
+        return Verdict("pass", f"{says}: it is not worse than acceptable {enough}", told)
+    return Verdict("undecided", f"{says}: not enough to tell {enough}", told)
+
+
+def is_hopeless(old: Sample, new: Sample) -> bool:
+    """Say whether a canary has answered nothing well, and the old group does better than fail outright.
+
+    >>> is_hopeless(Sample(100, 0), Sample(20, 20)), is_hopeless(Sample(100, 90), Sample(20, 20))
+    (True, False)
+    """
+    is_old_broken = old.requests > 0 and old.failures >= BREAKER_RATE * old.requests
+    return new.requests >= HOPELESS and new.failures == new.requests and not is_old_broken
 
 
 def has_tripped(recent: Sample) -> bool:
@@ -65,21 +85,45 @@ def has_tripped(recent: Sample) -> bool:
     return recent.requests >= BREAKER_REQUESTS and recent.failures >= BREAKER_RATE * recent.requests
 
 
-def total(samples: Sequence[Sample]) -> Sample:
-    """Return the sum of `samples`.
+def e_value(log: float) -> float:
+    """Return an e-value from its logarithm, at most `MOST_TOLD`."""
+    return math.exp(min(log, math.log(MOST_TOLD)))
 
-    Raises  ValueError if a count is negative or failures exceed requests.
+
+def _facts(criteria: Mapping[str, Evidence], standards: Judge, harm: float) -> dict[str, float]:
+    told = {
+        "harm": round(e_value(harm), 6),
+        "harm bound": 1 / standards.alpha,
+        "safe bound": 1 / standards.beta,
+    }
+    for name, one in criteria.items():
+        told[f"{name} harm"] = round(e_value(one.harm), 6)
+        told[f"{name} safe"] = round(e_value(one.safe), 6)
+        for side, sample in (("old", one.old), ("new", one.new)):
+            low, high = rate_interval(sample, standards.alpha)
+            told |= {
+                f"{name} {side} requests": float(sample.requests),
+                f"{name} {side} bad": float(sample.failures),
+                f"{name} {side} low": round(low, 6),
+                f"{name} {side} high": round(high, 6),
+            }
+    return told
+
+
+def _compared(name: str, one: Evidence) -> str:
+    does = _DOES.get(name, f"were bad by {name}")
+    now = f"{percent(one.new)} of {one.new.requests} requests {does}"
+    return f"{now}, against {percent(one.old)} of {one.old.requests} before"
+
+
+def percent(sample: Sample) -> str:
+    """Return the part that failed, for people.
+
+    >>> percent(Sample(1000, 3))
+    '0.3 %'
     """
-    for one in samples:
-        if not 0 <= one.failures <= one.requests:
-            msg = f"{one.failures} failures of {one.requests} requests is no count"
-            raise ValueError(msg)
-    return Sample(sum(s.requests for s in samples), sum(s.failures for s in samples))
+    return f"{100 * sample.failures / sample.requests if sample.requests else 0:.3g} %"
 
 
-def _rate(sample: Sample) -> float:
-    return sample.failures / sample.requests if sample.requests else 0.0
-
-
-def _percent(sample: Sample) -> str:
-    return f"{100 * _rate(sample):.3g} %"
+def _value(log: float) -> str:
+    return "over a million" if log > math.log(1e6) else f"{e_value(log):,.{0 if log > math.log(100) else 1}f}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from anew.model import Counts, EdgeReading, Environment, Generation, Group, Member, Rollout, Sample, Scope
+from anew.model import Counts, EdgeReading, Environment, Generation, Group, Member, Rollout, Sample, Scope, Window
 
 PASSED = "exit code 0"  # how a task ends that did what it should
 LOOPBACK = "127.0.0.1"
@@ -83,7 +83,8 @@ class World:
     allotments: tuple[Allotment, ...] = ()
     seen: Mapping[str, Seen] = field(default_factory=dict)  # by instance; absent: never launched
     edge: EdgeReading = field(default_factory=lambda: EdgeReading(is_up=False))
-    samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)  # by group, since the stage was entered
+    samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)  # by group, in all stages until now
+    windows: tuple[Window, ...] = ()  # the same by window, to be committed
     recent: Mapping[str, Sample] = field(default_factory=dict)  # by group, the last seconds: for the breaker
     is_testing: bool = False  # preview tests are running
     strays: tuple[str, ...] = ()  # instances of this scope that no allotment knows

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from anew.door import door
 
 if TYPE_CHECKING:
-    from anew.model.balance import Counts, Declaration, EdgeGroup, EdgeReading, Listener, Route, Sample, Target, Verdict
+    from anew.model.balance import (
+        Counts,
+        Declaration,
+        EdgeGroup,
+        EdgeReading,
+        Listener,
+        Route,
+        Sample,
+        Target,
+        Verdict,
+        Window,
+    )
     from anew.model.hygiene import Allowance, Finding, Rule
     from anew.model.made import (
         Actor,
@@ -44,6 +55,7 @@ if TYPE_CHECKING:
         HostHead,
         Http,
         ImageHead,
+        Judge,
         Kind,
         Limits,
         Manner,
@@ -93,6 +105,7 @@ __all__ = [
     "Image",
     "ImageHead",
     "Instance",
+    "Judge",
     "Kind",
     "Limits",
     "Listener",
@@ -134,6 +147,7 @@ __all__ = [
     "Verdict",
     "Volume",
     "Weights",
+    "Window",
 ]
 
 _BEHIND = {
@@ -147,6 +161,7 @@ _BEHIND = {
         "Sample",
         "Target",
         "Verdict",
+        "Window",
     ),
     "hygiene": ("Allowance", "Finding", "Rule"),
     "made": (
@@ -183,6 +198,7 @@ _BEHIND = {
         "HostHead",
         "Http",
         "ImageHead",
+        "Judge",
         "Kind",
         "Limits",
         "Manner",

@@ -93,6 +93,15 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What the groups did in one stretch of a stage."""
+
+    at: float  # its end
+    stage: int
+    samples: Mapping[str, Sample]  # by group; those that did nothing are left out
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A gate's answer from evidence."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from anew.model.balance import Window
 from anew.model.units import Digest, Seconds
 from anew.model.wish import Kind, Limits, Policy, Service, Task, Test, Volume
 
@@ -214,5 +215,6 @@ class Rollout:
     reason: str = ""
     version: int = 0  # incremented by every commit: compare-and-set
     counts: tuple[tuple[str, int, int], ...] = ()  # group, requests, failures when the stage was entered
+    windows: tuple[Window, ...] = ()  # what the groups did in the stages until then, oldest first
     tested: str = ""  # "" not yet; "passed"; else why a preview test failed
     begun: float = 0.0

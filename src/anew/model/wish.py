@@ -161,6 +161,20 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
+class Judge:
+    """From when on a new group is worse than the old one, and how often that may be said wrongly.
+
+    Ratios are of odds, which for rare events are those of rates.
+    """
+
+    tolerated: float = 1.2  # times the old group's odds of failing: no more is ever held against it; at least 1
+    unacceptable: float = 2.0  # a group passes once it can't be that bad; more than `tolerated`
+    acceptable: float = 0.005  # or once no such share of its requests can be failing; 0: only the comparison counts
+    alpha: float = 0.01  # chance that a group as good as the old one is taken back, over a whole rollout
+    beta: float = 0.05  # chance that an unacceptable one passes
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """How a service is rolled out; see `rollout` in the reference of the spec."""
 
@@ -173,6 +187,7 @@ class Policy:
     drain: Seconds = 30.0  # requests in flight may take this long before an instance is stopped
     grace: Seconds = 10.0  # from SIGTERM to SIGKILL
     control: PerMille = 20  # a judged stage leaves the old group at least this much
+    judge: Judge = field(default_factory=Judge)
 
 
 @dataclass(frozen=True, slots=True)

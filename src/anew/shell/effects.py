@@ -32,7 +32,7 @@ from anew.errors import AnewError, Bug
 from anew.model import Order
 from anew.shell.database import Stale
 from anew.shell.dissecting import dissect
-from anew.shell.journal import Also
+from anew.shell.journal import Also, Observed
 from anew.shell.vouching import sign
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class Effects:
         follows = consequences(world, moved)
         also = Also(serving=follows.serving, wish=follows.wish, changes=follows.generations)
         counts = tuple((g, c.requests, c.failures) for g, c in sorted(world.edge.counts.items()))
-        self.journal.enter(self.scope, step, counts=counts, also=also)
+        self.journal.enter(self.scope, step, seen=Observed(counts, world.windows), also=also)
         if any(change.outcome == "promoted" for change in follows.generations):
             sign(self.journal, self.parts.witness(self.scope), self.scope)
 

@@ -1,7 +1,8 @@
 """Evidence for the verdict: windows of requests and failures, made from the edge's exact counters.
 
-The counters are cumulative; their values at the entry of a stage are committed with it, so evidence survives the
-keeper: what came while nobody looked is in the first window of the next keeper.
+The counters are cumulative. Their values at the entry of a stage, and the windows until then, are committed with it, so
+evidence is that of the whole rollout and survives the keeper: what came while nobody looked is in the first window of
+the next keeper.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anew.model import Counts, Rollout, Sample, Seconds
+from anew.model import Counts, Rollout, Sample, Seconds, Window
 
 WINDOW: Seconds = 0.5  # windows are at least this long
-MOST = 600  # windows that are kept of one stage; older ones are added up
+MOST = 120  # windows of a rollout; when there are more, each is joined with the next one of its stage
 RECENT: Seconds = 10.0  # what the breaker looks at
 
 
@@ -20,39 +21,31 @@ RECENT: Seconds = 10.0  # what the breaker looks at
 class Evidence:
     """Turns readings of cumulative counters into windows, the same for all groups."""
 
-    stage: tuple[int, int] = (0, 0)  # rollout and version to which `windows` belong
+    stage: tuple[int, float] = (0, 0.0)  # the rollout, and when it entered the phase or stage it is in
     last: dict[str, Counts] = field(default_factory=dict)
     owed: dict[str, int] = field(default_factory=dict)  # failures whose requests lie in an earlier window
-    windows: list[dict[str, Sample]] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
     recent: list[tuple[float, dict[str, Sample]]] = field(default_factory=list)
 
     def take(self, now: float, rollout: Rollout | None, counts: Mapping[str, Counts]) -> None:
         """Add one reading of the counters."""
-        stage = (rollout.id, rollout.version) if rollout else (0, 0)
-        is_first = not self.times and not self.last  # then a window holds more than the last seconds
-        is_new = stage != self.stage
-        if is_new:
-            self.stage, self.windows, self.times = stage, [], []
+        stage = (rollout.id, rollout.since) if rollout else (0, 0.0)
+        is_first = not self.last  # then a window holds more than the last seconds
+        if stage != self.stage:
+            self.stage, self.windows = stage, list(rollout.windows) if rollout else []
             if rollout and rollout.counts:
                 self.last |= {g: Counts(requests, failures) for g, requests, failures in rollout.counts}
-        window = {name: self._since(name, one) for name, one in counts.items()}
+        did = {name: self._since(name, one) for name, one in counts.items()}
         self.last = dict(counts)
-        if self.times and now - self.times[-1] < WINDOW:
-            self.windows[-1] = _merged(self.windows[-1], window)  # a short stage must not lose what came in its end
-        else:
-            self.windows.append(window)
-            self.times.append(now)
-        if len(self.windows) > MOST:
-            self.windows[:2] = [_merged(self.windows[0], self.windows[1])]
-            self.times[:2] = [self.times[1]]
-        lately = [] if is_first else [(now, window)]
+        if rollout is not None and rollout.phase == "stage":
+            self._add(Window(now, rollout.stage, {n: s for n, s in did.items() if s.requests}), rollout.since)
+        lately = [] if is_first else [(now, did)]
         self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + lately
 
     def samples(self) -> dict[str, tuple[Sample, ...]]:
-        """Return the windows of each group since the stage was entered, oldest first, equal lengths."""
-        names = {name for window in self.windows for name in window}
-        return {n: tuple(w.get(n, Sample(0, 0)) for w in self.windows) for n in names}
+        """Return the windows of each group since the first stage was entered, oldest first, equal lengths."""
+        names = {name for window in self.windows for name in window.samples}
+        return {n: tuple(w.samples.get(n, Sample(0, 0)) for w in self.windows) for n in names}
 
     def lately(self) -> dict[str, Sample]:
         """Return what each group answered in the last seconds."""
@@ -60,6 +53,17 @@ class Evidence:
         for _, window in self.recent:
             out = _merged(out, window)
         return out
+
+    def _add(self, window: Window, since: float) -> None:
+        """Add a window, or what it has to the last one if that is of this stage and shorter than it should be."""
+        before = self.windows[-1] if self.windows else None
+        begun = max([since, *(w.at for w in self.windows[-2:-1])])
+        if before is not None and before.stage == window.stage and before.at - begun < WINDOW:
+            self.windows[-1] = _joined(before, window)
+        else:
+            self.windows.append(window)
+        if len(self.windows) > MOST:
+            self.windows = _coarser(self.windows)
 
     def _since(self, name: str, now: Counts) -> Sample:
         before = self.last.get(name)
@@ -70,6 +74,24 @@ class Evidence:
         counted = min(failures, requests)
         self.owed[name] = failures - counted
         return Sample(requests, counted)
+
+
+def _coarser(windows: list[Window]) -> list[Window]:
+    """Join each window with the next one of its stage."""
+    out: list[Window] = []
+    is_joined = True
+    for one in windows:
+        if not is_joined and out[-1].stage == one.stage:
+            out[-1] = _joined(out[-1], one)
+            is_joined = True
+        else:
+            out.append(one)
+            is_joined = False
+    return out
+
+
+def _joined(one: Window, after: Window) -> Window:
+    return Window(after.at, after.stage, _merged(one.samples, after.samples))
 
 
 def _merged(one: Mapping[str, Sample], other: Mapping[str, Sample]) -> dict[str, Sample]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from anew.errors import Conflict, NotFound
-from anew.model import Environment, Rollout, Scope
+from anew.model import Environment, Rollout, Scope, Window
 from anew.shell.database import PATIENCE, Database, Stale, clean, encode
 from anew.shell.ledger import Ledger, first_hash
 from anew.shell.portpool import PortPool, next_port
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from anew.shell.generations import Generations
     from anew.shell.instances import Instances
 
-__all__ = ["Also", "EnvironmentRow", "Journal", "Stale"]
+__all__ = ["Also", "EnvironmentRow", "Journal", "Observed", "Stale"]
 
 Kind = Literal["rollout", "rollback"]
 OVER = frozenset({"done", "rolled back"})
@@ -66,6 +66,14 @@ class Also:
     wish: int | None = None
     wish_kind: Kind | None = None
     changes: tuple[Change, ...] = ()  # of generations
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the edge had counted when a phase was entered, and what the groups did in the stages until then."""
+
+    counts: tuple[tuple[str, int, int], ...] = ()  # group, requests, failures
+    windows: tuple[Window, ...] = ()
 
 
 class Journal:
@@ -220,14 +228,12 @@ class Journal:
             self.ledger.append(place, "decision", step.describe(), _facts(begun))
         return begun
 
-    def enter(
-        self, scope: Scope, step: Enter, *, counts: tuple[tuple[str, int, int], ...] = (), also: Also | None = None
-    ) -> Rollout:
+    def enter(self, scope: Scope, step: Enter, *, seen: Observed | None = None, also: Also | None = None) -> Rollout:
         """Commit that the rollout enters a phase, and what goes with it.
 
         Raises  Stale if the rollout has moved since `step.version`, or has ended.
         """
-        also = also or Also()
+        also, seen = also or Also(), seen or Observed()
         with self._database.writing():
             place, row = self._row(scope)
             going = self._under_way(place)
@@ -239,7 +245,8 @@ class Journal:
                 stage=step.stage,
                 since=self._clock.now(),
                 reason=clean(step.reason),
-                counts=counts,
+                counts=seen.counts,
+                windows=seen.windows or going.windows,
             )
             entered = self._save(place, entered)
             if also.serving is not None:

@@ -92,6 +92,7 @@ class Observer:
             seen=self._marked(self._seen(known, instances, reading, now)),
             edge=reading,
             samples=self.evidence.samples() if self.evidence else {},
+            windows=tuple(self.evidence.windows) if self.evidence else (),
             recent=self.evidence.lately() if self.evidence else {},
             is_testing=is_testing,
             strays=tuple(sorted(instances.keys() - {a.name for a in allotments})),

@@ -95,7 +95,7 @@ class Scene:
             quarantine=random.choice((0.0, 5.0, 30.0)),
         )
         platform = Platform(SCOPE, environment, START)
-        scene = cls(random, faults, rollouts, may_act, platform, services, random.uniform(40.0, 120.0))
+        scene = cls(random, faults, rollouts, may_act, platform, services, random.uniform(800.0, 2400.0))
         scene.is_judged = faults == NONE and not may_act
         scene.up(is_good=True)
         return scene

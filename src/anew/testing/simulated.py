@@ -262,7 +262,7 @@ class Platform:
         used = {(a.group, a.ordinal) for a in world.allotments}
         windows = max(map(len, world.samples.values()), default=0)
         evidence = Evidence(
-            (world.rollout.id, world.rollout.version) if world.rollout else (0, 0),
+            world.rollout.id if world.rollout else 0,
             [{g: s[n] for g, s in world.samples.items() if n < len(s)} for n in range(windows)],
             [(world.now, world.recent)],
         )

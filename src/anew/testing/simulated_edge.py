@@ -81,24 +81,23 @@ class Edge:
 
 @dataclass(slots=True)
 class Evidence:
-    """Windows of requests since the stage was entered, and of the last seconds."""
+    """Windows of requests in all stages of a rollout, and of the last seconds."""
 
-    stage: tuple[int, int] = (0, 0)
+    rollout: int = 0
     windows: list[Mapping[str, Sample]] = field(default_factory=list)
     recent: list[tuple[float, Mapping[str, Sample]]] = field(default_factory=list)
 
     def add(self, now: float, rollout: Rollout | None, window: Mapping[str, Sample]) -> None:
-        """Add one window; a new stage begins with none."""
-        stage = (rollout.id, rollout.version) if rollout else (0, 0)
-        if stage != self.stage:
-            self.stage, self.windows = stage, []
-        else:
+        """Add one window; a new rollout begins with none."""
+        if (rollout.id if rollout else 0) != self.rollout:
+            self.rollout, self.windows = rollout.id if rollout else 0, []
+        elif rollout and rollout.phase == "stage":
             self.windows.append(window)
         self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + [(now, window)]
 
     def samples(self, groups: Iterable[str], rollout: Rollout | None) -> dict[str, tuple[Sample, ...]]:
-        """Return the windows of each group since the present stage was entered, oldest first."""
-        if self.stage != ((rollout.id, rollout.version) if rollout else (0, 0)):
+        """Return the windows of each group since the first stage was entered, oldest first."""
+        if self.rollout != (rollout.id if rollout else 0):
             return {}
         return {g: tuple(w.get(g, Sample(0, 0)) for w in self.windows) for g in groups}
 

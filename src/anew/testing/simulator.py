@@ -31,10 +31,10 @@ from anew.core.steps import (
     Sweep,
     Taint,
 )
-from anew.core.verdict import ENOUGH
+from anew.core.verdict import PLENTY
 from anew.core.world import World
 from anew.errors import AnewError, Bug, Conflict, EngineError, NotFound
-from anew.model import FULL, Sample, Seconds
+from anew.model import FULL, Seconds
 from anew.testing.invariants import breaches
 from anew.testing.looks import LISTENING
 from anew.testing.passages import is_current, skewed
@@ -264,9 +264,9 @@ def run_kindly(
         if until > platform.now:
             platform.now = until
             platform.engine.tick(until)
-            good = dict.fromkeys(platform.journal.groups, Sample(ENOUGH, 0))
+            good = dict.fromkeys(platform.journal.groups, PLENTY)
             rollout = platform.journal.rollout
-            platform.evidence.stage = (rollout.id, rollout.version) if rollout else (0, 0)
+            platform.evidence.rollout = rollout.id if rollout else 0
             platform.evidence.windows, platform.evidence.recent = [good], []
     raise Bug(f"no fixed point within {KIND_ROUNDS} rounds")
 
