@@ -14,6 +14,8 @@ YOUNGEST, OLDEST = 60.0, 365 * 86400.0  # seconds: what `max_age` can be
 NEWEST, ANCIENT = 3600.0, 3650 * 86400.0  # seconds: what `max_os_age` can be
 LITTLE, MUCH = 4 << 20, 1 << 50  # bytes: with less no program runs in a sandbox; more has no machine
 SLOWEST, FASTEST = 0.01, 1024  # processors
+MANY = 1000.0  # times
+HALF = 0.5
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)\Z")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -22,6 +24,7 @@ _SIZE_ELSEWHERE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?) ?([kmg])i?b?\Z", re
 _POWERS = {"K": 10, "M": 20, "G": 30}
 _PART = re.compile(r"([1-9][0-9]{0,6})(m|%)\Z")
 _PARTS = {"m": 1000, "%": 100}
+_CHANCE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,4})?)%\Z")
 _SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]))?%\Z")
 
 
@@ -130,6 +133,29 @@ def per_mille(value: object) -> int:
     return found
 
 
+def _times(value: object) -> float:
+    if not is_number(value):
+        raise wrong("this is a number of times", "write `1.2` or `2`")
+    if not 1 <= value <= MANY:
+        raise wrong(f"a number of times is from 1 to {MANY:g}", "write `2` for twice as often")
+    return float(value)
+
+
+def chance(value: object) -> float:
+    """Return the part, 0 to 0.5, of a percentage as it is written.
+
+    >>> chance("1%"), chance("0.25%"), chance("0%")
+    (0.01, 0.0025, 0.0)
+    """
+    match = _CHANCE.match(value) if isinstance(value, str) else None
+    if not match:
+        raise wrong("this is a percentage", f"write `{value}%`" if is_number(value) else "write `1%` or `0.5%`")
+    found = float(match[1]) / 100
+    if found > HALF:
+        raise wrong("more than half is no bound", "write `50%` or less")
+    return found
+
+
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"})
 _SHARE_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9])?%$"})
 
@@ -146,4 +172,8 @@ Processors = Annotated[
     float, BeforeValidator(_processors), WithJsonSchema({"type": "number", "minimum": SLOWEST, "maximum": FASTEST})
 ]
 Pids = Annotated[int, Field(ge=2, le=1 << 22)]  # the kernel has no more
+Times = Annotated[float, BeforeValidator(_times), WithJsonSchema({"type": "number", "minimum": 1, "maximum": MANY})]
+Chance = Annotated[
+    float, BeforeValidator(chance), WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,4})?%$"})
+]
 Share = Annotated[int, BeforeValidator(per_mille), _SHARE_SCHEMA]

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from anew.core.spec import shapes
 from anew.core.spec.fields import NAME
 from anew.core.spec.head_shapes import HeadShape
+from anew.core.spec.judge_shapes import JudgeShape
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, mapping, shortened
 from anew.core.spec.wrong import NOT_YET
@@ -103,6 +104,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
     (("services", "*", "volumes", "*"), shapes.VolumeShape),
     (("services", "*", "before", "*"), shapes.TaskShape),
     (("services", "*", "rollout"), shapes.RolloutShape),
+    (("services", "*", "rollout", "judge"), JudgeShape),
     (("services", "*", "tests", "*"), shapes.TestShape),
     (("services", "*", "tests", "*", "http"), shapes.HttpTestShape),
     (("services", "*", "hygiene", "*"), shapes.AllowanceShape),

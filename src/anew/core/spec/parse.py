@@ -178,7 +178,8 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
         warm=said(rollout.warm, default.warm),
         drain=said(rollout.drain, default.drain),
         grace=said(rollout.grace, default.grace),
-        control=default.control,
+        control=default.control if rollout.control is None else rollout.control,
+        judge=rollout.judge.judge() if rollout.judge else default.judge,
     )
 
 

@@ -17,10 +17,11 @@ from anew.core.spec import amounts as a
 from anew.core.spec import fields as f
 from anew.core.spec.cron import Schedule
 from anew.core.spec.head_shapes import HeadShape, Shape
+from anew.core.spec.judge_shapes import JudgeShape
 from anew.core.spec.wrong import wrong
 from anew.model import FULL, Policy
 
-MOST_STAGED = FULL - Policy().control
+MOST_CONTROL = FULL // 2
 Size = Annotated[int, Field(ge=1, le=100)]
 STEP_KINDS = ("run", "ansible", "puppet", "files")
 STEP_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # of a step, and with which kinds of it they go
@@ -175,6 +176,10 @@ class RolloutShape(Shape):
     """The old instances keep running this long after the switch; `30m` if left out."""
     drain: f.Maybe[a.Duration] = None
     """Requests in flight may take this long before an instance is stopped; `30s` if left out."""
+    control: f.Maybe[a.Share] = None
+    """The part of the traffic that a judged stage leaves the old group at least; `2%` if left out."""
+    judge: f.Maybe[JudgeShape] = None
+    """How the new group is compared with the old one in each stage."""
     grace: f.Maybe[a.Duration] = None
     """From SIGTERM to SIGKILL; `10s` if left out."""
 
@@ -184,11 +189,14 @@ class RolloutShape(Shape):
         for before, after in pairwise(stages):
             if after <= before:
                 raise wrong(f"stages ascend, and {after / 10:g}% follows {before / 10:g}%", "write them in order")
-        for share in stages:
-            if MOST_STAGED < share < FULL:
-                what = f"a stage of {share / 10:g}% leaves the old group less than {(FULL - MOST_STAGED) / 10:g}%"
-                raise wrong(f"{what}, too little to compare with", f"write `{MOST_STAGED / 10:g}%`, or `100%`")
         default = Policy()
+        control = default.control if self.control is None else self.control
+        if control > MOST_CONTROL:
+            raise wrong("the old group would keep more than half", f"write `control: {MOST_CONTROL / 10:g}%` or less")
+        for share in stages:
+            if FULL - control < share < FULL:
+                what = f"a stage of {share / 10:g}% leaves the old group less than {control / 10:g}%"
+                raise wrong(f"{what}, too little to compare with", f"write `{(FULL - control) / 10:g}%`, or `100%`")
         each = default.each if self.each is None else self.each
         within = default.within if self.within is None else self.within
         if within < each and self.stages != []:
