@@ -15,7 +15,7 @@ from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
 from anew.errors import Conflict, NotFound
 from anew.model import BUILD, OsAge, Scope
-from anew.shell import ageing, custody, refusing
+from anew.shell import ageing, custody, forecasting, refusing
 from anew.shell.carrying import Carrying
 from anew.shell.developing import Developing
 from anew.shell.keeperlock import KeeperLock
@@ -61,20 +61,23 @@ class App(Developing, Carrying):
         settings = refusing.environment_of(spec, environment)
         scope = self._scope(spec.project, environment)
         row = self._open_environment(scope, settings)
+        come = forecasting.Traffic(self._observer(scope).edge)
         resumed = self._resumed(scope, row.wish, say)
         if resumed and release:
-            self._refuse_while_under_way(scope, supersede=supersede)
+            refusing.require_idle(self._journal.rollout(scope), supersede=supersede)
         made = self._released(spec, release, say)
         refusing.refuse_host(made, settings)
         if made.digest != self._wanted(scope, row.wish):
-            self._refuse_while_under_way(scope, supersede=supersede)  # before anything is sealed
+            refusing.require_idle(self._journal.rollout(scope), supersede=supersede)  # before anything is sealed
         self._require_young(made, settings, say, is_there=made.digest == self._wanted(scope, row.wish))
         require_trusted(self._parts, scope, made, settings)
         self._try_together(scope, row.serving, made, say)
         self._parts.prepare(scope, [part.image for part in made.parts], say)
         generation = sealed(self._journal, self._parts, scope, made, settings, again=again)
         if generation.number != row.wish:
-            self._refuse_while_under_way(scope, supersede=supersede)
+            refusing.require_idle(self._journal.rollout(scope), supersede=supersede)
+            for note in come.notes(self._journal.generations.all(scope), row.serving, generation):
+                say(note)
             self._journal.save_settings(scope, settings)
             self._journal.wish(scope, generation.number, "rollout", expect=row.wish)
             say(f"{made.name} is sealed as {generation.name} and wanted in {environment}")
@@ -383,13 +386,3 @@ class App(Developing, Carrying):
         if generation is not None and generation.digest != made.digest:
             old = self._journal.releases.named(scope.project, generation.release)
             self._workshop.test_skew(scope.project, old, made, say)
-
-    def _refuse_while_under_way(self, scope: Scope, *, supersede: bool) -> None:
-        from anew.shell import viewing
-
-        rollout = self._journal.rollout(scope)
-        if rollout is None or not viewing.is_under_way(rollout):
-            return
-        if supersede and rollout.phase in BEFORE_FULL and rollout.kind == "rollout":
-            return  # the keeper takes its traffic away before it begins with what is wanted now
-        raise refusing.busy(rollout, refusing.ways_out(rollout))

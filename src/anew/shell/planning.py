@@ -9,6 +9,7 @@ from anew.core import digest, preview
 from anew.core.world import GroupState, World
 from anew.model import Generation, Group, Identity, Image, Part, Release
 from anew.shell import ageing
+from anew.shell.forecasting import Traffic
 from anew.shell.sealing import seal, secrets_of
 from anew.views import Plan
 
@@ -34,12 +35,14 @@ def planned(spec: Spec, scope: Scope, observer: Observer, journal: Journal, maki
     old = ageing.notes(ageing.of_parts(making, parts, 0.0, observer.clock.now()), environment)
     is_used = journal.environment(scope.project, scope.environment) is not None
     world = replace(observer.world(), environment=environment) if is_used else _unused(observer, environment)
+    come = Traffic(observer.edge)
     sealed = seal(scope, release, environment, journal.vault.pins(scope, secrets_of(release)))
     wanted = imagined(world, sealed)
     if wanted is world:
         return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), (), old)
     steps = preview.preview(wanted)
-    return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), old)
+    notes = (*old, *come.notes(wanted.generations, world.serving, wanted.generations[wanted.wish]))
+    return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), notes)
 
 
 def imagined(world: World, sealed: Sealed) -> World:

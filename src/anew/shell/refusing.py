@@ -61,6 +61,15 @@ def ways_out(rollout: Rollout) -> str:
     return ", or ".join(ways)
 
 
+def require_idle(rollout: Rollout | None, *, supersede: bool) -> None:
+    """Raise Conflict if a rollout is under way, unless it is one that may be superseded."""
+    if rollout is None or rollout.phase not in (*BEFORE_FULL, "full", "rolling back"):
+        return
+    if supersede and rollout.phase in BEFORE_FULL and rollout.kind == "rollout":
+        return  # the keeper takes its traffic away before it begins with what is wanted now
+    raise busy(rollout, ways_out(rollout))
+
+
 def busy(rollout: Rollout, hint: str) -> Conflict:
     """Return the error of what can't be done while a rollout is under way."""
     what = "going back from" if rollout.phase == "rolling back" else "rolling out"

@@ -1,0 +1,55 @@
+"""The traffic there is now, and what stages could tell from so much."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from anew.core import traffic
+from anew.core.forecast import forecast, sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anew.model import Counts, Generation, Seconds
+    from anew.ports import Edge
+
+SPAN: Seconds = 1.0  # requests are counted for at least so long
+
+
+class Traffic:
+    """Counts what comes, from the moment it is made."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self._began = time.monotonic()
+        self._first = self._counts()
+
+    def notes(self, generations: Mapping[int, Generation], serving: int, wanted: Generation) -> tuple[str, ...]:
+        """Return which services have too little traffic for a verdict on `wanted`, a sentence each.
+
+        Blocks  until `SPAN` is over since the beginning, if there is anything to judge.
+        """
+        if serving not in generations:
+            return ()
+        old, new = ({m.service: m for m in one.members} for one in (generations[serving], wanted))
+        services = [s for s in traffic.judged(old, new) if new[s].kind in traffic.LISTENING]
+        if not services or not self._first:
+            return ()
+        time.sleep(max(0.0, self._began + SPAN - time.monotonic()))
+        span, now = time.monotonic() - self._began, self._counts()
+        out = []
+        for service in services:
+            before, after = self._first.get(old[service].group), now.get(old[service].group)
+            if before is None or after is None:
+                continue
+            rate = max(0, after.requests - before.requests) / span
+            failing = after.failures / after.requests if after.requests else 0.0
+            policy = new[service].policy
+            stages = [traffic.share(old[service], new[service], stage) for stage in range(len(policy.stages))]
+            out.append(sentence(service, policy, rate, forecast(policy, stages, rate, failing)))
+        return tuple(filter(None, out))
+
+    def _counts(self) -> Mapping[str, Counts]:
+        reading = self._edge.reading()
+        return reading.counts if reading.is_up else {}
