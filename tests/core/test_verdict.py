@@ -100,7 +100,7 @@ def test_a_large_window_is_judged_without_overflow() -> None:
         (GOOD, Sample(1, 1), "undecided"),  # one failure is none
         (GOOD, Sample(50, 0), "undecided"),  # nor are fifty good ones enough to be sure
         (GOOD, PLENTY, "pass"),
-        (GOOD, Sample(100, 3), "undecided"),
+        (GOOD, Sample(100, 2), "undecided"),
         (GOOD, Sample(100, 8), "fail"),
         (GOOD, Sample(HOPELESS, HOPELESS), "fail"),
         (GOOD, Sample(HOPELESS, HOPELESS - 1), "fail"),
