@@ -21,7 +21,7 @@ services:
     http: {{health: /healthz}}
     flags: {{SALT: "{salt}"}}
     tests: [{tests}]
-    rollout: {{stages: [50%], each: 300ms, within: 1s, ready: 5s, warm: 1s, drain: 5s}}
+    rollout: {{stages: [50%], each: 300ms, at_most: 1s, ready: 5s, warm: 1s, drain: 5s}}
 {more}
 environments:
   local: {{listen: "127.0.0.1:{port}", services: {{web: {{size: {size}}}}}}}
