@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from anew.core import digest, preview
+from anew.core import digest, preview, traffic, undecided
 from anew.core.world import GroupState, World
 from anew.model import Generation, Group, Identity, Image, Part, Release
 from anew.shell import ageing
@@ -39,7 +39,7 @@ def planned(spec: Spec, scope: Scope, observer: Observer, journal: Journal, maki
     if wanted is world:
         return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), (), old)
     steps = preview.preview(wanted)
-    return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), old)
+    return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), old, _stages(wanted))
 
 
 def imagined(world: World, sealed: Sealed) -> World:
@@ -63,6 +63,12 @@ def imagined(world: World, sealed: Sealed) -> World:
         wish=number,
         wish_kind="rollout",
     )
+
+
+def _stages(world: World) -> tuple[str, ...]:
+    """Say how each service that changes comes into traffic, where it does so by stages."""
+    old, new = world.members(world.serving), world.members(world.wish)
+    return tuple(f"{service}: {undecided.told(new[service].policy)}" for service in traffic.judged(old, new))
 
 
 def _unused(observer: Observer, environment: Environment) -> World:
