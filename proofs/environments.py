@@ -23,10 +23,11 @@ from anew.testing.rig import Rig, free_port, rig, show
 
 ENVIRONMENTS = """
 environments:
-  staging: {{listen: "127.0.0.1:{staging}"}}
+  staging: {{listen: "127.0.0.1:{staging}", on_undecided: promote}}
   production:
     listen: "127.0.0.1:{production}"
     keep: 4
+    on_undecided: promote
     services: {{gateway: {{size: 3, flags: {{CURRENCY: EUR}}}}}}
 """
 VALUE = "kX" + os.urandom(16).hex() + "Yj"  # of the secret
