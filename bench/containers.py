@@ -25,7 +25,7 @@ RATE = 200  # requests per second to each engine, at the same time
 ENGINES = ("docker", "embedded")
 LIMIT = 600.0  # seconds of one command; the first one makes heads of Debian packages
 READY = 120.0  # seconds until all containers are ready
-SHAPE: Mapping[str, str] = {"each": "200ms", "within": "500ms", "warm": "1s", "ready": "30s"}
+SHAPE: Mapping[str, str] = {"each": "200ms", "at_most": "500ms", "warm": "1s", "ready": "30s"}
 ROLLOUT_ROWS = (("rollout: the whole of `anew up`", 0), ("rollout: from wanted to all traffic", 1))
 METHOD = f"""One image (Python on a head of Debian packages), in turns. *Starts*: `launch` of either engine as the
 keeper calls it; `docker run --detach` with the same settings, its command line included; and the two requests to the

@@ -27,9 +27,9 @@ from subjects import market
 
 EACH = 500.0  # milliseconds that a stage lasts
 STAGES = 2
-SHAPE = "stages: [10%, 50%], each: 500ms, within: 500ms, ready: 20s, drain: 10s, warm: 1s"
+SHAPE = "stages: [10%, 50%], each: 500ms, at_most: 500ms, ready: 20s, drain: 10s, warm: 1s"
 CHANGES = (  # in the example's spec, so that a new VERSION is a new image of all five, and stages wait for time alone
-    ("stages: [10%, 50%, 100%], each: 1s, within: 10s, ready: 20s, drain: 10s, warm: 5s", SHAPE),
+    ("stages: [10%, 50%, 100%], each: 1s, at_most: 10s, ready: 20s, drain: 10s, warm: 5s", SHAPE),
     ("cart/: /srv/app/}", "cart/: /srv/app/, VERSION: /srv/app/VERSION}"),
     ("worker/: /srv/app/}", "worker/: /srv/app/, VERSION: /srv/app/VERSION}"),
     ("    os: redis\n", "    os: redis\n    copy: {VERSION: /srv/VERSION}\n"),

@@ -45,7 +45,7 @@ services:
       - run: cat /srv/data/50.random /srv/data/50.text > /srv/first
       - run: cat /srv/data/25.random /srv/data/25.text > /srv/second
     command: [/bin/sleep, "3600"]
-    rollout: {{stages: [50%], each: 300ms, within: 1s, warm: 1s}}
+    rollout: {{stages: [50%], each: 300ms, at_most: 1s, warm: 1s}}
 environments:
   local: {{listen: "127.0.0.1:{port}"}}
 """

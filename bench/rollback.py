@@ -47,7 +47,7 @@ def measure(arguments: argparse.Namespace) -> Section:
     """Roll out and back again and again."""
     passes: list[Pass] = []
     refusals: list[str] = []
-    with rig_apart(each="200ms", within="500ms", warm="30s") as project:
+    with rig_apart(each="200ms", at_most="500ms", warm="30s") as project:
         write(project, "r0")
         project.expect("up")
         with LoadProcess(traffic.load(project, RATE * 1.2)) as requests:

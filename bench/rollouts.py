@@ -31,7 +31,7 @@ def measure(arguments: argparse.Namespace) -> Section:
     commands: list[float] = []
     switches: list[float] = []
     refusals: list[str] = []
-    with rig_apart(each="200ms", within="500ms", warm="1s") as project:
+    with rig_apart(each="200ms", at_most="500ms", warm="1s") as project:
         project.write("r0")
         project.expect("up")
         with LoadProcess(traffic.load(project, RATE * 1.2)) as requests:

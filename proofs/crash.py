@@ -174,7 +174,7 @@ def main() -> int:
     subject = SUBJECTS[arguments.project]
     random.seed(arguments.seed)
     # Long enough for the evidence, whatever else the machine does; names in a container engine are everybody's.
-    shape = {"within": "10s", "engine": arguments.engine}
+    shape = {"at_most": "10s", "engine": arguments.engine}
     shape |= {"ready": "30s"} if arguments.engine == "docker" else {"project": arguments.project}
     with rig(**shape) as project:
         subject.prepare(project)

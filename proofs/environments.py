@@ -23,10 +23,11 @@ from anew.testing.rig import Rig, free_port, rig, show
 
 ENVIRONMENTS = """
 environments:
-  staging: {{listen: "127.0.0.1:{staging}"}}
+  staging: {{listen: "127.0.0.1:{staging}", on_undecided: promote}}
   production:
     listen: "127.0.0.1:{production}"
     keep: 4
+    on_undecided: promote
     services: {{gateway: {{size: 3, flags: {{CURRENCY: EUR}}}}}}
 """
 VALUE = "kX" + os.urandom(16).hex() + "Yj"  # of the secret
@@ -50,7 +51,7 @@ def prove(project: Rig) -> None:
     run = teller(project, printed)
     market.prepare(project, environment="")
     spec = project.root / "anew.yaml"
-    head = spec.read_text().partition("environments:")[0].replace("each: 1s, within: 10s", "each: 1s, within: 2s")
+    head = spec.read_text().partition("environments:")[0].replace("each: 1s, at_most: 10s", "each: 1s, at_most: 2s")
     spec.write_text(head + ENVIRONMENTS.format(staging=free_port(), production=free_port()))
     for name in ("staging", "production"):
         done = project.anew("secret", "set", "signing_key", "-e", name, "--json", text=VALUE)
@@ -90,11 +91,11 @@ def three_releases(project: Rig, run: Any) -> None:
 def supersede(project: Rig, run: Any) -> None:
     """Begin a rollout, and another one in the middle of its first stage."""
     spec = project.root / "anew.yaml"
-    spec.write_text(spec.read_text().replace("each: 1s, within: 2s", "each: 60s, within: 90s"))
+    spec.write_text(spec.read_text().replace("each: 1s, at_most: 2s", "each: 60s, at_most: 90s"))
     market.write(project, 4)
     run("up", "-e", "production", "--detach")
     project.wait(lambda: phase(run).startswith("stage"), limit=60, what="a stage")
-    spec.write_text(spec.read_text().replace("each: 60s, within: 90s", "each: 1s, within: 2s"))
+    spec.write_text(spec.read_text().replace("each: 60s, at_most: 90s", "each: 1s, at_most: 2s"))
     market.write(project, 5)
     run("up", "-e", "production", "--supersede")
     print(f"superseded in mid-stage: {status(run, 'production')['serving']} serves")

@@ -196,7 +196,7 @@ MISFORTUNES: dict[str, Callable[[Ground], str]] = {
 
 def into_stage(ground: Ground) -> None:
     """Begin a rollout, and wait until half of the traffic is on the new generation."""
-    ground.write(each="12s", within="30s")
+    ground.write(each="12s", at_most="30s")
     ground.project.expect("up", "--detach")
     ground.project.wait(
         lambda: str((ground.project.status()["rollout"] or {}).get("phase")).startswith("stage"),
@@ -248,7 +248,7 @@ def main() -> int:
     failed = 0
     with own_engine() as engine:
         engine.start()
-        shape = {"each": "500ms", "within": "2s", "ready": "30s", "settings": "quarantine: 1s"}
+        shape = {"each": "500ms", "at_most": "2s", "ready": "30s", "settings": "quarantine: 1s"}
         with rig(engine="docker", docker_host=engine.host, **shape) as project:
             ground = Ground(project, engine)
             try:

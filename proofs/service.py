@@ -108,7 +108,7 @@ def made(tree: Path) -> None:
     write(opt / "bin" / "anew", f"#!{PYTHON}\nimport sys\nfrom anew.__main__ import main\nsys.exit(main())\n")
     (opt / "bin" / "anew").chmod(0o755)
     write(opt / "asker.py", ASKER)
-    Rig(tree / "srv", 8080, each="1s", within="2s", ready="300s", warm="2s").write("r1")
+    Rig(tree / "srv", 8080, each="1s", at_most="2s", ready="300s", warm="2s").write("r1")
 
 
 def write(path: Path, text: str) -> None:

@@ -91,7 +91,7 @@ def load(project: Rig, rate: float) -> LoadProcess:
 def bad(number: int, most: int) -> list[Back]:
     """Bring bad releases; return how each went back."""
     out: list[Back] = []
-    shape = {"stages": "10%", "each": "1s", "within": "60s", "warm": "0s", "size": 1}
+    shape = {"stages": "10%", "each": "1s", "at_most": "60s", "warm": "0s", "size": 1}
     with rig(**shape) as project:
         write(project, "good", 0.0)
         project.expect("up")
@@ -137,7 +137,7 @@ def events(project: Rig) -> list[tuple[float, str]]:
 def healthy(number: int) -> tuple[int, int]:
     """Bring healthy releases; return how many were taken back, and how many passed by their evidence."""
     back = 0
-    shape = {"stages": "50%", "each": "500ms", "within": "4s", "warm": "0s", "size": 1}
+    shape = {"stages": "50%", "each": "500ms", "at_most": "4s", "warm": "0s", "size": 1}
     with rig(**shape) as project:
         write(project, "h0", USUAL)
         project.expect("up")

@@ -58,7 +58,7 @@ services:
     build: [{{run: python3 -m compileall -q /srv/app}}]
     command: [python3, /srv/app/server.py]
     http: {{health: /healthz}}
-    rollout: {{stages: [50%], each: 200ms, within: 500ms, warm: 1s, drain: 2s}}
+    rollout: {{stages: [50%], each: 200ms, at_most: 500ms, warm: 1s, drain: 2s}}
   worker:
     os: base
     copy: {{worker.py: /srv/worker.py}}
@@ -66,7 +66,7 @@ services:
       - {{run: "mkdir /srv/made; echo step {step} > /srv/made/step"{more}}}
       - {{run: "sha256sum /srv/worker.py /srv/made/step > /srv/made/sums"}}
     command: [python3, /srv/worker.py]
-    rollout: {{stages: [50%], each: 200ms, within: 500ms, warm: 1s, drain: 2s}}
+    rollout: {{stages: [50%], each: 200ms, at_most: 500ms, warm: 1s, drain: 2s}}
   nightly:
     os: base
     build: [{{run: "dpkg-query -W > /srv/packages"}}]

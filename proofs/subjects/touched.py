@@ -113,7 +113,7 @@ SERVICE = """  {name}:
     memory: 256M
     cpu: 1
     pids: 200
-    rollout: {{stages: [{stages}], each: {each}, within: 60s, ready: 60s, warm: 1s, drain: 10s}}"""
+    rollout: {{stages: [{stages}], each: {each}, at_most: 60s, ready: 60s, warm: 1s, drain: 10s}}"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ def passes(rate: float, failing: float, *, seed: int) -> bool:
         return Sample(round(requests), sum(draw.random() < failing for _ in range(round(requests))))
 
     stages = [weight / FULL for weight in USUAL.stages]
-    old = [some(rate * USUAL.within * (1 - share)) for share in stages]
-    new = [some(rate * USUAL.within * share) for share in stages]
+    old = [some(rate * USUAL.at_most * (1 - share)) for share in stages]
+    new = [some(rate * USUAL.at_most * share) for share in stages]
     return verdict(old, new, USUAL.judge).kind == "pass"
 
 

@@ -48,6 +48,7 @@ def read(case: dict[str, Any]) -> World:
     instances     "web-g1-0" → a key of `STATES`
     tasks         key → [instance, outcome]; one without an outcome runs in that instance
     edge          service → group → weight; null if it is down; `told`: the declaration is as it should be
+    on_undecided  what the environment says of it
     rollout       kind, old, new, phase, ago (seconds in the phase), stage, asked, tested
     """
     generations = {int(n): _generation(int(n), one) for n, one in case["generations"].items()}
@@ -68,7 +69,7 @@ def read(case: dict[str, Any]) -> World:
     world = World(
         now=NOW,
         scope=SCOPE,
-        environment=ENVIRONMENT,
+        environment=replace(ENVIRONMENT, on_undecided=case.get("on_undecided", "")),
         preview_port=PREVIEW_PORT,
         wish=case["wish"],
         wish_kind=case.get("wish_kind", "rollout"),

@@ -11,7 +11,7 @@ PHASES: tuple[Phase, ...] = typing.get_args(Phase)
 BOUNDS: dict[Phase, set[Event]] = {  # what ends the wait of a phase, whatever is waited for
     "prepare": {"late"},
     "preview": {"late"},
-    "stage": {"passed", "last", "failed"},
+    "stage": {"passed", "last", "late"},
     "full": {"lost", "late"},
     "warm": {"over"},
     "rolling back": {"back"},

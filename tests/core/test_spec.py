@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,9 @@ def test_the_reference_is_a_spec() -> None:
     local, production = spec.environments
     (laptop,), (builder,) = local.trust, production.trust
     assert (laptop.endswith(" a laptop"), builder.endswith(" the builder")) == (True, True)
-    assert local == model.Environment("local", trust=(laptop,), max_os_age=model.OsAge(warn=30 * 86400.0))
+    assert local == model.Environment(
+        "local", trust=(laptop,), max_os_age=model.OsAge(warn=30 * 86400.0), on_undecided="promote"
+    )
     assert production.max_os_age == model.OsAge(20 * 86400.0, 40 * 86400.0)
     assert production.overrides == (
         model.Override("web", 4, (("GREETING", "welcome"),), limits=model.Limits(1 << 30, 2.0, 400), max_age=86400.0),
@@ -134,12 +137,19 @@ def test_the_reference_is_a_spec() -> None:
 
 
 def test_without_stages_no_stage_is_too_long() -> None:
-    assert web("rollout: {stages: [], within: 2s}").policy.within == 2.0
+    assert web("rollout: {stages: [], at_most: 2s}").policy.at_most == 2.0
 
 
 def test_the_rollout_of_the_reference_is_the_default() -> None:
     spec = parse(REFERENCE.read_text())
-    assert spec.services[0].policy == model.Policy() == spec.services[1].policy
+    default = model.Policy()  # but for what an environment says where a service does not
+    assert spec.services[0].policy == replace(default, on_undecided="promote")
+    assert spec.services[1].policy == default
+
+
+def test_an_environment_says_what_becomes_of_undecided_stages() -> None:
+    spec = small(end="environments: {local: {}, production: {on_undecided: rollback}}")
+    assert [one.on_undecided for one in spec.environments] == ["", "rollback"]
 
 
 def test_without_environments_there_is_local() -> None:
@@ -174,8 +184,8 @@ def test_stages_are_per_mille_and_all_traffic_is_not_one_of_them() -> None:
 
 
 def test_durations_are_seconds() -> None:
-    policy = web("rollout: {each: 500ms, warm: 1.5h, undecided: roll back, drain: 0s}").policy
-    assert (policy.each, policy.warm, policy.undecided, policy.drain) == (0.5, 5400.0, "roll back", 0.0)
+    policy = web("rollout: {each: 500ms, warm: 1.5h, on_undecided: rollback, drain: 0s}").policy
+    assert (policy.each, policy.warm, policy.on_undecided, policy.drain) == (0.5, 5400.0, "rollback", 0.0)
 
 
 def test_sizes_are_powers_of_1024_and_bare_numbers_bytes() -> None:

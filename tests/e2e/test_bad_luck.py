@@ -200,7 +200,7 @@ def test_a_first_generation_that_fails_leaves_nothing_running(project: Rig) -> N
 
 
 def test_health_that_flaps_is_taken_back(project: Rig) -> None:
-    project.each, project.within = "2s", "4s"
+    project.each, project.at_most = "2s", "4s"
     project.write("one")
     project.expect("up")
     project.write("two", health="200 if int(time.time() * 4) % 2 else 503")
@@ -224,7 +224,7 @@ def test_what_failed_before_is_tried_again_only_when_asked(project: Rig) -> None
 
 
 def test_a_rollout_under_way_is_taken_back_or_promoted_by_hand(project: Rig) -> None:
-    project.each, project.within, project.warm = "60s", "90s", "60s"
+    project.each, project.at_most, project.warm = "60s", "90s", "60s"
     project.write("one")
     project.expect("up")
     project.write("two")
@@ -248,7 +248,7 @@ def test_a_rollout_under_way_is_taken_back_or_promoted_by_hand(project: Rig) -> 
 
 
 def test_what_is_killed_while_a_keeper_runs_comes_back_as_it_was(project: Rig) -> None:
-    project.each, project.within = "60s", "90s"
+    project.each, project.at_most = "60s", "90s"
     project.write("one")
     project.expect("up")
     project.write("two")

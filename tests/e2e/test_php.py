@@ -27,7 +27,7 @@ HOST = "shop.example.com"
 ENGINES = {"embedded": "local", "docker": "production"}  # and the environment of the example that is on it
 GREETINGS = {"local": "hello", "production": "welcome"}
 PAUSE = 0.02  # seconds between two questions of a reader
-ROLLOUT = "rollout: {stages: [50%], each: 1s, within: 3s, ready: 30s, drain: 500ms, grace: 10s, warm: WARM}"
+ROLLOUT = "rollout: {stages: [50%], each: 1s, at_most: 3s, ready: 30s, drain: 500ms, grace: 10s, warm: WARM}"
 ROOT_MODE = """awk '$2 == "/" {print substr($4, 1, 2)}' /proc/mounts | tail -1"""
 WORDS = {"/": "This is version", "/style.css": "sans-serif", "/report": "The sum is 5050."}
 

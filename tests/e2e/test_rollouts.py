@@ -5,6 +5,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+import pytest
+
 from anew.shell.clock import SystemClock
 from anew.shell.journal import Journal
 from anew.testing.rig import Rig
@@ -21,7 +23,7 @@ services:
     http: {{health: /healthz}}
     flags: {{SALT: "{salt}"}}
     tests: [{tests}]
-    rollout: {{stages: [50%], each: 300ms, within: 1s, ready: 5s, warm: 1s, drain: 5s}}
+    rollout: {{stages: [50%], each: 300ms, at_most: 1s, ready: 5s, warm: 1s, drain: 5s}}
 {more}
 environments:
   local: {{listen: "127.0.0.1:{port}", services: {{web: {{size: {size}}}}}}}
@@ -74,6 +76,23 @@ def test_two_services_move_together_and_one_that_fails_takes_both_back(project: 
     done = project.anew("up")
     assert done.returncode == 6, done.stdout + done.stderr
     assert (200, "one") == answer(project, "web") == answer(project, "api")
+
+
+@pytest.mark.parametrize(("word", "serves"), [("promote", "two"), ("rollback", "one")])
+def test_a_stage_that_asks_waits_for_an_answer_and_says_so(project: Rig, word: str, serves: str) -> None:
+    write(project, "one", more="")
+    project.expect("up")
+    write(project, "two", more="")
+    spec = project.root / "anew.yaml"
+    spec.write_text(spec.read_text().replace("local: {", "local: {on_undecided: ask, "))
+    (planned,) = json.loads(project.expect("plan", "--json"))["stages"]
+    assert planned.endswith("each 0.3 s to 1 s; if undecided then: ask, and roll back after 24 h without an answer")
+    project.expect("up", "--detach")
+    project.wait(lambda: "so you are asked" in project.status()["reason"], limit=30, what="the question")
+    reason = project.status()["reason"]
+    assert ("`anew promote -e local`" in reason, "`anew rollback -e local`" in reason) == (True, True)
+    project.expect(word)
+    assert answer(project, "web") == (200, serves)
 
 
 def test_a_failing_preview_test_keeps_a_generation_from_all_traffic(project: Rig) -> None:

@@ -28,7 +28,7 @@ services:
     http: {{}}
     needs: [api, echo]
     secrets: [token]
-    rollout: &quick {{stages: [50%], each: {each}, within: {each}, ready: 10s, warm: {warm}, drain: 5s}}
+    rollout: &quick {{stages: [50%], each: {each}, at_most: {each}, ready: 10s, warm: {warm}, drain: 5s}}
   api:
     os: base
     copy: {{app/: /srv/app/}}

@@ -200,7 +200,7 @@ def test_why_tells_of_one_that_was_touched_while_it_is_kept(serving: Rig) -> Non
 
 
 def test_why_tells_of_a_generation_that_failed_what_its_instances_were_given(serving: Rig) -> None:
-    serving.write("r2", bad=60, each="5s", within="20s")
+    serving.write("r2", bad=60, each="5s", at_most="20s")
     with LoadProcess(Load(serving.port, rate=60.0, keep_alive=2, fresh=2, slow=0, seconds=120.0)):
         assert serving.anew("up").returncode == 6
     serving.wait(serving.is_idle, limit=60, what="all of it is disposed of")

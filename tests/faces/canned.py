@@ -101,6 +101,7 @@ PLAN = Plan(
     ("web: from base, 2 steps",),
     tuple(f"launch shop-local-web-g3-{i}" for i in range(10)),
     ("the head `base` is the machine's own root",),
+    ("web: 1 %, 50 %; each 10 s to 60 s; if undecided then: promote what is healthy",),
 )
 NO_PLAN = Plan("local", "r2", (), ())
 FINDINGS = (

@@ -22,7 +22,7 @@ from anew.build.evidence import MEDIA
 from anew.core.digest import canonical, digest_bytes, short
 from anew.core.reference import Reference, Repository
 from anew.errors import AnewError, Conflict, EngineError, NotFound, Unsupported
-from anew.model import Copy, HostHead, Identity, Image, Part, Release, Service
+from anew.model import Copy, HostHead, Identity, Image, OnUndecided, Part, Policy, Release, Service
 from anew.registry.client import MANIFEST
 
 SBOM, PROVENANCE = "https://cyclonedx.org/bom", "https://slsa.dev/provenance/v1"
@@ -424,6 +424,14 @@ def test_a_release_says_more_than_an_older_anew_wrote(small: tuple[Repository, K
     assert (found.digest, found.parts) == (old.digest, release.parts)
     with pytest.raises(Conflict, match="older anew"):
         here.carriage.push(old, identity_of("shop", release.parts), small[0], quiet)
+
+
+@pytest.mark.parametrize("said", ["", "extend", "promote", "rollback", "ask"])
+def test_what_a_release_says_of_its_rollout_is_understood(said: OnUndecided) -> None:
+    zeros = "sha256:" + 64 * "0"
+    image = Image(Identity(zeros, zeros, (zeros,), zeros, zeros), (zeros,))
+    parts = (Part(Service("web", "base", ("x",), policy=Policy(at_most=90.0, on_undecided=said)), image),)
+    assert carried.understood(identity_of("shop", parts), carried.images_text([image]), "here") == ("shop", parts)
 
 
 UNFIT: dict[str, tuple[list[Service], str, str]] = {

@@ -29,7 +29,7 @@ services:
   web:
     os: base
     command: [/bin/sleep, "3600"]
-    rollout: {{stages: [50%], each: 100ms, within: 300ms, warm: 1s}}
+    rollout: {{stages: [50%], each: 100ms, at_most: 300ms, warm: 1s}}
 environments:
   local: {{listen: "127.0.0.1:{port}"}}
 """

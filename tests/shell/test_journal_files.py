@@ -17,7 +17,7 @@ from journal_rows import LOCAL, Ticks, opened, sealed
 from anew.core.steps import Allot, Begin, Enter
 from anew.core.world import Allotment
 from anew.errors import AnewError, Bug, Conflict, EngineError, Unsupported
-from anew.model import Scope
+from anew.model import Policy, Scope
 from anew.shell.database import ERRORS, VERSION, statements, translate
 from anew.shell.journal import Journal
 
@@ -71,6 +71,22 @@ def test_the_oldest_version_is_read(tmp_path: Path) -> None:
     assert journal.ledger.verify(LOCAL).events == len(journal.ledger.events(LOCAL, 100)) > 5
     journal.enter(LOCAL, Enter(rollout.id, rollout.version, "full", 0, "it goes on"))
     journal.close()
+
+
+def test_policies_of_before_are_read_as_they_were_meant(tmp_path: Path) -> None:
+    """Nobody had to write `advance`: a release leaves it to its environment, and a generation goes on as sealed."""
+    text = OLDEST.read_text()
+    strict = text.replace('"within":60.0,"undecided":"advance"', '"within":300.0,"undecided":"roll back"')
+    back = Policy(at_most=300.0, on_undecided="rollback")
+    cases = ((text, Policy(), Policy(on_undecided="promote")), (strict, back, back))
+    for number, (dump, of_release, of_generation) in enumerate(cases):
+        path = tmp_path / f"{number}.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(dump)
+        journal = Journal(path, Ticks())
+        assert {p.service.policy for one in journal.releases.all("shop") for p in one.parts} == {of_release}
+        assert {m.policy for one in journal.generations.all(LOCAL).values() for m in one.members} == {of_generation}
+        journal.close()
 
 
 def test_the_oldest_version_becomes_what_this_one_writes(tmp_path: Path) -> None:

@@ -6,17 +6,32 @@ from dataclasses import replace
 
 import pytest
 
-from anew.model import Environment, Http, Identity, Image, Limits, Member, Override, Part, Release, Scope, Seal, Service
+from anew.model import (
+    Environment,
+    Http,
+    Identity,
+    Image,
+    Limits,
+    Member,
+    Override,
+    Part,
+    Policy,
+    Release,
+    Scope,
+    Seal,
+    Service,
+)
 from anew.shell.sealing import seal
 
 NOTHING = "sha256:" + "0" * 64
 SERVICE = Service("web", "base", ("a",), http=Http(), limits=Limits(256 << 20, 0.5, 100), max_age=3600.0)
 
 
-def sealed(service: Service, *overrides: Override) -> tuple[Seal, Member]:
+def sealed(service: Service, *overrides: Override, environment: Environment | None = None) -> tuple[Seal, Member]:
+    place = environment or Environment("local", overrides=overrides)
     image = Image(Identity(NOTHING, NOTHING, (), NOTHING, NOTHING), ())
     release = Release("shop", "r1", NOTHING, (Part(service, image),))
-    made = seal(Scope("shop", "local"), release, Environment("local", overrides=overrides))
+    made = seal(Scope("shop", place.name), release, place)
     return made.seals[0], made.members[0]
 
 
@@ -43,3 +58,12 @@ def test_the_age_belongs_to_the_member_and_not_to_the_seal() -> None:
     second, other = sealed(SERVICE, Override("web", max_age=60.0))
     assert first == second
     assert (member.max_age, other.max_age) == (3600.0, 60.0)
+
+
+def test_what_becomes_of_an_undecided_stage_is_settled_by_the_environment_and_is_no_part_of_the_seal() -> None:
+    places = (Environment("local"), Environment("production"), Environment("production", on_undecided="rollback"))
+    made = [sealed(SERVICE, environment=one) for one in places]
+    assert [member.policy.on_undecided for _, member in made] == ["promote", "extend", "rollback"]
+    assert len({seal for seal, _ in made}) == 1
+    asks = replace(SERVICE, policy=Policy(on_undecided="ask"))
+    assert [sealed(asks, environment=one)[1].policy.on_undecided for one in places] == ["ask"] * 3

@@ -22,7 +22,7 @@ import msgspec
 from anew.build import evidence
 from anew.build.epoch import architecture
 from anew.core.digest import canonical, digest_bytes
-from anew.core.identity import release_identity
+from anew.core.identity import is_called, release_identity
 from anew.core.names import is_label
 from anew.core.reference import is_digest
 from anew.errors import Conflict
@@ -142,9 +142,9 @@ def understood(identity: bytes, images: bytes, where: str) -> tuple[str, tuple[P
     Raises  Conflict for what can't be understood, or says more than this anew knows of.
     """
     try:
-        said = msgspec.json.decode(identity, type=_Identity)
+        raw = is_called(msgspec.json.decode(identity))
+        said = msgspec.convert(raw, type=_Identity)
         known = msgspec.json.decode(images, type=_Images)
-        raw = msgspec.json.decode(identity)
     except msgspec.MsgspecError as cause:
         raise Conflict(f"the description of the release can't be read: {cause}", where=where) from cause
     if known.version != _FORMAT or not _is_within(raw, msgspec.to_builtins(said)):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from anew.core.evidence import RARER, log_mean
 from anew.core.intervals import visible_effect
+from anew.core.undecided import TIMES
 from anew.model import FULL, Judge, PerMille, Policy, Sample, Seconds
 
 
@@ -36,12 +37,11 @@ def forecast(policy: Policy, stages: Iterable[PerMille], rate: float, failing: f
     False
     """
     weights = tuple(stages)
-    length = policy.within * len(weights)
-    new = sum(rate * policy.within * weight / FULL for weight in weights)
+    each = policy.at_most * (TIMES if policy.on_undecided == "extend" else 1)
+    length = each * len(weights)
+    new = sum(rate * each * weight / FULL for weight in weights)
     old = rate * length - new
-    compared = sum(
-        _compared(rate * policy.within * failing, weight / FULL, policy.judge.unacceptable) for weight in weights
-    )
+    compared = sum(_compared(rate * each * failing, weight / FULL, policy.judge.unacceptable) for weight in weights)
     rare = _rarer(new, failing, policy.judge)
     safe = log_mean([compared, rare]) if policy.judge.acceptable else compared
     bad = Sample(round(old), min(round(old), round(old * failing)))
@@ -64,7 +64,7 @@ def sentence(service: str, policy: Policy, rate: float, found: Forecast) -> str:
     )
     return (
         f"{service}: {often} of late, of which its new group will answer {answers}: too few to be sure, and {sees}."
-        f" Write larger `stages`, a longer `within` or `probes`; else it stays undecided ({policy.undecided})"
+        f" Write larger `stages`, a longer `at_most` or `probes`; undecided, it is: {policy.on_undecided or 'promote'}"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from anew.core import aside, judging, staffing, tasks, traffic, verdict
+from anew.core import aside, judging, staffing, tasks, traffic, undecided, verdict
 from anew.core.machine import Event
 from anew.core.world import World
 from anew.model import Member, Rollout, Seconds, Verdict
@@ -166,7 +166,7 @@ def _stage(view: _View) -> Happening:
     says = "; ".join(f"{view.new[s].group}: {v.reason}" for s, v in verdicts.items())
     policies = [view.new[s].policy for s in services]
     least = rollout.since + max((p.each for p in policies), default=0.0)
-    most = max(least, rollout.since + max((p.within for p in policies), default=0.0))
+    most = max(least, rollout.since + max((p.at_most for p in policies), default=0.0))
     onward: Event = "last" if rollout.stage + 1 >= count else "passed"
     if not traffic.is_set(world, traffic.wanted_weights(view.old, view.new, "stage", rollout.stage)):
         return Happening(None, f"{where}: waiting for the edge", most)
@@ -174,10 +174,11 @@ def _stage(view: _View) -> Happening:
         return Happening(onward if world.now >= least else None, f"{where}: {says}", least)
     if world.now < most:
         return Happening(None, f"{where}: {says}", most)
-    strict = [s for s in services if verdicts[s].kind != "pass" and view.new[s].policy.undecided == "roll back"]
-    if strict:
-        return Happening("failed", f"{where}: undecided when its time was over, so it goes back: {says}")
-    return Happening(onward, f"{where}: undecided when its time was over, and it is healthy: {says}")
+    unsure = [view.new[s].policy for s in services if verdicts[s].kind != "pass"]
+    then = undecided.overtime(unsure, world.environment, rollout.since, most, world.now)
+    if then.is_over:
+        return Happening("late", f"{where}: {then.says}: {says}")
+    return Happening(onward if then.until is None else None, f"{where}: {then.says}: {says}", then.until)
 
 
 def _verdict(view: _View, service: str) -> Verdict:
@@ -193,7 +194,10 @@ def _of_workers(view: _View, member: Member) -> Verdict:
     wanted, ready = view.sizes.get(member.group, 0), view.world.ready(member.group)
     says = f"{ready} of {wanted} workers run"
     state = view.world.groups.get(member.group)
-    died = sum(at >= view.rollout.since for at in state.deaths) if state else 0
+    begun = view.rollout.since
+    if undecided.chosen(member.policy, view.world.environment) == "extend":  # what counts is how it runs by now
+        begun = max(begun, view.world.now - member.policy.at_most)
+    died = sum(at >= begun for at in state.deaths) if state else 0
     if died:
         return Verdict("undecided", f"{says}, and {died} died in this stage: {state.outcome if state else ''}")
     return Verdict("pass" if ready >= wanted else "undecided", says)

@@ -153,6 +153,8 @@ def of_plan(plan: views.Plan) -> tuple[Block, ...]:
         width = len(str(len(plan.steps)))
         out.append(line("then", "strong"))
         out += [line(f"{i:>{width}}  {step}", depth=1) for i, step in enumerate(plan.steps, 1)]
+    if plan.stages:
+        out += [line("stages", "strong"), *(line(one, depth=1) for one in plan.stages)]
     return (*out, *_notes(plan))
 
 

@@ -160,6 +160,9 @@ class Test:
         return f"http GET {self.get}" if self.get else "run " + " ".join(self.run)
 
 
+OnUndecided = Literal["extend", "promote", "rollback", "ask"]
+
+
 @dataclass(frozen=True, slots=True)
 class Judge:
     """From when on a new group is worse than the old one, and how often that may be said wrongly.
@@ -180,8 +183,8 @@ class Policy:
 
     stages: tuple[PerMille, ...] = (10, 100, 500)  # weights below 1000; `full` always follows
     each: Seconds = 10.0  # a stage lasts at least this long
-    within: Seconds = 60.0  # a stage waits at most this long for evidence
-    undecided: Literal["advance", "roll back"] = "advance"  # when `within` is over without enough evidence
+    at_most: Seconds = 60.0  # a stage waits this long for evidence, before `on_undecided` says what becomes of it
+    on_undecided: OnUndecided | Literal[""] = ""  # "": nobody says; what is sealed always says it
     ready: Seconds = 60.0  # a group becomes ready within this, or the rollout goes back
     warm: Seconds = 1800.0  # the old groups stay warm this long after the switch
     drain: Seconds = 30.0  # requests in flight may take this long before an instance is stopped
@@ -297,6 +300,7 @@ class Environment:
     quarantine: Seconds = 3600.0  # for so long it is kept for inspection
     trust: tuple[str, ...] = ()  # public keys whose word on images is taken here; none: the project's own one
     max_os_age: OsAge = field(default_factory=OsAge)  # its own, or else the project's
+    on_undecided: OnUndecided | Literal[""] = ""  # of services that do not say it themselves; "": as is usual here
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from anew.core.machine import BEFORE_FULL
 from anew.core.names import RELEASE
 from anew.errors import Conflict, NotFound
 from anew.model import BUILD, OsAge, Scope
-from anew.shell import ageing, custody, forecasting, refusing
+from anew.shell import ageing, custody, refusing
 from anew.shell.carrying import Carrying
 from anew.shell.developing import Developing
 from anew.shell.keeperlock import KeeperLock
@@ -56,12 +56,13 @@ class App(Developing, Carrying):
     def up(self, environment: str, release: str, say: Say, *, again: bool = False, supersede: bool = False) -> int:
         """Make a release the wish of an environment."""
         from anew.shell.admitting import note_unheld, require_trusted, sealed
+        from anew.shell.forecasting import Traffic
 
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
         scope = self._scope(spec.project, environment)
         row = self._open_environment(scope, settings)
-        come = forecasting.Traffic(self._observer(scope).edge)
+        come = Traffic(self._observer(scope).edge)
         resumed = self._resumed(scope, row.wish, say)
         if resumed and release:
             refusing.require_idle(self._journal.rollout(scope), supersede=supersede)

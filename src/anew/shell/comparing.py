@@ -120,6 +120,7 @@ def _sealed(group: Group, member: Member, said: Settings) -> Settings:
         "public port": str(member.port or ""),
         "hosts": ", ".join(member.hosts),
         "max_age": _span(member.max_age),
+        "rollout.on_undecided": member.policy.on_undecided,
         **_limits(seal.limits),
         **{f"flags.{name}": value for name, value in seal.flags},
         **{f"secrets.{pin.name}": f"v{pin.version}" for pin in seal.secrets},

@@ -206,7 +206,7 @@ class Database:
         if type(known) is kind:
             return known
         try:
-            found = msgspec.json.decode(text, type=kind)
+            found = _read(text, kind)
         except msgspec.MsgspecError as cause:
             _, what, hint = ERRORS[sqlite3.SQLITE_CORRUPT]
             raise Conflict(f"{what}: {kind.__name__}: {cause}", where=str(self._path), hint=hint) from cause
@@ -330,6 +330,16 @@ class Database:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _read(text: str, kind: type[T]) -> T:
+    if '"undecided":' not in text:
+        return msgspec.json.decode(text, type=kind)
+    from anew.core.identity import is_called  # noqa: PLC0415 - only what an older anew wrote needs it
+    from anew.model import Generation  # noqa: PLC0415 - so does this
+
+    unsaid: Literal["", "promote"] = "promote" if kind is Generation else ""
+    return msgspec.convert(is_called(msgspec.json.decode(text), unsaid=unsaid), type=kind)
 
 
 def _fill(name: str) -> None:

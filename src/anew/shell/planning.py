@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from anew.core import digest, preview
+from anew.core import digest, preview, traffic, undecided
 from anew.core.world import GroupState, World
 from anew.model import Generation, Group, Identity, Image, Part, Release
 from anew.shell import ageing
@@ -42,7 +42,7 @@ def planned(spec: Spec, scope: Scope, observer: Observer, journal: Journal, maki
         return Plan(scope.environment, world.generations[world.serving].release, tuple(builds), (), old)
     steps = preview.preview(wanted)
     notes = (*old, *come.notes(wanted.generations, world.serving, wanted.generations[wanted.wish]))
-    return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), notes)
+    return Plan(scope.environment, "new", tuple(builds), tuple(s.describe() for s in steps), notes, _stages(wanted))
 
 
 def imagined(world: World, sealed: Sealed) -> World:
@@ -66,6 +66,12 @@ def imagined(world: World, sealed: Sealed) -> World:
         wish=number,
         wish_kind="rollout",
     )
+
+
+def _stages(world: World) -> tuple[str, ...]:
+    """Say how each service that changes comes into traffic, where it does so by stages."""
+    old, new = world.members(world.serving), world.members(world.wish)
+    return tuple(f"{service}: {undecided.told(new[service].policy)}" for service in traffic.judged(old, new))
 
 
 def _unused(observer: Observer, environment: Environment) -> World:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anew.core import names
+from anew.core.undecided import settled
 from anew.model import (
     Limits,
     Member,
@@ -104,7 +105,7 @@ def _member(scope: Scope, part: Part, environment: Environment, parts: list[Part
         service=service.name,
         group="",
         size=0 if service.kind == "job" else size,
-        policy=service.policy,
+        policy=settled(service.policy, environment),
         tests=tuple(t for t in service.tests if t.at == "preview"),
         hosts=_hosts(scope, part, environment, parts),
         kind=service.kind,

@@ -124,7 +124,7 @@ def _service(project: str, found: Found) -> Iterator[str]:
     yield "    tests:  # what must pass before an image may run"
     yield f"      - http: {{get: {scalar(found.health)}, status: 200}}"
     yield from _comment("How a new version comes into traffic: quick for a start; the defaults take more time.", "    ")
-    yield "    rollout: {stages: [10%, 50%], each: 2s, within: 6s}"
+    yield "    rollout: {stages: [10%, 50%], each: 2s, at_most: 6s}"
 
 
 def _step(step: Step) -> Iterator[str]:

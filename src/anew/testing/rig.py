@@ -92,7 +92,7 @@ services:
     command: [python3, /srv/app/server.py]
     http: {{health: /healthz}}
     size: {size}
-    rollout: {{stages: [{stages}], each: {each}, within: {within}, ready: {ready}, warm: {warm}, drain: 10s}}
+    rollout: {{stages: [{stages}], each: {each}, at_most: {at_most}, ready: {ready}, warm: {warm}, drain: 10s}}
 environments:
   local: {{engine: {engine}, listen: "127.0.0.1:{port}"{settings}}}
 """
@@ -111,7 +111,7 @@ class Rig:
     size: int = 2
     stages: str = "50%"
     each: str = "300ms"
-    within: str = "1s"
+    at_most: str = "1s"
     ready: str = "10s"
     warm: str = "1s"
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -141,7 +141,7 @@ class Rig:
             "size": self.size,
             "stages": self.stages,
             "each": self.each,
-            "within": self.within,
+            "at_most": self.at_most,
             "ready": self.ready,
             "warm": self.warm,
             "port": self.port,

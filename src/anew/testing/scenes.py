@@ -9,16 +9,18 @@ from random import Random
 from anew.core import names
 from anew.core.machine import BEFORE_FULL
 from anew.core.retention import way_back
-from anew.model import Environment, Generation, Group, Kind, Member, Policy, Sample, Seconds, Task, Test
+from anew.model import Environment, Generation, Group, Kind, Member, Policy, Rollout, Sample, Seconds, Task, Test
 from anew.testing.groups import fits, group_for
 from anew.testing.simulated import Nature, Platform
 from anew.testing.worlds import PREVIEW_TEST, SCOPE, SERVICES
 
 START = 1_000_000.0
 POLICIES = (
-    Policy(stages=(100, 500), each=2.0, within=8.0, ready=8.0, warm=20.0, drain=5.0, grace=1.0),
-    Policy(stages=(500,), each=0.0, within=6.0, ready=8.0, warm=15.0, drain=3.0, control=300, undecided="roll back"),
-    Policy(stages=(), each=2.0, within=8.0, ready=8.0, warm=20.0, drain=0.0, grace=1.0),
+    Policy(stages=(100, 500), each=2.0, at_most=8.0, ready=8.0, warm=20.0, drain=5.0, grace=1.0),
+    Policy(stages=(500,), each=0.0, at_most=6.0, ready=8.0, warm=15.0, drain=3.0, control=300, on_undecided="rollback"),
+    Policy(stages=(), each=2.0, at_most=8.0, ready=8.0, warm=20.0, drain=0.0, grace=1.0),
+    Policy((200, 600), each=1.0, at_most=4.0, ready=8.0, warm=15.0, drain=3.0, grace=1.0, on_undecided="extend"),
+    Policy((300,), each=1.0, at_most=4.0, ready=8.0, warm=15.0, drain=3.0, grace=1.0, on_undecided="ask"),
 )
 GOOD = (Nature(), Nature(ready_after=1.5), Nature(takes=2.0))
 DYING = (  # of whatever runs
@@ -34,6 +36,7 @@ FLAPPING = Nature(flaps=0.6)
 SPELLS = (Task(("/bin/prepare",), 4.0), Task(("/bin/check",), 6.0))
 KINDS: tuple[Kind, ...] = ("http", "http", "http", "tcp", "worker", "worker", "job")
 MOST = 8  # services
+PATIENCE: Seconds = 60.0  # of a stage, until the operator gives his word though he does nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +229,19 @@ class Scene:
                 self._roll_back()
             elif may_begin and self.left > 0 and chance < 0.3:
                 self.up(is_good=self.random.random() < 0.6)
-        elif self.may_act and rollout.phase in BEFORE_FULL and chance < 0.03 and not rollout.asked:
+        elif self._may_answer(rollout) and chance < 0.03:
             journal.ask(asked=self.random.choice(("abort", "promote")))
         elif self.may_act and self._may_supersede() and chance < 0.05:
             self.superseded += 1
             self.up(is_good=self.random.random() < 0.7)
+
+    def _may_answer(self, rollout: Rollout) -> bool:
+        """Say whether the operator may end a rollout; who does nothing else answers at least when a stage asks him."""
+        if self.may_act or rollout.asked:
+            return rollout.phase in BEFORE_FULL and not rollout.asked
+        new = self.platform.journal.generations[rollout.new]
+        asks = any(member.policy.on_undecided == "ask" for member in new.members)
+        return asks and rollout.phase == "stage" and self.platform.now > rollout.since + PATIENCE
 
     def _set_aside(self) -> None:
         """Look into one instance, or ask for all of what serves to be reborn."""

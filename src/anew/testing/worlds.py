@@ -60,9 +60,9 @@ PREVIEW_TEST = Test(get="/ready", at="preview", eventually=5.0)
 POLICIES = (
     Policy(),
     Policy(stages=(), warm=0.0),
-    Policy(stages=(500,), each=0.0, within=20.0, undecided="roll back", warm=60.0),
-    Policy(stages=(1, 999), control=50, drain=0.0, ready=5.0),
-    Policy(stages=(10, 1000), control=500, warm=10.0),
+    Policy(stages=(500,), each=0.0, at_most=20.0, on_undecided="rollback", warm=60.0),
+    Policy(stages=(1, 999), control=50, drain=0.0, ready=5.0, on_undecided="ask"),
+    Policy(stages=(10, 1000), control=500, warm=10.0, on_undecided="extend"),
     Policy(stages=(600, 990), each=0.0, control=100),
 )
 PHASES: tuple[Phase, ...] = ("prepare", "preview", "stage", "full", "warm", "rolling back")

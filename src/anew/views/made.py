@@ -127,6 +127,7 @@ class Plan:
     builds: tuple[str, ...]  # a line per image that would be built
     steps: tuple[str, ...]  # `describe()` of each step, in order
     notes: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()  # a line per service that comes into traffic by stages, and what if one is undecided
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,15 @@ _ELSEWHERE: Mapping[str, str] = MappingProxyType(
     }
 )
 
+_CALLED: Mapping[str, str] = MappingProxyType(  # keys of a rollout, and values, that had another name once
+    {
+        "within": "it is called `at_most`",
+        "undecided": "it is called `on_undecided`; `advance` is `promote` there, and `roll back` is `rollback`",
+        "advance": "it is called `promote`",
+        "roll back": "it is called `rollback`",
+    }
+)
+
 _LATER: Mapping[type[BaseModel], Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         shapes.ProjectShape: {
@@ -195,7 +204,8 @@ def _sentence(detail: ErrorDetails, path: Path) -> tuple[str, str]:
             return f"`{name}` is missing", "write `run: [program, argument]`" if _is_task(path[:-1]) else hint
         case "literal_error":
             allowed = str(context["expected"]).replace("'", "`")
-            return f"{shown(value)} stands where {allowed} is wanted", f"write {allowed}"
+            called = _CALLED.get(str(value)) if name == "on_undecided" else None
+            return f"{shown(value)} stands where {allowed} is wanted", called or f"write {allowed}"
         case "greater_than_equal":
             return f"{shown(value)} is too small", f"write {context['ge']} or more"
         case "less_than_equal":
@@ -258,7 +268,8 @@ def _unknown(tree: Tree, path: Path) -> tuple[Complaint, bool]:
         "expose": shapes.ExposeShape,
         "rollout": shapes.RolloutShape,
     }
-    hint = nearest(name, known)
+    hint = _CALLED.get(name, "") if shape is shapes.RolloutShape else ""
+    hint = hint or nearest(name, known)
     if shape is shapes.ServiceShape:
         home = next((home for home, inner in homes.items() if name in keys(inner)), None)
         hint = _ELSEWHERE.get(name, f"write it inside `{home}`" if home else hint)
@@ -266,6 +277,8 @@ def _unknown(tree: Tree, path: Path) -> tuple[Complaint, bool]:
         hint = "write `tcp: {}`; the public port is `expose: {port: 6379}`"
     elif shape is shapes.EnvironmentShape:
         hint = _of_environment(name, str(path[-2])) or hint
+    elif shape is shapes.OverrideShape and name == "on_undecided":
+        hint = "write it in the environment itself, or inside `rollout` of the service"
     elif shape is shapes.OverrideShape and name in keys(shapes.ServiceShape):
         hint = f"write it in the service `{shortened(str(path[-2]))}`: it is the same in every environment"
     return tree.complaint(path, f"`{shortened(name)}` is not known here", hint), False

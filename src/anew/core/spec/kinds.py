@@ -41,7 +41,7 @@ _BELONGS: Mapping[str, tuple[Kind, Mapping[Kind, str]]] = MappingProxyType(
                 "job": "remove it, and write how long a run may take: `within: 1h`",
             },
         ),
-        "within": ("job", dict.fromkeys(_NOUNS, "write it inside `rollout` or `before`, or remove it")),
+        "within": ("job", dict.fromkeys(_NOUNS, "write it inside `before`, or `at_most` in `rollout`, or remove it")),
     }
 )
 

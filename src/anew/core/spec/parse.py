@@ -172,8 +172,8 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
     return model.Policy(
         stages=default.stages if rollout.stages is None else tuple(w for w in rollout.stages if w < model.FULL),
         each=said(rollout.each, default.each),
-        within=said(rollout.within, default.within),
-        undecided=rollout.undecided,
+        at_most=said(rollout.at_most, default.at_most),
+        on_undecided=rollout.on_undecided or default.on_undecided,
         ready=said(rollout.ready, default.ready),
         warm=said(rollout.warm, default.warm),
         drain=said(rollout.drain, default.drain),
@@ -197,6 +197,7 @@ def _environment(name: str, environment: shapes.EnvironmentShape, project: shape
         quarantine=model.Environment("").quarantine if quarantine is None else quarantine,
         trust=tuple(environment.trust or project.trust or ()),
         max_os_age=_os_age(project.max_os_age if environment.max_os_age is None else environment.max_os_age),
+        on_undecided=environment.on_undecided or "",
     )
 
 

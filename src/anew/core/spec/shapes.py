@@ -19,7 +19,7 @@ from anew.core.spec.cron import Schedule
 from anew.core.spec.head_shapes import HeadShape, Shape
 from anew.core.spec.judge_shapes import JudgeShape
 from anew.core.spec.wrong import wrong
-from anew.model import FULL, Policy
+from anew.model import FULL, OnUndecided, Policy
 
 MOST_CONTROL = FULL // 2
 Size = Annotated[int, Field(ge=1, le=100)]
@@ -166,10 +166,10 @@ class RolloutShape(Shape):
     """Shares of the traffic, ascending; all of it follows anyway, so `100%` at the end may be left out."""
     each: f.Maybe[a.Duration] = None
     """A stage lasts at least this long; `10s` if left out."""
-    within: f.Maybe[a.Wait] = None
-    """A stage waits at most this long for evidence; `60s` if left out."""
-    undecided: Literal["advance", "roll back"] = "advance"
-    """What happens when `within` is over and the evidence is not enough."""
+    at_most: f.Maybe[a.Wait] = None
+    """A stage waits this long for evidence; `60s` if left out."""
+    on_undecided: f.Maybe[OnUndecided] = None
+    """What becomes of a stage whose `at_most` is over without enough evidence; as the environment says if left out."""
     ready: f.Maybe[a.Wait] = None
     """New instances become ready within this, or the rollout goes back; `60s` if left out."""
     warm: f.Maybe[a.Duration] = None
@@ -198,10 +198,10 @@ class RolloutShape(Shape):
                 what = f"a stage of {share / 10:g}% leaves the old group less than {control / 10:g}%"
                 raise wrong(f"{what}, too little to compare with", f"write `{(FULL - control) / 10:g}%`, or `100%`")
         each = default.each if self.each is None else self.each
-        within = default.within if self.within is None else self.within
-        if within < each and self.stages != []:
-            what = f"a stage would wait {within:g} s for evidence and last {each:g} s at least"
-            raise wrong(what, f"write `within: {each:g}s` or more")
+        at_most = default.at_most if self.at_most is None else self.at_most
+        if at_most < each and self.stages != []:
+            what = f"a stage would wait {at_most:g} s for evidence and last {each:g} s at least"
+            raise wrong(what, f"write `at_most: {each:g}s` or more")
         return self
 
 
@@ -357,6 +357,8 @@ class EnvironmentShape(Shape):
     """Public keys whose word on images is taken here; if left out, those of the project."""
     max_os_age: f.Maybe[MaxOsAge] = None
     """As in the project, for this environment alone."""
+    on_undecided: f.Maybe[OnUndecided] = None
+    """That of services that do not say it in `rollout`; if left out, `promote` in `local`, and `extend` elsewhere."""
     services: dict[str, OverrideShape] = {}
     """What is different here, by service."""
 
