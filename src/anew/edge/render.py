@@ -28,9 +28,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew.core.digest import digest, short
-from anew.edge.listeners import bucket_rule, http_frontend, tcp_sections
-from anew.edge.section import NONE, PREVIEW_RELAY, RELAY, UNKNOWN, bound, relay, relayed_bind, section, switched
+from anew.edge.listeners import http_frontend, tcp_sections
+from anew.edge.section import (
+    IS_LOCAL,
+    NONE,
+    PREVIEW_RELAY,
+    RELAY,
+    UNKNOWN,
+    bound,
+    relay,
+    relayed_bind,
+    section,
+    switched,
+)
 from anew.edge.slots import Slots, server_lines
+from anew.edge.sticky import COOKIE, bucket_rules, given_cookie, way
 from anew.model import Declaration, EdgeGroup
 
 PUBLIC, PREVIEW = "_public", "_preview"
@@ -145,7 +157,7 @@ def _text(declaration: Declaration, slots: Mapping[str, Slots], sockets: Sockets
         _OWN_BACKENDS,
         relay(RELAY, sockets.relay),
         relay(PREVIEW_RELAY, sockets.preview_relay),
-        *(_group(group, slots[group.name]) for group in declaration.groups if not group.is_tcp),
+        *(_group(declaration, group, slots[group.name]) for group in declaration.groups if not group.is_tcp),
         tcp_sections(declaration, slots),
     ]
     text = "".join(parts)
@@ -185,7 +197,8 @@ def _public(declaration: Declaration, sockets: Sockets) -> str:
             when = f"if {{ var(txn.host) -m str {route.host.lower()} }}"
             lines.append(f"  http-request set-var(txn.service) str({route.service}) {when}")
     lines += [fallback] if fallback else []
-    lines += [bucket_rule(service) for service in services(declaration)]  # of all: so their maps are there
+    for service in services(declaration):  # of all: so their maps are there
+        lines += bucket_rules(service, way(declaration, service))
     lines += [
         switched(RELAY),
         f"  use_backend {UNKNOWN} unless {{ var(txn.service) -m found }}",
@@ -212,7 +225,7 @@ def _preview(declaration: Declaration, sockets: Sockets) -> str:
     return section([*lines, f"  default_backend {UNKNOWN}"])
 
 
-def _group(group: EdgeGroup, slots: Slots) -> str:
+def _group(declaration: Declaration, group: EdgeGroup, slots: Slots) -> str:
     lines = [f"backend {group.name}", "  balance roundrobin"]
     if group.health:
         lines += [
@@ -222,10 +235,12 @@ def _group(group: EdgeGroup, slots: Slots) -> str:
         ]
     # What a proxy on this machine says of its client is believed; what comes from elsewhere is written by us.
     lines += [
-        "  http-request del-header X-Forwarded-For unless { src 127.0.0.0/8 ::1 }",
+        f"  http-request del-header X-Forwarded-For unless {IS_LOCAL}",
         "  http-request add-header X-Forwarded-For %[src]",
         "  acl is_told req.hdr(X-Forwarded-Proto) -m found",
-        "  http-request set-header X-Forwarded-Proto http unless is_told { src 127.0.0.0/8 ::1 }",
+        f"  http-request set-header X-Forwarded-Proto http unless is_told {IS_LOCAL}",
         f"  default-server {_CHECKS}",
     ]
+    if way(declaration, group.service) == COOKIE:
+        lines.append(given_cookie(group.service))
     return section([*lines, *server_lines(group, slots)])

@@ -14,6 +14,7 @@ SWITCH_TEXT = f"{SWITCH_KEY} no\n"
 
 _RELAYED = 1000  # id of the listeners that take what older workers pass on
 IS_RELAYED = f"{{ so_id {_RELAYED} }}"
+IS_LOCAL = "{ src 127.0.0.0/8 ::1 }"  # a client, or a proxy, on this machine
 
 
 def map_name(service: str) -> str:

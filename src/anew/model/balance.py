@@ -61,6 +61,7 @@ class Declaration:
     routes: tuple[Route, ...] = ()
     groups: tuple[EdgeGroup, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    sticky: tuple[tuple[str, str], ...] = ()  # service → by what its clients are known: see `Policy.sticky`
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,7 @@ class Policy:
     drain: Seconds = 30.0  # requests in flight may take this long before an instance is stopped
     grace: Seconds = 10.0  # from SIGTERM to SIGKILL
     control: PerMille = 20  # a judged stage leaves the old group at least this much
+    sticky: str = "none"  # what keeps a client on one side: "cookie", "address", "header:NAME"; "none": nothing does
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from functools import partial
 from anew.errors import AnewError, Conflict, EngineError, NotFound
 from anew.model import FULL, Declaration, Route, Target
 from anew.testing import conformance_edge_listeners as listeners
+from anew.testing import conformance_edge_sticky as sticky
 from anew.testing.conformance import Nonconforming, expect, expect_error
 from anew.testing.conformance_edge_bench import HOST, Answer, Bench, drained, held, until
 
@@ -393,8 +394,7 @@ def check_readings_are_cheap(bench: Bench) -> None:
     expect("median seconds", actual=sorted(spent)[10] < 0.05)
 
 
-CHECKS: tuple[Callable[[Bench], None], ...] = tuple(
-    one for name, one in [*sorted(globals().items()), *sorted(vars(listeners).items())] if name.startswith("check_")
-)
+_OWN = [one for name, one in sorted(globals().items()) if name.startswith("check_")]
+CHECKS: tuple[Callable[[Bench], None], ...] = (*_OWN, *listeners.CHECKS, *sticky.CHECKS)
 
 __all__ = ["CHECKS", "Bench", "Nonconforming"]

@@ -179,6 +179,7 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
         drain=said(rollout.drain, default.drain),
         grace=said(rollout.grace, default.grace),
         control=default.control,
+        sticky=rollout.sticky,
     )
 
 

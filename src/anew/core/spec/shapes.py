@@ -177,6 +177,8 @@ class RolloutShape(Shape):
     """Requests in flight may take this long before an instance is stopped; `30s` if left out."""
     grace: f.Maybe[a.Duration] = None
     """From SIGTERM to SIGKILL; `10s` if left out."""
+    sticky: f.Sticky = "none"
+    """What keeps a client on one side while weights grow: `cookie`, `address`, `header:NAME`, or `none`."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
