@@ -57,15 +57,6 @@ def pins(declaration: Declaration) -> dict[str, str]:
     return {one.name: one.group for one in declaration.listeners if one.group}
 
 
-def pin_lines(wanted: Mapping[str, str]) -> list[str]:
-    """Return the entries of the map.
-
-    >>> pin_lines({"web-g43>api": "api-g43"})
-    ['web-g43>api api-g43']
-    """
-    return [f"{name} {group}" for name, group in sorted(wanted.items())]
-
-
 def with_pins(declaration: Declaration, has: Mapping[str, str]) -> Declaration:
     """Return the declaration with these pins, and no others."""
     listeners = tuple(replace(one, group=has.get(one.name, "")) for one in declaration.listeners)

@@ -3,9 +3,9 @@
 How a request finds its way: the Host name gives the service, a thousand buckets in a map give the group, and the group
 is a backend whose server slots are the instances. On the other listeners, the port gives the service: see `listeners`.
 
-The *structure* is all of it except which target sits in which slot and which listener is pinned. While the structure
-stays the same, nothing needs a reload: weights and pins are maps, and targets are changed on the socket. Its digest
-stands in the configuration's `description`, so a running HAProxy says itself what it knows.
+The *structure* is all of it except which target sits in which slot, which listener is pinned, and what is slow. While
+it stays the same, nothing needs a reload: weights, pins and thresholds are maps, and targets are changed on the socket.
+Its digest stands in the configuration's `description`, so a running HAProxy says itself what it knows.
 
 After a reload an old worker finishes what it has, and still gets one more request on each connection that is kept
 alive. It knows neither new groups nor new weights. So it is switched over: with ``relay yes`` in its map it
@@ -28,11 +28,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew.core.digest import digest, short
+from anew.edge import judged
 from anew.edge.listeners import http_frontend, tcp_sections
 from anew.edge.section import (
     IS_LOCAL,
     NONE,
+    PREVIEW,
     PREVIEW_RELAY,
+    PUBLIC,
     RELAY,
     UNKNOWN,
     bound,
@@ -45,7 +48,6 @@ from anew.edge.slots import Slots, server_lines
 from anew.edge.sticky import COOKIE, bucket_rules, given_cookie, way
 from anew.model import Declaration, EdgeGroup
 
-PUBLIC, PREVIEW = "_public", "_preview"
 RETRY_AFTER = 1  # seconds; long enough for an instance to be replaced in the usual case
 MOST_OLD_WORKERS = 50  # some 10 MB each
 
@@ -155,6 +157,7 @@ def _text(declaration: Declaration, slots: Mapping[str, Slots], sockets: Sockets
         _preview(declaration, sockets) if declaration.preview_port else "",
         http_frontend(declaration, sockets.callers_relay),
         _OWN_BACKENDS,
+        judged.tables(),
         relay(RELAY, sockets.relay),
         relay(PREVIEW_RELAY, sockets.preview_relay),
         *(_group(declaration, group, slots[group.name]) for group in declaration.groups if not group.is_tcp),
@@ -239,8 +242,8 @@ def _group(declaration: Declaration, group: EdgeGroup, slots: Slots) -> str:
         "  http-request add-header X-Forwarded-For %[src]",
         "  acl is_told req.hdr(X-Forwarded-Proto) -m found",
         f"  http-request set-header X-Forwarded-Proto http unless is_told {IS_LOCAL}",
-        f"  default-server {_CHECKS}",
     ]
-    if way(declaration, group.service) == COOKIE:
-        lines.append(given_cookie(group.service))
-    return section([*lines, *server_lines(group, slots)])
+    how = way(declaration, group.service)
+    lines += judged.rules(group, is_sticky=bool(how))
+    lines += [given_cookie(group.service)] if how == COOKIE else []
+    return section([*lines, f"  default-server {_CHECKS}", *server_lines(group, slots)])

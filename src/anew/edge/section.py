@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+PUBLIC, PREVIEW = "_public", "_preview"
 NONE, UNKNOWN, RELAY, PREVIEW_RELAY, CALLERS_RELAY = "_none", "_unknown", "_relay", "_relay_preview", "_relay_callers"
 SWITCH = "_switch.map"
 SWITCH_KEY = "relay"
