@@ -171,8 +171,11 @@ class Images(Protocol):
 class Edge(Protocol):
     """The load balancer in front of the groups of one environment."""
 
-    def reading(self) -> EdgeReading:
-        """Return what the edge is doing, from the edge itself; `is_up` is False where it does not answer."""
+    def reading(self, *, has_times: bool = False) -> EdgeReading:
+        """Return what the edge is doing, from the edge itself; `is_up` is False where it does not answer.
+
+        With `has_times`, the counts have `times`, too, which takes longer.
+        """
         ...
 
     def declare(self, declaration: Declaration) -> None:

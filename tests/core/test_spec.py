@@ -352,3 +352,9 @@ def test_the_command_line_does_not_import_the_spec_nor_what_it_needs() -> None:
     code += " or m.startswith('anew.core.spec')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_clients_are_known_by_what_is_said_and_by_nothing_else() -> None:
+    for how in ("none", "cookie", "address", "header:X-User"):
+        assert web(f"rollout: {{sticky: '{how}'}}").policy.sticky == how
+    assert web("rollout: {}").policy.sticky == "none"

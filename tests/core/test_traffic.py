@@ -7,7 +7,7 @@ import pytest
 
 from anew.core.traffic import changed, declaration, guarded, is_set, judged, stage_count, stage_weight, wanted_weights
 from anew.core.world import Allotment, GroupState, Seen, World
-from anew.model import Declaration, EdgeGroup, EdgeReading, Generation, Member, Phase, Policy, Target
+from anew.model import Declaration, EdgeGroup, EdgeReading, Generation, Member, Phase, Policy, Rollout, Target
 from anew.testing.groups import group_of
 from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, SCOPE
 
@@ -118,3 +118,14 @@ def test_what_drains_goes_on_serving_while_nothing_else_can() -> None:
 
 def test_routes_belong_to_who_serves() -> None:
     assert [(r.host, r.service) for r in declaration(world()).routes] == [("web.test", "web")]
+
+
+def test_the_edge_is_told_by_what_the_newest_generation_knows_its_clients() -> None:
+    rollout = Rollout(1, "rollout", 1, 2, "stage", NOW)
+    ways = {1: "address", 2: "header:X-User"}
+    generations = {n: Generation(n, f"r{n}", "", (member(f"web-g{n}", sticky=how),)) for n, how in ways.items()}
+    assert declaration(world()).sticky == ()
+    assert declaration(world(generations=generations)).sticky == (("web", "address"),)
+    assert declaration(world(generations=generations, rollout=rollout)).sticky == (("web", "header:X-User"),)
+    plain = {**generations, 2: Generation(2, "r2", "", (member("web-g2"),))}
+    assert declaration(world(generations=plain, rollout=rollout)).sticky == ()

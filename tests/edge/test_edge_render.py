@@ -108,6 +108,7 @@ def test_targets_are_no_part_of_the_structure_and_everything_else_is() -> None:
             EdgeGroup("web-g1", "web", "/health", tuple(Target(f"t{n}", n) for n in range(9)), "g1.web.internal")
         ),
     ]
+    others += [replace(plain, sticky=(("web", how),)) for how in ("cookie", "address", "header:X-User", "header:X-Id")]
     assert len(others) + 1 == len({structure(one) for one in [plain, *others]})
 
 
@@ -166,6 +167,10 @@ def test_no_service_has_a_map_of_ours() -> None:
         declaration(GROUP, replace(CACHE, service="web")),
         declaration(GROUP, replace(CACHE, health="/")),
         declaration(CACHE, routes=(Route("cache.example", "cache"),)),
+        replace(declaration(GROUP), sticky=(("web", "header:a } b"),)),
+        replace(declaration(GROUP), sticky=(("web", "cookie\n"),)),
+        replace(declaration(GROUP), sticky=(("web", "cookie"), ("web", "address"))),
+        replace(declaration(CACHE), sticky=(("cache", "cookie"),)),
     ],
 )
 def test_what_would_change_the_meaning_of_a_configuration_is_refused(wrong: Declaration) -> None:
@@ -191,6 +196,10 @@ def test_haproxy_accepts_what_is_rendered(haproxy: Haproxy, tmp_path: Path) -> N
         declaration(CACHE),
         replace(declaration(), listeners=(LISTENER, TCP)),
         mixed,
+        *(
+            replace(mixed, sticky=(("web", how), ("cache", "address")))
+            for how in ("cookie", "address", "header:X-User")
+        ),
     ):
         check(wanted)
         Saved(tmp_path).add_maps(wanted)

@@ -117,7 +117,20 @@ def declaration(world: World) -> Declaration:
     known = {g.service for g in groups}
     routes = tuple(r for r in _routes(world) if r.service in known)
     doors_of = doors.listeners(world, listening)
-    return Declaration(world.environment.host, world.environment.port, world.preview_port, routes, groups, doors_of)
+    newest = sorted((s, m) for s, m in _newest(world).items() if s in known)
+    host, port = world.environment.host, world.environment.port
+    sticky = tuple((s, m.policy.sticky) for s, m in newest if m.policy.sticky != "none")
+    return Declaration(host, port, world.preview_port, routes, groups, doors_of, sticky)
+
+
+def _newest(world: World) -> dict[str, Member]:
+    """Return what the newest generation that serves, or is on its way, says of each service that listens."""
+    rollout = world.rollout
+    order = [world.serving] if rollout is None else [rollout.old, rollout.new]
+    out: dict[str, Member] = {}
+    for number in order:
+        out |= {s: m for s, m in world.members(number).items() if m.kind in LISTENING}
+    return out
 
 
 def _edge_group(world: World, name: str) -> EdgeGroup:

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from anew.core.names import is_label
+from anew.core.times import MOST
 from anew.edge.render import services
+from anew.edge.sticky import ADDRESS, is_way
 from anew.errors import Bug, Complaint, NotFound, SpecError
 from anew.model import FULL, Declaration, Weights
 
@@ -25,10 +27,13 @@ def check(declaration: Declaration) -> None:
     Raises  SpecError with every complaint; NotFound for a listener that is pinned to a group which is not declared.
     """
     wrong = [*_names(declaration), *_listeners(declaration), *_kinds(declaration)]
+    wrong += [*_sticky(declaration), *_slow(declaration)]
     for kind, many in (
         ("group", [g.name for g in declaration.groups]),
         ("route", [r.host for r in declaration.routes]),
         ("listener", [one.name for one in declaration.listeners]),
+        ("threshold of", [service for service, _ in declaration.slow]),
+        ("way to know a client of", [service for service, _ in declaration.sticky]),
     ):
         wrong += [Complaint(f"the {kind} {one!r} is declared twice") for one in _repeated(many)]
     if wrong:
@@ -93,6 +98,21 @@ def _kinds(declaration: Declaration) -> Iterator[Complaint]:
     for group in declaration.groups:
         if group.is_tcp and group.health:
             yield Complaint("a group of TCP has no health path", where=group.name, hint="leave it empty")
+
+
+def _sticky(declaration: Declaration) -> Iterator[Complaint]:
+    tcp = {group.service for group in declaration.groups if group.is_tcp}
+    for service, how in declaration.sticky:
+        if not is_way(how):
+            yield Complaint(f"a client can't be known by {how!r}", where=service, hint="use cookie or address")
+        elif service in tcp and how != ADDRESS:
+            yield Complaint(f"a client of TCP can't be known by {how!r}", where=service, hint=f"use {ADDRESS}")
+
+
+def _slow(declaration: Declaration) -> Iterator[Complaint]:
+    for service, limit in declaration.slow:
+        if not 0 <= limit < MOST:
+            yield Complaint(f"{limit} us can't be the most that an answer takes", where=service, hint="use less, or 0")
 
 
 def _repeated(many: Sequence[str]) -> list[str]:

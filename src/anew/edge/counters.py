@@ -2,17 +2,23 @@
 
 Each worker counts for itself and from nothing. What a worker had counted when it was last seen is added to the base
 once it is gone, and the base outlives everything, so counters never go backwards. Lost is what a worker counts between
-the last reading and its end. At a reload that is next to nothing: an old worker passes new requests on, so only 5xx
-answers to requests that it was still finishing can be missed. Of a worker that was killed it is all since the last
-reading that was saved, at most `SAVED_EVERY` before the last reading.
+the last reading and its end. At a reload that is next to nothing: an old worker passes new requests on, so only what is
+counted when an answer comes, 5xx answers and trials, can be missed, of requests that it was still finishing. Of a
+worker that was killed it is all since the last reading that was saved, at most `SAVED_EVERY` before the last reading.
+
+What a table of HAProxy counts has 32 bits, and begins again after that: it is a new round when it falls by more than
+half of that. When it falls by less, the reading is older than the last one, or HAProxy has emptied the table: an old
+worker does so within a second, but for entries that requests in flight still need. So of an old worker, the earlier
+value stands; lost is what came between the last reading and then, of trials and times.
 """
 
 from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import msgspec
@@ -22,9 +28,10 @@ from anew.edge.process import identity
 from anew.errors import EngineError
 from anew.model import Seconds
 
-Totals = Mapping[str, tuple[int, int]]  # group → requests, failures
+Totals = Mapping[str, tuple[int, ...]]  # group, or a part of one → what was counted; what is missing at the end is 0
 SAVED_EVERY: Seconds = 1.0
-FORMAT = 1
+FORMAT = 2  # 1 had requests and failures only
+ROUND = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +46,57 @@ class Tally:
         """Return the tally after a reading of all workers there are; groups that are not named are forgotten."""
         known = frozenset(groups)
         gone = [totals for worker, totals in self.workers.items() if worker not in live]
-        base = _sum([self.base, *gone], known)
-        return Tally(FORMAT, base, {worker: _sum([totals], known) for worker, totals in live.items()})
+        pairs = {worker: (self.workers.get(worker, {}), totals) for worker, totals in live.items()}
+        base = _sum([self.base, *gone, *(_rounds(*pair) for pair in pairs.values())], known)
+        return Tally(FORMAT, base, {worker: _sum([_latest(*pair)], known) for worker, pair in pairs.items()})
 
-    def totals(self) -> dict[str, tuple[int, int]]:
-        """Return requests and failures of each group."""
-        every = [self.base, *self.workers.values()]
-        return _sum(every, {group for one in every for group in one})
+    def totals(self) -> dict[str, tuple[int, ...]]:
+        """Return what was counted of each group, or part of one."""
+        return _sum([self.base, *self.workers.values()])
 
 
-def _sum(every: Iterable[Totals], groups: Iterable[str]) -> dict[str, tuple[int, int]]:
-    out = dict.fromkeys(groups, (0, 0))
+def part_name(group: str, part: int) -> str:
+    """Return how a part of a group is called among totals.
+
+    >>> parts(part_name("web-g1", 127)), parts("web-g1")
+    (('web-g1', 127), ('web-g1', 0))
+    """
+    return f"{group} {part}"
+
+
+def parts(name: str) -> tuple[str, int]:
+    """Return the group and its part, by their name among totals; 0 for a group as a whole."""
+    group, _, part = name.partition(" ")
+    return group, int(part or 0)
+
+
+def _sum(every: Iterable[Totals], known: Container[str] | None = None) -> dict[str, tuple[int, ...]]:
+    out: dict[str, tuple[int, ...]] = {}
     for one in every:
-        for group, (requests, failures) in one.items():
-            if group in out:
-                out[group] = (out[group][0] + requests, out[group][1] + failures)
-    return {group: pair for group, pair in out.items() if any(pair)}
+        for name, counted in one.items():
+            if any(counted) and (known is None or parts(name)[0] in known):
+                out[name] = _joined(out.get(name, ()), counted, int.__add__)
+    return out
+
+
+def _joined(one: Sequence[int], other: Sequence[int], by: Callable[[int, int], int]) -> tuple[int, ...]:
+    return tuple(by(a, b) for a, b in zip_longest(one, other, fillvalue=0))
+
+
+def _latest(before: Totals, now: Totals) -> Totals:
+    """Return the later of two readings of one worker; what is missing in it, or less, is from the earlier one."""
+    names = {**before, **now}
+    return {name: _joined(before.get(name, ()), now.get(name, ()), _later) for name in names}
+
+
+def _later(before: int, now: int) -> int:
+    return now if before - now > ROUND // 2 else max(before, now)
+
+
+def _rounds(before: Totals, now: Totals) -> Totals:
+    """Return what a worker's counters lost because they began again."""
+    both = {name: (counted, now[name]) for name, counted in before.items() if name in now}
+    return {name: _joined(*pair, lambda a, b: ROUND if a - b > ROUND // 2 else 0) for name, pair in both.items()}
 
 
 def _present(live: Mapping[str, Totals], tally: Tally) -> dict[str, Totals]:
@@ -74,16 +116,17 @@ class Counters:
         self._path = path
         self._monotonic = monotonic
         self._saved_at = float("-inf")
-        self._floor: dict[str, tuple[int, int]] = {}
+        self._floor: Totals = {}
 
     def take(self, live: Mapping[str, Totals], groups: Iterable[str], *, must_save: bool = False) -> Totals:
-        """Take one reading of all workers; return what each group has counted since the edge knows it.
+        """Take one reading of all workers; return what each group has counted since the edge knows it, if anything.
 
+        `live` may speak of parts of groups instead, see `part_name`; then so does what is returned.
         The file is written when a worker came or went, at most every `SAVED_EVERY` otherwise, or if it `must_save`.
         Somebody else who writes at this moment has seen the same, so nobody waits. What an edge has answered once
         it never takes back, even if another reader saved less.
         """
-        names = tuple(groups)
+        names = frozenset(groups)
         before = self._load()
         live = _present(live, before)
         now = before.after(live, names)
@@ -92,11 +135,10 @@ class Counters:
             self._save(live, names)
             self._saved_at = self._monotonic()
         totals = now.totals()
-        for group in names:
-            requests, failures = totals.get(group, (0, 0))
-            floor = self._floor.get(group, (0, 0))
-            totals[group] = (max(requests, floor[0]), max(failures, floor[1]))
-        self._floor = {group: totals[group] for group in names}
+        for name, floor in self._floor.items():
+            if parts(name)[0] in names:
+                totals[name] = _joined(totals.get(name, ()), floor, max)
+        self._floor = totals
         return totals
 
     def forget(self) -> None:
@@ -107,7 +149,7 @@ class Counters:
     def _save(self, live: Mapping[str, Totals], groups: Iterable[str]) -> None:
         if not self._path.parent.exists():
             return
-        with self._path.with_name("counters.lock").open("a") as lock:
+        with self._path.with_suffix(".lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

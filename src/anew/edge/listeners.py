@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from anew.edge.section import CALLERS_RELAY, IS_RELAYED, NONE, bound, map_name, relay, relayed_bind, section, switched
 from anew.edge.slots import Slots, server_lines
+from anew.edge.sticky import bucket_rules, tcp_draw, way
 from anew.model import Declaration, EdgeGroup, Listener
 
 PINS = "_pins.map"
@@ -56,15 +57,6 @@ def pins(declaration: Declaration) -> dict[str, str]:
     return {one.name: one.group for one in declaration.listeners if one.group}
 
 
-def pin_lines(wanted: Mapping[str, str]) -> list[str]:
-    """Return the entries of the map.
-
-    >>> pin_lines({"web-g43>api": "api-g43"})
-    ['web-g43>api api-g43']
-    """
-    return [f"{name} {group}" for name, group in sorted(wanted.items())]
-
-
 def with_pins(declaration: Declaration, has: Mapping[str, str]) -> Declaration:
     """Return the declaration with these pins, and no others."""
     listeners = tuple(replace(one, group=has.get(one.name, "")) for one in declaration.listeners)
@@ -79,6 +71,7 @@ def addresses(declaration: Declaration) -> dict[tuple[str, int], str]:
 def http_frontend(declaration: Declaration, socket: str) -> str:
     """Return the frontend of all HTTP listeners; without any, it still answers what older workers pass on."""
     ones = [one for one in declaration.listeners if not one.is_tcp]
+    services = sorted({one.service for one in ones})
     pinned = f"var(txn.listener),map({PINS})"
     lines = [
         f"frontend {CALLERS}",
@@ -88,7 +81,7 @@ def http_frontend(declaration: Declaration, socket: str) -> str:
         f"  http-request set-var(txn.listener) req.hdr({_HEADER}) if {IS_RELAYED}",
         f"  http-request del-header {_HEADER}",
         *(f"  http-request set-var(txn.service) str({one.service}) if {_is(one)}" for one in ones),
-        *(bucket_rule(service) for service in sorted({one.service for one in ones})),
+        *(rule for service in services for rule in bucket_rules(service, way(declaration, service))),
         f"  http-request set-var(txn.group) {pinned} if {{ {pinned} -m found }}",
         switched(CALLERS_RELAY),
         "  use_backend %[var(txn.group)] if { var(txn.group) -m found }",
@@ -96,12 +89,6 @@ def http_frontend(declaration: Declaration, socket: str) -> str:
     ]
     told = f"  http-request set-header {_HEADER} %[var(txn.listener)]"
     return section(lines) + relay(CALLERS_RELAY, socket, told)
-
-
-def bucket_rule(service: str) -> str:
-    """Return the line that draws a group for a request by the weights of its service."""
-    draw = f"rand(1000),map_int({map_name(service)},{NONE})"
-    return f"  http-request set-var(txn.group) {draw} if {{ var(txn.service) -m str {service} }}"
 
 
 def tcp_sections(declaration: Declaration, slots: Mapping[str, Slots]) -> str:
@@ -114,7 +101,7 @@ def tcp_sections(declaration: Declaration, slots: Mapping[str, Slots]) -> str:
         f"frontend {TCP}",
         *(_bind(one) for one in ones),
         f"  use_backend %[so_name,map({PINS})] if {{ so_name,map({PINS}) -m found }}",
-        *(f"  use_backend %[{_draw(one)}] if {{ so_name -m str {one.name} }}" for one in ones),
+        *(f"  use_backend %[{_draw(declaration, one)}] if {{ so_name -m str {one.name} }}" for one in ones),
         f"  default_backend {NO_CONNECTION}",
     ]
     parts = [
@@ -126,8 +113,9 @@ def tcp_sections(declaration: Declaration, slots: Mapping[str, Slots]) -> str:
     return "".join(parts)
 
 
-def _draw(one: Listener) -> str:
-    return f"rand(1000),map_int({map_name(one.service)},{NO_CONNECTION})"
+def _draw(declaration: Declaration, one: Listener) -> str:
+    draw = tcp_draw(one.service, way(declaration, one.service))
+    return f"{draw},map_int({map_name(one.service)},{NO_CONNECTION})"
 
 
 def _bind(one: Listener) -> str:

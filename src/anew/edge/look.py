@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
-from anew.edge import buckets, process, render, targets
-from anew.edge.counters import Counters
-from anew.edge.listeners import with_pins
+from anew.edge import buckets, live, process, render, targets
+from anew.edge.counters import Counters, part_name, parts
 from anew.edge.runs import Runs
 from anew.edge.saved import Saved, State
 from anew.edge.sockets import Master, Row, Worker
@@ -21,13 +21,14 @@ READ_AGAIN = 3
 class Look:
     """Looks at one edge, and changes nothing."""
 
-    def __init__(self, runs: Runs, master: Master, saved: Saved, counters: Counters) -> None:
+    def __init__(self, runs: Runs, master: Master, saved: Saved, counters: Counters, times: Counters) -> None:
         self._runs = runs
         self._master = master
         self._saved = saved
         self._counters = counters
+        self._times = times
 
-    def reading(self) -> EdgeReading:
+    def reading(self, *, has_times: bool) -> EdgeReading:
         """Return what the edge is doing now, from itself; `declaration` is None while it runs something unfinished."""
         state = self._saved.state()
         for _ in range(READ_AGAIN):
@@ -35,7 +36,7 @@ class Look:
             if state is None or not workers:
                 break
             with suppress(OSError):  # a reload came in between, or it ended: the next look tells
-                return self._read(state, workers)
+                return self._read(state, workers, has_times=has_times)
         return EdgeReading(is_up=False)
 
     def workers(self, patience: Seconds) -> tuple[Worker, ...]:
@@ -56,19 +57,22 @@ class Look:
                 return ()
             time.sleep(process.LOOKS_EVERY)
 
-    def _read(self, state: State, workers: tuple[Worker, ...]) -> EdgeReading:
+    def _read(self, state: State, workers: tuple[Worker, ...], *, has_times: bool) -> EdgeReading:
         current = workers[0]
         is_known = self._master.description(current) == render.description(state.structure)
         rows = self.rows(workers)
         counts, in_flight = self.counted(state.declaration, rows)
+        if has_times:
+            timed = self.timed(state.declaration, workers)
+            counts = {group: replace(one, times=timed.get(group, ())) for group, one in counts.items()}
         known = {group.name: group.service for group in state.declaration.groups}
         weights = {}
         for service in render.services(state.declaration):
             has = buckets.weights_of(self._master.buckets(current, service) or buckets.EMPTY)
             weights[service] = {group: weight for group, weight in has.items() if known.get(group) == service}
         declaration = targets.seen(state, rows.get(current, ())) if is_known else None
-        if declaration and declaration.listeners:
-            declaration = with_pins(declaration, self._master.pins(current))
+        if declaration:
+            declaration = live.seen(declaration, {name: self._master.entries(current, name) for name in live.NAMES})
         return EdgeReading(
             is_up=True,
             declaration=declaration,
@@ -90,16 +94,41 @@ class Look:
         names = {g.name: {f"{t.host}:{t.port}": t.name for t in g.targets} for g in declaration.groups}
         by_group = dict.fromkeys(names, 0)
         in_flight = {instance: 0 for ones in names.values() for instance in ones.values()}
-        live: dict[str, dict[str, tuple[int, int]]] = {}
+        told: dict[str, dict[str, tuple[int, ...]]] = {}
         for worker, ones in rows.items():
-            mine = live.setdefault(worker.identity, {})
+            mine = told.setdefault(worker.identity, {})
             for row in ones:
                 if row.group not in names:
                     continue
                 if not row.server:
-                    mine[row.group] = (row.requests, row.failures)
+                    mine[row.group] = (row.requests, row.failures, *row.judged)
                     by_group[row.group] += row.in_flight
                 elif instance := names[row.group].get(row.address):
                     in_flight[instance] += row.in_flight
-        totals = self._counters.take(live, names, must_save=must_save)
-        return {group: Counts(*totals[group], by_group[group]) for group in names}, in_flight
+        totals = self._counters.take(told, names, must_save=must_save)
+        return {group: _counts(totals.get(group, ()), by_group[group]) for group in names}, in_flight
+
+    def timed(
+        self, declaration: Declaration, workers: tuple[Worker, ...], *, must_save: bool = False
+    ) -> dict[str, tuple[tuple[int, int], ...]]:
+        """Return the times of each group's answers, over all workers, also those that have ended."""
+        groups = [group.name for group in declaration.groups if not group.is_tcp]
+        told: dict[str, dict[str, tuple[int, ...]]] = {}
+        for worker in workers:
+            by_group = self._master.times(worker, groups) if worker.identity else None
+            if by_group is not None:
+                told[worker.identity] = {
+                    part_name(group, bound): (count,)
+                    for group, ones in by_group.items()
+                    for bound, count in ones.items()
+                }
+        out: dict[str, list[tuple[int, int]]] = {}
+        for name, (count,) in self._times.take(told, groups, must_save=must_save).items():
+            group, bound = parts(name)
+            out.setdefault(group, []).append((bound, count))
+        return {group: tuple(sorted(ones)) for group, ones in out.items()}
+
+
+def _counts(counted: tuple[int, ...], in_flight: int) -> Counts:
+    requests, failures, trials, bad, slow = (*counted, *(0,) * 5)[:5]
+    return Counts(requests, failures, in_flight, trials, min(bad, trials), slow)

@@ -3,9 +3,9 @@
 How a request finds its way: the Host name gives the service, a thousand buckets in a map give the group, and the group
 is a backend whose server slots are the instances. On the other listeners, the port gives the service: see `listeners`.
 
-The *structure* is all of it except which target sits in which slot and which listener is pinned. While the structure
-stays the same, nothing needs a reload: weights and pins are maps, and targets are changed on the socket. Its digest
-stands in the configuration's `description`, so a running HAProxy says itself what it knows.
+The *structure* is all of it except which target sits in which slot, which listener is pinned, and what is slow. While
+it stays the same, nothing needs a reload: weights, pins and thresholds are maps, and targets are changed on the socket.
+Its digest stands in the configuration's `description`, so a running HAProxy says itself what it knows.
 
 After a reload an old worker finishes what it has, and still gets one more request on each connection that is kept
 alive. It knows neither new groups nor new weights. So it is switched over: with ``relay yes`` in its map it
@@ -28,12 +28,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anew.core.digest import digest, short
-from anew.edge.listeners import bucket_rule, http_frontend, tcp_sections
-from anew.edge.section import NONE, PREVIEW_RELAY, RELAY, UNKNOWN, bound, relay, relayed_bind, section, switched
+from anew.edge import judged
+from anew.edge.listeners import http_frontend, tcp_sections
+from anew.edge.section import (
+    IS_LOCAL,
+    NONE,
+    PREVIEW,
+    PREVIEW_RELAY,
+    PUBLIC,
+    RELAY,
+    UNKNOWN,
+    bound,
+    relay,
+    relayed_bind,
+    section,
+    switched,
+)
 from anew.edge.slots import Slots, server_lines
+from anew.edge.sticky import COOKIE, bucket_rules, given_cookie, way
 from anew.model import Declaration, EdgeGroup
 
-PUBLIC, PREVIEW = "_public", "_preview"
 RETRY_AFTER = 1  # seconds; long enough for an instance to be replaced in the usual case
 MOST_OLD_WORKERS = 50  # some 10 MB each
 
@@ -143,9 +157,10 @@ def _text(declaration: Declaration, slots: Mapping[str, Slots], sockets: Sockets
         _preview(declaration, sockets) if declaration.preview_port else "",
         http_frontend(declaration, sockets.callers_relay),
         _OWN_BACKENDS,
+        judged.tables(),
         relay(RELAY, sockets.relay),
         relay(PREVIEW_RELAY, sockets.preview_relay),
-        *(_group(group, slots[group.name]) for group in declaration.groups if not group.is_tcp),
+        *(_group(declaration, group, slots[group.name]) for group in declaration.groups if not group.is_tcp),
         tcp_sections(declaration, slots),
     ]
     text = "".join(parts)
@@ -185,7 +200,8 @@ def _public(declaration: Declaration, sockets: Sockets) -> str:
             when = f"if {{ var(txn.host) -m str {route.host.lower()} }}"
             lines.append(f"  http-request set-var(txn.service) str({route.service}) {when}")
     lines += [fallback] if fallback else []
-    lines += [bucket_rule(service) for service in services(declaration)]  # of all: so their maps are there
+    for service in services(declaration):  # of all: so their maps are there
+        lines += bucket_rules(service, way(declaration, service))
     lines += [
         switched(RELAY),
         f"  use_backend {UNKNOWN} unless {{ var(txn.service) -m found }}",
@@ -212,7 +228,7 @@ def _preview(declaration: Declaration, sockets: Sockets) -> str:
     return section([*lines, f"  default_backend {UNKNOWN}"])
 
 
-def _group(group: EdgeGroup, slots: Slots) -> str:
+def _group(declaration: Declaration, group: EdgeGroup, slots: Slots) -> str:
     lines = [f"backend {group.name}", "  balance roundrobin"]
     if group.health:
         lines += [
@@ -222,10 +238,12 @@ def _group(group: EdgeGroup, slots: Slots) -> str:
         ]
     # What a proxy on this machine says of its client is believed; what comes from elsewhere is written by us.
     lines += [
-        "  http-request del-header X-Forwarded-For unless { src 127.0.0.0/8 ::1 }",
+        f"  http-request del-header X-Forwarded-For unless {IS_LOCAL}",
         "  http-request add-header X-Forwarded-For %[src]",
         "  acl is_told req.hdr(X-Forwarded-Proto) -m found",
-        "  http-request set-header X-Forwarded-Proto http unless is_told { src 127.0.0.0/8 ::1 }",
-        f"  default-server {_CHECKS}",
+        f"  http-request set-header X-Forwarded-Proto http unless is_told {IS_LOCAL}",
     ]
-    return section([*lines, *server_lines(group, slots)])
+    how = way(declaration, group.service)
+    lines += judged.rules(group, is_sticky=bool(how))
+    lines += [given_cookie(group.service)] if how == COOKIE else []
+    return section([*lines, f"  default-server {_CHECKS}", *server_lines(group, slots)])

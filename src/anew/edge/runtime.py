@@ -2,8 +2,8 @@
 
 Rules
 
-1. What runs is asked, not remembered: its structure by the digest in its description, weights and pins by its maps,
-   targets by its slots, requests by its counters.
+1. What runs is asked, not remembered: its structure by the digest in its description, weights, pins and thresholds by
+   its maps, targets by its slots, requests by its counters.
 2. A configuration is checked before it is used; a refused one leaves what runs as it is.
 3. Files first, sockets second: whenever HAProxy starts or reloads, it reads what was last wanted. The state file comes
    last, so it speaks only of what served. Whoever is killed in between leaves something that calling again completes.
@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from anew.edge import buckets, listeners, process, render, targets
+from anew.edge import buckets, live, process, render, targets
 from anew.edge.addresses import LISTEN_HINT, require_all, require_free
 from anew.edge.buckets import Buckets
 from anew.edge.checks import check, check_weights
@@ -31,7 +31,6 @@ from anew.edge.counters import Counters
 from anew.edge.files import alone, write
 from anew.edge.kept import kept_alive
 from anew.edge.limits import limits
-from anew.edge.listeners import PINS
 from anew.edge.look import ANSWERS_WITHIN, Look
 from anew.edge.process import Launch
 from anew.edge.program import STARTS_WITHIN, LocalProgram, Program
@@ -65,10 +64,10 @@ class HaproxyEdge:
         self._program = program or LocalProgram()
         self._master = Master(self._runs.link)
         self._saved = Saved(self._folder)
-        self._counters = Counters(self._folder / "counters.json")
+        self._counters = Counters(self._folder / "counters.json"), Counters(self._folder / "times.json")
         self._sockets = Sockets.of(self._folder, str(self._runs.exposed), is_logged=is_logged)
         self._limits = limits()
-        self._look = Look(self._runs, self._master, self._saved, self._counters)
+        self._look = Look(self._runs, self._master, self._saved, *self._counters)
 
     @property
     def telemetry(self) -> str:
@@ -77,9 +76,9 @@ class HaproxyEdge:
 
     # ------------------------------------------------------------ reading
 
-    def reading(self) -> EdgeReading:
+    def reading(self, *, has_times: bool = False) -> EdgeReading:
         """Return what the edge is doing now, from itself; `declaration` is None while it runs something unfinished."""
-        return self._look.reading()
+        return self._look.reading(has_times=has_times)
 
     # ------------------------------------------------------------ declaring
 
@@ -129,7 +128,7 @@ class HaproxyEdge:
                 return
             self._draft(state)
             self._saved.draft.replace(self._saved.config)
-            self._saved.keep_pins(state.declaration)
+            self._saved.keep_maps(state.declaration)
             self._settle(state)
         else:
             with self._kept_alive(before, state):
@@ -177,7 +176,7 @@ class HaproxyEdge:
         """Put the files in place that HAProxy reads when it starts or reloads."""
         self._saved.drop_groups(state.declaration)
         self._saved.draft.replace(self._saved.config)
-        self._saved.keep_pins(state.declaration)
+        self._saved.keep_maps(state.declaration)
 
     @contextmanager
     def _using(self, before: State | None, state: State) -> Iterator[None]:
@@ -193,7 +192,7 @@ class HaproxyEdge:
             write(self._saved.draft, self._saved.config.read_text(encoding="utf-8"))  # for a look at it
             write(self._saved.config, previous)
             if before:
-                self._saved.keep_pins(before.declaration)
+                self._saved.keep_maps(before.declaration)
             raise
 
     def _reload(self, before: State | None, state: State) -> None:
@@ -263,27 +262,30 @@ class HaproxyEdge:
         return process.ours(self._saved.config)
 
     def _save_counts(self, state: State) -> None:
-        self._look.counted(state.declaration, self._look.rows(self._master.workers()), must_save=True)
+        workers = self._master.workers()
+        self._look.counted(state.declaration, self._look.rows(workers), must_save=True)
+        self._look.timed(state.declaration, workers, must_save=True)
 
     # ------------------------------------------------------------ settling what runs
 
     def _unsettled(self, state: State, worker: Worker) -> tuple[str, ...]:
-        """Return what a worker still has otherwise: targets to be told, or the name of the pins."""
+        """Return what a worker still has otherwise: targets to be told, and names of maps."""
         told = targets.commands(state, self._master.rows(worker))
-        return told if self._is_pinned(state.declaration, worker) else (*told, PINS)
+        return *told, *self._other_maps(state.declaration, worker)
 
-    def _is_pinned(self, declaration: Declaration, worker: Worker) -> bool:
-        return not declaration.listeners or self._master.pins(worker) == listeners.pins(declaration)
+    def _other_maps(self, declaration: Declaration, worker: Worker) -> dict[str, list[str]]:
+        """Return the lines of those maps that a worker has otherwise."""
+        wanted = live.maps(declaration)
+        return {name: live.lines(ones) for name, ones in wanted.items() if self._master.entries(worker, name) != ones}
 
     def _settle(self, state: State) -> None:
-        """Bring targets and pins into the newest worker, and switch the old ones over."""
+        """Bring targets and live maps into the newest worker, and switch the old ones over."""
         current = self._require_current()
         told = targets.commands(state, self._master.rows(current))
         answer = self._master.tell(current, *told) if told else ""
-        is_pinned = self._is_pinned(state.declaration, current)
-        if not is_pinned:
-            self._master.replace(current, {PINS: listeners.pin_lines(listeners.pins(state.declaration))})
-        if (told or not is_pinned) and (left := self._unsettled(state, current)):
+        others = self._other_maps(state.declaration, current)
+        self._master.replace(current, others)
+        if (told or others) and (left := self._unsettled(state, current)):
             raise EngineError(f"the edge does not take {'; '.join(left)}: {answer.strip()}")
         self._switch_over(state)
         for run in self._runs.others()[:-MOST_OLD_RUNS]:
@@ -354,7 +356,8 @@ class HaproxyEdge:
         with self._alone():
             process.end(self._saved.config)
             self._saved.forget()
-            self._counters.forget()
+            for counters in self._counters:
+                counters.forget()
             self._runs.forget()
             self._program.clear()
 

@@ -1,8 +1,8 @@
 """What is remembered of an edge while nobody runs: its declaration, its slots, its weights and its pins, in files.
 
-Weights and pins are the map files themselves: whenever HAProxy starts or reloads, it reads what was last wanted. They
-are not forced to the disk, which may take as long as all the rest of a shift: after a power failure the edge is down,
-and whoever declares it again sets its weights too.
+Weights, pins and thresholds are the map files themselves: whenever HAProxy starts or reloads, it reads what was last
+wanted. They are not forced to the disk, which may take as long as all the rest of a shift: after a power failure the
+edge is down, and whoever declares it again sets its weights too.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from anew.edge import buckets
+from anew.edge import buckets, live
 from anew.edge.buckets import Buckets
 from anew.edge.files import write, write_if_other
-from anew.edge.listeners import PINS, pin_lines, pins
+from anew.edge.judged import TIMES, times_map
 from anew.edge.render import services
 from anew.edge.section import SWITCH, SWITCH_TEXT, map_name
 from anew.edge.slots import Slots
@@ -82,21 +82,23 @@ class Saved:
         """Save the buckets of a service, before any worker is told."""
         write_if_other(self._folder / map_name(service), buckets.text(ones))
 
-    def keep_pins(self, declaration: Declaration) -> None:
-        """Save the pins of a declaration, before any worker is told."""
-        write_if_other(self._folder / PINS, "".join(f"{line}\n" for line in pin_lines(pins(declaration))))
+    def keep_maps(self, declaration: Declaration) -> None:
+        """Save what of a declaration is changed live, before any worker is told."""
+        for name, entries in live.maps(declaration).items():
+            write_if_other(self._folder / name, live.text(entries))
 
     def add_maps(self, declaration: Declaration) -> None:
         """Make the maps that a configuration names, where they are not there; HAProxy refuses it otherwise."""
         write_if_other(self._folder / SWITCH, SWITCH_TEXT)
-        for name in (PINS, *map(map_name, services(declaration))):
+        write_if_other(self._folder / TIMES, times_map())
+        for name in (*live.NAMES, *map(map_name, services(declaration))):
             path = self._folder / name
             if not path.exists():
                 write(path, "")
 
     def drop_groups(self, declaration: Declaration) -> None:
         """Take the buckets of groups that are no longer declared from them, and forget services that are gone."""
-        kept = {SWITCH, PINS, *(map_name(service) for service in services(declaration))}
+        kept = {SWITCH, TIMES, *live.NAMES, *(map_name(service) for service in services(declaration))}
         for path in self._folder.glob("*.map"):
             if path.name not in kept:
                 path.unlink(missing_ok=True)

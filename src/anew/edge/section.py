@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+PUBLIC, PREVIEW = "_public", "_preview"
 NONE, UNKNOWN, RELAY, PREVIEW_RELAY, CALLERS_RELAY = "_none", "_unknown", "_relay", "_relay_preview", "_relay_callers"
 SWITCH = "_switch.map"
 SWITCH_KEY = "relay"
@@ -14,6 +15,7 @@ SWITCH_TEXT = f"{SWITCH_KEY} no\n"
 
 _RELAYED = 1000  # id of the listeners that take what older workers pass on
 IS_RELAYED = f"{{ so_id {_RELAYED} }}"
+IS_LOCAL = "{ src 127.0.0.0/8 ::1 }"  # a client, or a proxy, on this machine
 
 
 def map_name(service: str) -> str:

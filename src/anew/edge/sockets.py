@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anew.edge import buckets
+from anew.edge import buckets, judged
 from anew.edge.buckets import Buckets
-from anew.edge.listeners import PINS
 from anew.edge.process import identity
 from anew.edge.runs import Runs
 from anew.edge.section import SWITCH, SWITCH_KEY, map_name
@@ -55,6 +54,7 @@ class Row:
     is_open: bool  # not taken out by anew; health checks may still hold it down
     weight: int
     address: str
+    judged: tuple[int, int, int] = (0, 0, 0)  # of a backend: trials, bad and slow ones; see `anew.edge.judged`
 
 
 class Master:
@@ -176,9 +176,21 @@ class Master:
     def rows(self, worker: Worker) -> tuple[Row, ...]:
         """Return what a worker counts, a row per backend and per server slot."""
         # What a health check was answered is among the cells, in quotes where it has a comma.
-        header, *lines = csv.reader(self.tell(worker, "show stat -1 6 -1").removeprefix("# ").splitlines() or [""])
+        answer = self.tell(worker, "show stat -1 6 -1", f"show table {judged.TOTALS}")
+        _require_whole(worker, answer, 2)
+        stats, _, table = answer.removeprefix("# ").partition("# table: ")
+        header, *lines = csv.reader(stats.splitlines() or [""])
         at = {name: number for number, name in enumerate(header)}
-        return tuple(_row(at, cells) for cells in lines if cells)
+        totals = judged.totals(table)
+        return tuple(_row(at, cells, totals) for cells in lines if len(cells) == len(header) > 1)
+
+    def times(self, worker: Worker, groups: Sequence[str]) -> dict[str, dict[int, int]] | None:
+        """Return how many answers are in each bucket of times, by group; None if an old worker has ended meanwhile."""
+        if not groups:
+            return {}
+        answer = self.tell(worker, *(f"show table {group}" for group in groups))
+        _require_whole(worker, answer, len(groups))
+        return judged.times(answer) if answer else None
 
     def buckets(self, worker: Worker, service: str) -> Buckets | None:
         """Return the buckets of a service; None if the worker does not know the service."""
@@ -195,9 +207,9 @@ class Master:
             self._parsed[where] = known
         return known[1]
 
-    def pins(self, worker: Worker) -> dict[str, str]:
-        """Return the group to which each listener is pinned; those that follow the weights are left out."""
-        entries = (line.split()[1:] for line in (self._map(worker, PINS) or "").splitlines())
+    def entries(self, worker: Worker, name: str) -> dict[str, str]:
+        """Return the entries of a map that is changed live; see `anew.edge.live`."""
+        entries = (line.split()[1:] for line in (self._map(worker, name) or "").splitlines())
         return {entry[0]: entry[1] for entry in entries if len(entry) == 2}
 
     def _map(self, worker: Worker, name: str) -> str | None:
@@ -246,13 +258,21 @@ class Master:
         return not lines or "Stopping: 1" in lines
 
 
-def _row(at: Mapping[str, int], cells: Sequence[str]) -> Row:
+def _require_whole(worker: Worker, answer: str, commands: int) -> None:
+    """Raise ConnectionError if a worker ended while it answered: each answer ends with an empty line."""
+    if answer and answer.count("\n\n") < commands:
+        raise ConnectionError(f"worker {worker.pid} has ended")
+
+
+def _row(at: Mapping[str, int], cells: Sequence[str], totals: Mapping[str, tuple[int, int, int]]) -> Row:
     def count(name: str) -> int:
         return int(cells[at[name]] or 0)
 
-    server = cells[at["svname"]]
+    group, server = cells[at["pxname"]], cells[at["svname"]]
+    trials, bad, slow = totals.get(group, (0, 0, 0)) if server == "BACKEND" else (0, 0, 0)
+    broken = count("srv_abrt") if trials else 0  # after they were counted as trials: a table learns of it in no way
     return Row(
-        group=cells[at["pxname"]],
+        group=group,
         server="" if server == "BACKEND" else server,
         in_flight=count("scur"),
         requests=count("stot"),
@@ -260,6 +280,7 @@ def _row(at: Mapping[str, int], cells: Sequence[str]) -> Row:
         is_open=not cells[at["status"]].startswith("MAINT"),
         weight=count("uweight"),
         address=cells[at["addr"]],
+        judged=(trials, bad + broken, slow),
     )
 
 

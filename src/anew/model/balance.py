@@ -61,15 +61,26 @@ class Declaration:
     routes: tuple[Route, ...] = ()
     groups: tuple[EdgeGroup, ...] = ()
     listeners: tuple[Listener, ...] = ()
+    sticky: tuple[tuple[str, str], ...] = ()  # service → by what its clients are known: see `Policy.sticky`
+    slow: tuple[tuple[str, int], ...] = ()  # service → microseconds above which an answer is slow; 0: none is
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Exact counters of one group since the edge knows it. Of a TCP group, a request is a connection."""
+    """Exact counters of one group since the edge knows it. Of a TCP group, a request is a connection.
+
+    `trials`, `bad` and `slow` are what is judged, of HTTP only, and without previews. A trial is an answered request;
+    where clients are known (`Declaration.sticky`), it is a client's requests of one second, all together, and a request
+    of nobody in particular. How long an answer took is from when its request was there to when it began.
+    """
 
     requests: int = 0
     failures: int = 0  # answers 5xx, and connections that failed; of a TCP group, instances that were not reached
     in_flight: int = 0
+    trials: int = 0
+    bad: int = 0  # trials with an answer 5xx, and each answer that was broken off; at most as many as trials
+    slow: int = 0  # trials with an answer that took longer than `Declaration.slow`
+    times: tuple[tuple[int, int], ...] = ()  # answers of instances: see `anew.core.times`; () if nobody asked for them
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,7 @@ class Policy:
     grace: Seconds = 10.0  # from SIGTERM to SIGKILL
     control: PerMille = 20  # a judged stage leaves the old group at least this much
     judge: Judge = field(default_factory=Judge)
+    sticky: str = "none"  # what keeps a client on one side: "cookie", "address", "header:NAME"; "none": nothing does
 
 
 @dataclass(frozen=True, slots=True)

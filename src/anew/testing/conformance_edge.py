@@ -4,7 +4,7 @@ Each `check_*` takes a `Bench`, runs on the real thing, and raises `Nonconformin
 not conform. `CHECKS` are all of them. A new check begins with no edge running: call `Bench.renew` in between.
 
 >>> sorted(one.__name__ for one in CHECKS)[0]
-'check_a_dead_instance_leaves_traffic'
+'check_a_client_is_one_trial_a_second'
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from functools import partial
 
 from anew.errors import AnewError, Conflict, EngineError, NotFound
 from anew.model import FULL, Declaration, Route, Target
+from anew.testing import conformance_edge_judged as judged
 from anew.testing import conformance_edge_listeners as listeners
+from anew.testing import conformance_edge_sticky as sticky
 from anew.testing.conformance import Nonconforming, expect, expect_error
 from anew.testing.conformance_edge_bench import HOST, Answer, Bench, drained, held, until
 
@@ -393,8 +395,6 @@ def check_readings_are_cheap(bench: Bench) -> None:
     expect("median seconds", actual=sorted(spent)[10] < 0.05)
 
 
-CHECKS: tuple[Callable[[Bench], None], ...] = tuple(
-    one for name, one in [*sorted(globals().items()), *sorted(vars(listeners).items())] if name.startswith("check_")
-)
-
+_OWN = [one for name, one in sorted(globals().items()) if name.startswith("check_")]
+CHECKS: tuple[Callable[[Bench], None], ...] = (*_OWN, *judged.CHECKS, *listeners.CHECKS, *sticky.CHECKS)
 __all__ = ["CHECKS", "Bench", "Nonconforming"]

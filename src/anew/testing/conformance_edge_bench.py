@@ -44,11 +44,12 @@ class Caller:
         self._connection = http.client.HTTPConnection(HOST, port, timeout=LONGEST)
         self.reconnected = 0
 
-    def get(self, path: str = "/") -> Answer:
-        """Send one GET. Raises OSError or HTTPException if no whole answer comes."""
+    def get(self, path: str = "/", **headers: str) -> Answer:
+        """Send one GET; `X_User="a"` adds a header. Raises OSError or HTTPException if no whole answer comes."""
         if self._connection.sock is None:
             self.reconnected += 1
-        self._connection.request("GET", path, headers={"Host": self._host})
+        more = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._connection.request("GET", path, headers={"Host": self._host} | more)
         answer = self._connection.getresponse()
         headers = {name.lower(): value for name, value in answer.getheaders()}
         return Answer(answer.status, answer.read().decode("latin-1"), headers)

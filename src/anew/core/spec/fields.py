@@ -30,6 +30,7 @@ _PUBLIC_KEY = re.compile(r"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _MODE = re.compile(r"0?[0-7]{3}\Z|[0-7]{4}\Z")
 _OWNER = re.compile(r"(?:[a-z_][a-z0-9_.-]*|[0-9]{1,9})(?::(?:[a-z_][a-z0-9_.-]*|[0-9]{1,9}))?\Z")
+_STICKY = re.compile(r"(?:none|cookie|address|header:[0-9A-Za-z][0-9A-Za-z._-]{0,99})\Z")
 _SECRET = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 GROUP_LIKE = re.compile(r".*-g[0-9]+\Z")
 _REPLACED = ("/proc", "/sys", "/dev", "/tmp", "/run")  # noqa: S108 - names what an instance hides, opens nothing
@@ -58,6 +59,17 @@ def _service_name(text: str) -> str:
     if GROUP_LIKE.match(text):
         raise wrong("a service's name may not end like that of a group (`-g1`)", "choose another ending")
     return _part_name(text)
+
+
+def _sticky(text: str) -> str:
+    if text == "header" or text.startswith("header:"):
+        hint = "write `header:X-User`, a name without blanks"
+    else:
+        close = get_close_matches(text.lower(), ("cookie", "address", "none"), n=1)
+        hint = f"did you mean `{close[0]}`?" if close else "write `cookie`, `address`, `header:X-User` or `none`"
+    if not _STICKY.match(text):
+        raise wrong("a client is known by a cookie, by its address, by a header, or by nothing", hint)
+    return text
 
 
 def _secret_name(text: str) -> str:
@@ -316,6 +328,11 @@ RelativePath = Annotated[str, AfterValidator(_relative)]
 ShippedPath = Annotated[str, AfterValidator(_shipped)]
 WritablePath = Annotated[str, AfterValidator(_writable)]
 VolumePath = Annotated[str, AfterValidator(_volume_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
+Sticky = Annotated[
+    str,
+    AfterValidator(_sticky),
+    WithJsonSchema({"type": "string", "pattern": f"^{_STICKY.pattern[:-2]}$"}),
+]
 SecretName = Annotated[
     str, AfterValidator(_secret_name), WithJsonSchema({"type": "string", "pattern": "^[a-z][a-z0-9_]{0,62}$"})
 ]

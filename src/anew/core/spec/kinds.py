@@ -76,6 +76,7 @@ def check(tree: Tree, path: Path, service: Mapping[str, object]) -> Iterator[Com
     yield from _expose(tree, (*path, "expose"), service, found)
     yield from _tests(tree, (*path, "tests"), service, found)
     yield from _readiness(tree, path, service, found)
+    yield from _sticky(tree, (*path, "rollout", "sticky"), service, found)
 
 
 def overrides(
@@ -155,6 +156,18 @@ def _readiness(tree: Tree, path: Path, service: Mapping[str, object], found: Kin
     if found == "worker" and after is not None and after >= most:
         what = f"it would be ready after {after:g} s, and a rollout waits {most:g} s for that"
         yield tree.complaint((*path, "ready_after"), what, f"write less, or `rollout: {{ready: {after + 60:g}s}}`")
+
+
+def _sticky(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -> Iterator[Complaint]:
+    """Yield what can't keep a client of this kind of service on one side; the shapes complain of what nothing is."""
+    how = mapping(service.get("rollout")).get("sticky")
+    if not isinstance(how, str) or how == "none":
+        return
+    if found in {"worker", "job"}:
+        yield tree.complaint(path, f"nobody is a client of this service: it {_NOUNS[found]}", "remove it")
+    elif found == "tcp" and (how == "cookie" or how.startswith("header:")):
+        what = f"raw TCP has no {how.partition(':')[0]}s"
+        yield tree.complaint(path, what, "write `sticky: address`, or remove it")
 
 
 def _seconds(value: object) -> float | None:

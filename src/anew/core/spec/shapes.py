@@ -182,6 +182,8 @@ class RolloutShape(Shape):
     """How the new group is compared with the old one in each stage."""
     grace: f.Maybe[a.Duration] = None
     """From SIGTERM to SIGKILL; `10s` if left out."""
+    sticky: f.Sticky = "none"
+    """What keeps a client on one side while weights grow: `cookie`, `address`, `header:NAME`, or `none`."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
