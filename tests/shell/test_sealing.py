@@ -6,7 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from anew.model import Environment, Http, Identity, Image, Limits, Member, Override, Part, Release, Scope, Seal, Service
+from anew.model import (
+    Environment,
+    Http,
+    Identity,
+    Image,
+    Limits,
+    Member,
+    Outcomes,
+    Override,
+    Part,
+    Release,
+    Scope,
+    Seal,
+    Service,
+)
 from anew.shell.sealing import seal
 
 NOTHING = "sha256:" + "0" * 64
@@ -43,3 +57,13 @@ def test_the_age_belongs_to_the_member_and_not_to_the_seal() -> None:
     second, other = sealed(SERVICE, Override("web", max_age=60.0))
     assert first == second
     assert (member.max_age, other.max_age) == (3600.0, 60.0)
+
+
+def test_a_worker_sees_where_its_outcomes_go_and_not_how_they_are_called() -> None:
+    worker = Service("mailer", "base", ("a",), writable=("/srv/a",), outcomes=Outcomes("jobs.prom"))
+    first, member = sealed(worker)
+    second, other = sealed(replace(worker, outcomes=Outcomes("jobs.prom", good="sent_total")))
+    assert first == second
+    assert first.flags == (("OUTCOMES", "/run/outcomes/jobs.prom"),)
+    assert first.writable == ("/srv/a", "/run/outcomes")
+    assert (member.outcomes, other.outcomes) == (Outcomes("jobs.prom"), Outcomes("jobs.prom", good="sent_total"))

@@ -42,8 +42,9 @@ def release_identity(project: str, parts: Sequence[Part]) -> dict[str, object]:
 def service_identity(service: Service) -> dict[str, object]:
     """Return all that is said of a service."""
     said = asdict(service) | {"build": [step.plain() for step in service.build]}
-    if not service.fetch:
-        del said["fetch"]
+    for name in ("fetch", "outcomes"):
+        if not said[name]:
+            del said[name]
     return said
 
 
