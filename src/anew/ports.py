@@ -121,6 +121,15 @@ class Inspection(Protocol):
         """Return a line for each file of an instance, living or ended, that is not as in its image."""
         ...
 
+    def folder(self, name: str, path: str) -> int:
+        """Return a descriptor of a folder in a living instance, open for reading; the caller closes it.
+
+        It stays good when the instance has ended, so that what was written last can be read then.
+
+        Raises  NotFound if no instance of that name lives, or it has no such folder; links are not followed.
+        """
+        ...
+
     def entry(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
         """Return the command line that runs `command` inside a living instance, as its user, on this terminal.
 

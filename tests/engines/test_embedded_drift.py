@@ -18,6 +18,7 @@ from anew.engines.embedded import drift, held, mounted, surroundings
 from anew.engines.embedded.clock import WallClock
 from anew.engines.embedded.compute import Embedded
 from anew.engines.embedded.inspection import GAP, EmbeddedInspection
+from anew.errors import NotFound
 from anew.model import Limits
 from anew.testing.conformance_bench import SLEEPER, Bench
 
@@ -173,3 +174,35 @@ def test_what_the_machine_itself_mounts_is_nobodys_doing() -> None:
 @pytest.mark.parametrize("module", [held, mounted, surroundings, drift], ids=lambda one: str(one.__name__))
 def test_examples_in_docstrings_hold(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type] # a module, which has no type of its own here
+
+
+WRITER = """
+import os, time
+os.mkdir("/tmp/mine")
+os.symlink("/etc", "/tmp/mine/link")
+with open("/tmp/mine/words", "w") as words:
+    words.write("last\\n")
+print("written", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_folder_of_an_instance_can_be_read_when_it_has_ended_and_no_link_is_followed(scene: Scene) -> None:
+    client, one = scene.bench.client(), EmbeddedInspection(scene.engine)
+    order = scene.bench.order("b", WRITER)
+    client.launch(order)
+    assert scene.bench.waits_for_line("b", "written")
+    folder = one.folder(order.name, "/tmp/mine")
+    try:
+        for path in ("/tmp/mine/link", "/tmp/other"):
+            with pytest.raises(NotFound, match=f"no folder {path}"):
+                one.folder(order.name, path)
+        client.stop(order.name, 0.0)
+        words = os.open("words", os.O_RDONLY, dir_fd=folder)
+        said = os.read(words, 99)
+        os.close(words)
+        assert said == b"last\n"
+        with pytest.raises(NotFound, match="lives"):
+            one.folder(order.name, "/tmp/mine")
+    finally:
+        os.close(folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from journal_rows import LOCAL, Ticks
 
-from anew.errors import EngineError
+from anew.errors import EngineError, NotFound
 from anew.model import Bytes, Identity, Image, Limits, Order, Pin, Scope, Touched, Volume
 from anew.shell.dissecting import MOST, dissect, found, ordered
 from anew.shell.journal import Journal
@@ -46,6 +46,9 @@ class Telling:
         if self.refusal is not None:
             raise self.refusal
         return self.files
+
+    def folder(self, name: str, path: str) -> int:
+        raise NotFound(f"no instance {name} has {path}")
 
     def entry(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
         return tuple(command)

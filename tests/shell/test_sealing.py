@@ -13,6 +13,7 @@ from anew.model import (
     Image,
     Limits,
     Member,
+    Outcomes,
     Override,
     Part,
     Policy,
@@ -67,3 +68,13 @@ def test_what_becomes_of_an_undecided_stage_is_settled_by_the_environment_and_is
     assert len({seal for seal, _ in made}) == 1
     asks = replace(SERVICE, policy=Policy(on_undecided="ask"))
     assert [sealed(asks, environment=one)[1].policy.on_undecided for one in places] == ["ask"] * 3
+
+
+def test_a_worker_sees_where_its_outcomes_go_and_not_how_they_are_called() -> None:
+    worker = Service("mailer", "base", ("a",), writable=("/srv/a",), outcomes=Outcomes("jobs.prom"))
+    first, member = sealed(worker)
+    second, other = sealed(replace(worker, outcomes=Outcomes("jobs.prom", good="sent_total")))
+    assert first == second
+    assert first.flags == (("OUTCOMES", "/run/outcomes/jobs.prom"),)
+    assert first.writable == ("/srv/a", "/run/outcomes")
+    assert (member.outcomes, other.outcomes) == (Outcomes("jobs.prom"), Outcomes("jobs.prom", good="sent_total"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from journal_rows import LOCAL
 
-from anew.errors import EngineError
+from anew.errors import EngineError, NotFound
 from anew.model import Bytes, Scope, Touched
 from anew.shell.touches import EVERY, REST, Touches, watched_until
 
@@ -37,6 +37,9 @@ class Engine:
 
     def changes(self, name: str) -> tuple[str, ...]:
         return (name,)
+
+    def folder(self, name: str, path: str) -> int:
+        raise NotFound(f"no instance {name} has {path}")
 
     def entry(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
         return (name, *command)

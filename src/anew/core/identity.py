@@ -53,8 +53,9 @@ def service_identity(service: Service) -> dict[str, object]:
     """Return all that is said of a service."""
     build = [step.plain() for step in service.build]
     said = asdict(service) | {"build": build, "policy": was_called(service.policy)}
-    if not service.fetch:
-        del said["fetch"]
+    for name in ("fetch", "outcomes"):
+        if not said[name]:
+            del said[name]
     return said
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
-from anew.core.evidence import Pair, gathered
+from anew.core.evidence import Evidence, Pair, gathered
 from anew.core.verdict import ERRORS, judge
-from anew.model import Judge, Sample, Verdict
+from anew.model import Judge, Member, Sample, Verdict
 
 _NOTHING = Sample(0, 0)
 
@@ -24,3 +24,21 @@ def pairs(old: Sequence[Sample], new: Sequence[Sample]) -> tuple[Pair, ...]:
 def verdict(old: Sequence[Sample], new: Sequence[Sample], standards: Judge) -> Verdict:
     """Return the verdict on a new group from the windows of both groups, oldest first."""
     return judge({ERRORS: gathered(pairs(old, new), standards)}, standards)
+
+
+def known(old: Member, new: Member, samples: Mapping[str, Sequence[Sample]]) -> dict[str, Evidence]:
+    """Return what is known of each criterion by which a service is judged; nothing if it has none."""
+
+    def of(suffix: str = "") -> tuple[Pair, ...]:
+        return pairs(samples.get(old.group + suffix, ()), samples.get(new.group + suffix, ()))
+
+    found: dict[str, Evidence] = {}
+    if new.kind != "worker" or new.outcomes is not None:
+        found[ERRORS] = gathered(of(), new.policy.judge)
+    return found
+
+
+def of_service(old: Member, new: Member, samples: Mapping[str, Sequence[Sample]]) -> Verdict | None:
+    """Return the verdict on the new group of a service; None if nothing of it is counted."""
+    found = known(old, new, samples)
+    return judge(found, new.policy.judge) if found else None

@@ -9,6 +9,7 @@ from anew.core import names
 from anew.core.consequences import Change, consequences
 from anew.core.decide import decide
 from anew.core.machine import ENDS
+from anew.core.measures import keys
 from anew.core.steps import (
     Allot,
     Begin,
@@ -66,7 +67,8 @@ def wait(world: World, until: float) -> World:
     for one in world.running.values():
         if one.name in seen:
             seen[one.name] = Seen(is_alive=False, is_ready=False, ended=PASSED)
-    samples = dict.fromkeys(world.groups, (PLENTY,))
+    members = (member for one in world.generations.values() for member in one.members)
+    samples = dict.fromkeys(keys(*members), (PLENTY,))
     return replace(ageless(world), now=max(world.now, until), seen=seen, samples=samples, recent={})
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from anew.core import aside, judging, staffing, tasks, traffic, undecided, verdict
+from anew.core import aside, judging, measures, staffing, tasks, traffic, undecided, verdict
 from anew.core.machine import Event
 from anew.core.world import World
 from anew.model import Member, Rollout, Seconds, Verdict
@@ -182,15 +182,20 @@ def _stage(view: _View) -> Happening:
 
 
 def _verdict(view: _View, service: str) -> Verdict:
-    member, samples = view.new[service], view.world.samples
-    if member.kind == "worker":
-        return _of_workers(view, member)
-    old, new = samples.get(view.old[service].group, ()), samples.get(member.group, ())
-    return judging.verdict(old, new, member.policy.judge)
+    old, new, world = view.old[service], view.new[service], view.world
+    counted = judging.of_service(old, new, world.samples)
+    found = _of_workers(view, new, counted) if new.kind == "worker" or counted is None else counted
+    unread = [f"{key} can't be counted: {world.unread[key]}" for key in measures.keys(old, new) if key in world.unread]
+    return replace(found, reason="; ".join((found.reason, *unread))) if unread else found
 
 
-def _of_workers(view: _View, member: Member) -> Verdict:
-    """Judge workers by whether they run; one that is started again and again runs too, most of the time."""
+def _of_workers(view: _View, member: Member, counted: Verdict | None) -> Verdict:
+    """Judge workers by whether they run, and by what is counted of their work, if anything is.
+
+    One that is started again and again runs too, most of the time.
+    """
+    if counted is not None and counted.kind == "fail":
+        return counted
     wanted, ready = view.sizes.get(member.group, 0), view.world.ready(member.group)
     says = f"{ready} of {wanted} workers run"
     state = view.world.groups.get(member.group)
@@ -200,7 +205,9 @@ def _of_workers(view: _View, member: Member) -> Verdict:
     died = sum(at >= begun for at in state.deaths) if state else 0
     if died:
         return Verdict("undecided", f"{says}, and {died} died in this stage: {state.outcome if state else ''}")
-    return Verdict("pass" if ready >= wanted else "undecided", says)
+    if ready < wanted or counted is None:
+        return Verdict("pass" if ready >= wanted else "undecided", says)
+    return replace(counted, reason=f"{says}, {counted.reason}")
 
 
 def _full(view: _View) -> Happening:

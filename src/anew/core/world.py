@@ -86,6 +86,7 @@ class World:
     samples: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)  # by group, in all stages until now
     windows: tuple[Window, ...] = ()  # the same by window, to be committed
     recent: Mapping[str, Sample] = field(default_factory=dict)  # by group, the last seconds: for the breaker
+    unread: Mapping[str, str] = field(default_factory=dict)  # by key of `samples`: why it can't be counted just now
     is_testing: bool = False  # preview tests are running
     strays: tuple[str, ...] = ()  # instances of this scope that no allotment knows
     tasks: Mapping[str, TaskState] = field(default_factory=dict)  # by key

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Seal,
         Trial,
     )
+    from anew.model.measured import OUTCOMES, Outcomes
     from anew.model.running import Instance, Order, Outcome, Touched
     from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
     from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
@@ -77,6 +78,7 @@ __all__ = [
     "AS_USUAL",
     "BUILD",
     "FULL",
+    "OUTCOMES",
     "Actor",
     "Allowance",
     "BuildStep",
@@ -117,6 +119,7 @@ __all__ = [
     "Order",
     "OsAge",
     "Outcome",
+    "Outcomes",
     "Override",
     "Part",
     "PerMille",
@@ -185,6 +188,7 @@ _BEHIND = {
         "Seal",
         "Trial",
     ),
+    "measured": ("OUTCOMES", "Outcomes"),
     "running": ("Instance", "Order", "Outcome", "Touched"),
     "stock": ("Checkpoint", "Gone", "Remains", "Selection", "Stock", "StoredHead", "StoredImage"),
     "units": ("BUILD", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),

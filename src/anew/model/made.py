@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from anew.model.balance import Window
+from anew.model.measured import Outcomes
 from anew.model.units import Digest, Seconds
 from anew.model.wish import Kind, Limits, Policy, Service, Task, Test, Volume
 
@@ -171,6 +172,7 @@ class Member:
     before: tuple[Task, ...] = ()
     is_alone: bool = False  # a singleton, or with a volume that is not shared: never two groups of it at once
     max_age: Seconds = 0.0  # 0: none
+    outcomes: Outcomes | None = None  # of a worker
 
 
 GenerationOutcome = Literal["", "promoted", "rolled back", "withdrawn"]  # "" until its rollout has ended

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from anew.model.hygiene import Allowance
+from anew.model.measured import Outcomes
 from anew.model.units import Bytes, PerMille, Seconds
 
 
@@ -258,6 +259,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     max_age: Seconds = 0.0  # an instance is reborn before it is older; 0: it may grow as old as it likes
     fetch: tuple[Fetch, ...] = ()  # sorted by address
+    outcomes: Outcomes | None = None  # of a worker; None: it is judged by whether it runs
 
     @property
     def kind(self) -> Kind:
@@ -265,6 +267,16 @@ class Service:
         if self.http is not None:
             return "http"
         return "tcp" if self.is_tcp else "job" if self.schedule else "worker"
+
+    @property
+    def told(self) -> tuple[tuple[str, str], ...]:
+        """The flags that say where it finds what anew gives it, whatever the environment."""
+        return self.outcomes.flags if self.outcomes else ()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that it may write to: those that it says, and those that anew gives it."""
+        return (*self.writable, *(self.outcomes.writable if self.outcomes else ()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from anew.core.names import GENERATION, RELEASE
 from anew.errors import NotFound, SpecError
-from anew.model import Generation, Group, Image, Limits, Member, Part, Policy, Release, Scope, Service, Test
+from anew.model import (
+    Generation,
+    Group,
+    Image,
+    Limits,
+    Member,
+    Outcomes,
+    Part,
+    Policy,
+    Release,
+    Scope,
+    Service,
+    Test,
+)
 from anew.model.comparison import Change, Comparison, ImageComparison, ServiceComparison, Side
 from anew.shell.journal import Journal
 
@@ -140,6 +153,7 @@ def _settings(service: Service) -> Settings:
         **_limits(service.limits),
         "needs": ", ".join(service.needs),
         "writable": ", ".join(service.writable),
+        **_outcomes(service.outcomes),
         **{f"volumes.{one.name}": one.path + (" (shared)" if one.is_shared else "") for one in service.volumes},
         "schedule": service.schedule,
         "within": _span(service.within) if service.kind == "job" else "",
@@ -154,6 +168,10 @@ def _settings(service: Service) -> Settings:
         **{f"tests[{n}]": _test(one) for n, one in enumerate(service.tests)},
         **{f"rollout.{name}": text for name, text in _policy(service.policy)},
     }
+
+
+def _outcomes(outcomes: Outcomes | None) -> Settings:
+    return {f"outcomes.{name}": text for name, text in asdict(outcomes).items()} if outcomes else {}
 
 
 def _limits(limits: Limits) -> Settings:

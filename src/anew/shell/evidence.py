@@ -28,19 +28,19 @@ class Evidence:
     recent: list[tuple[float, dict[str, Sample]]] = field(default_factory=list)
 
     def take(self, now: float, rollout: Rollout | None, counts: Mapping[str, Counts]) -> None:
-        """Add one reading of the counters."""
+        """Add one reading of the counters; what it does not tell of is as it was."""
         stage = (rollout.id, rollout.since) if rollout else (0, 0.0)
-        is_first = not self.last  # then a window holds more than the last seconds
+        known = frozenset(self.last)  # the first window of any other holds more than the last seconds
         if stage != self.stage:
             self.stage, self.windows = stage, list(rollout.windows) if rollout else []
             if rollout and rollout.counts:
                 self.last |= {g: Counts(requests, failures) for g, requests, failures in rollout.counts}
         did = {name: self._since(name, one) for name, one in counts.items()}
-        self.last = dict(counts)
+        self.last |= counts
         if rollout is not None and rollout.phase == "stage":
             self._add(Window(now, rollout.stage, {n: s for n, s in did.items() if s.requests}), rollout.since)
-        lately = [] if is_first else [(now, did)]
-        self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + lately
+        lately = {name: one for name, one in did.items() if name in known}
+        self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + ([(now, lately)] if lately else [])
 
     def samples(self) -> dict[str, tuple[Sample, ...]]:
         """Return the windows of each group since the first stage was entered, oldest first, equal lengths."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from anew.core.decide import decide
 from anew.core.machine import BEFORE_FULL
+from anew.core.measures import measures
 from anew.core.steps import Allot, Decision, Launch, Step
 from anew.core.world import World
 from anew.errors import AnewError, Conflict
@@ -25,6 +26,7 @@ from anew.shell.effects import Effects
 from anew.shell.evidence import Evidence
 from anew.shell.journal import Journal, Stale
 from anew.shell.keeperlock import KeeperLock
+from anew.shell.meters import Meters
 from anew.shell.observe import Observer
 from anew.shell.parts import Parts
 from anew.shell.probe import Prober
@@ -60,8 +62,18 @@ class Keeper:
         mark = says.with_name(says.name.removesuffix(".says.json") + ".watched")
         inspection = parts.inspection(scope)
         self._touches = Touches(inspection, scope, mark, lock.wake)
+        self._meters = Meters(self._clock, inspection.folder)
         self._observer = Observer(
-            scope, journal, compute, edge, self._clock, self._prober, Evidence(), self._deaths, self._touches
+            scope,
+            journal,
+            compute,
+            edge,
+            self._clock,
+            self._prober,
+            Evidence(),
+            self._deaths,
+            self._touches,
+            self._meters,
         )
         self._effects = Effects(scope, journal, compute, inspection, edge, parts)
         self._runner = Runner(scope, journal, self._effects, parts)
@@ -83,6 +95,7 @@ class Keeper:
                 self._rounds(until_idle=until_idle, say=say)
         finally:
             self._prober.close()
+            self._meters.close()
             self._deaths.close()
             self._touches.close()
             self._lock.release()
@@ -99,6 +112,7 @@ class Keeper:
                     entered, trouble = at, ""
                     continue
                 entered = at
+                self._meters.watch(world.rollout, measures(world))
                 decision = decide(world)
                 record(self._touches, world, self._note, say)
                 self._tell(world, decision, say)

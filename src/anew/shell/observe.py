@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # a command that only looks needs none of these
     from anew.shell.deaths import Deaths
     from anew.shell.evidence import Evidence
     from anew.shell.journal import EnvironmentRow, Journal
+    from anew.shell.meters import Meters
     from anew.shell.probe import Prober
     from anew.shell.touches import Touches
 
@@ -49,6 +50,7 @@ class Observer:
     evidence: Evidence | None = None
     deaths: Deaths | None = None  # None: nobody waits to be told
     touches: Touches | None = None  # None: nobody looks who touches what
+    meters: Meters | None = None  # None: nothing is counted but requests at the edge
     has_settled: bool = False
     has_news: bool = False  # `deaths` asks for another look at once
     committed: Committed | None = None
@@ -75,8 +77,9 @@ class Observer:
             pids = (*reading.pids, *(one.pid for one in alive), *(one.warden for one in alive))
             self.has_news = self.deaths.watch(pids)
         now = self.clock.now()
-        if self.evidence is not None and reading.is_up:
-            self.evidence.take(now, rollout, reading.counts)
+        if self.evidence is not None and (reading.is_up or self.meters is not None):
+            counted = self.meters.counts() if self.meters is not None else {}
+            self.evidence.take(now, rollout, {**(reading.counts if reading.is_up else {}), **counted})
         return World(
             now=now,
             scope=self.scope,
@@ -94,6 +97,7 @@ class Observer:
             samples=self.evidence.samples() if self.evidence else {},
             windows=tuple(self.evidence.windows) if self.evidence else (),
             recent=self.evidence.lately() if self.evidence else {},
+            unread=self.meters.unread() if self.meters is not None else {},
             is_testing=is_testing,
             strays=tuple(sorted(instances.keys() - {a.name for a in allotments})),
             tasks=known.tasks,

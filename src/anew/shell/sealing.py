@@ -73,14 +73,14 @@ def _seal(
     service: Service, image: Image, environment: Environment, kinds: Mapping[str, Kind], pins: Sequence[Pin]
 ) -> Seal:
     override = _override(service, environment)
-    flags = dict(service.flags) | dict(override.flags)
+    flags = dict(service.flags) | dict(override.flags) | dict(service.told)
     return Seal(
         service=service.name,
         image=image.digest,
         command=service.command,
         flags=tuple(sorted(flags.items())),
         health=service.http.health if service.http else "",
-        writable=service.writable,
+        writable=tuple(dict.fromkeys(service.folders)),
         kind=service.kind,
         needs=tuple(Need(name, kinds[name] == "tcp") for name in service.needs),
         secrets=tuple(pin for pin in pins if pin.name in service.secrets),
@@ -114,6 +114,7 @@ def _member(scope: Scope, part: Part, environment: Environment, parts: list[Part
         before=service.before,
         is_alone=service.is_singleton or any(not v.is_shared for v in service.volumes),
         max_age=service.max_age if override.max_age is None else override.max_age,
+        outcomes=service.outcomes,
     )
 
 

@@ -13,6 +13,7 @@ from anew.core.spec import shapes
 from anew.core.spec.fields import NAME
 from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.judge_shapes import JudgeShape
+from anew.core.spec.measure_shapes import OutcomesShape
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, mapping, shortened
 from anew.core.spec.wrong import NOT_YET
@@ -41,6 +42,7 @@ _MISSING: Mapping[str, str] = MappingProxyType(
         "allow": "write `allow: private-key`; the reference lists the rules",
         "why": "write `why: REASON`",
         "to": "write `to: /opt/tool.tar.gz`",
+        "file": "write `file: jobs.prom`",
     }
 )
 
@@ -114,6 +116,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
     (("services", "*", "before", "*"), shapes.TaskShape),
     (("services", "*", "rollout"), shapes.RolloutShape),
     (("services", "*", "rollout", "judge"), JudgeShape),
+    (("services", "*", "outcomes"), OutcomesShape),
     (("services", "*", "tests", "*"), shapes.TestShape),
     (("services", "*", "tests", "*", "http"), shapes.HttpTestShape),
     (("services", "*", "hygiene", "*"), shapes.AllowanceShape),

@@ -41,6 +41,14 @@ _BELONGS: Mapping[str, tuple[Kind, Mapping[Kind, str]]] = MappingProxyType(
                 "job": "remove it, and write how long a run may take: `within: 1h`",
             },
         ),
+        "outcomes": (
+            "worker",
+            {
+                "http": "remove it: its answers are counted at the edge",
+                "tcp": "remove it: its connections are counted at the edge",
+                "job": "remove it: the exit code of a run is its outcome",
+            },
+        ),
         "within": ("job", dict.fromkeys(_NOUNS, "write it inside `before`, or `at_most` in `rollout`, or remove it")),
     }
 )

@@ -108,6 +108,7 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         within=default.within if service.within is None else service.within,
         limits=_limits(service) or default.limits,
         max_age=service.max_age or default.max_age,
+        outcomes=service.outcomes.outcomes() if service.outcomes else None,
     )
 
 

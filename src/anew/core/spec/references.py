@@ -48,6 +48,7 @@ def _service(tree: Tree, path: Path, service: dict[str, object], heads: Iterable
     yield from _secrets(tree, (*path, "secrets"), service)
     yield from steps.check(tree, (*path, "build"), items(service.get("build")))
     yield from _flags(tree, (*path, "flags"), service)
+    yield from _told(tree, (*path, "flags"), service, service)
     yield from kinds.check(tree, path, service)
     yield from folders.check(tree, path, service)
     yield from folders.beside_secrets(tree, path, service)
@@ -66,6 +67,12 @@ def _flags(tree: Tree, path: Path, owner: dict[str, object]) -> Found:
     """Numbers become texts, so a number that would change on the way must say what it is."""
     for name, value in mapping(owner.get("flags")).items():
         yield from steps.changed_number(tree, (*path, name), value)
+
+
+def _told(tree: Tree, path: Path, owner: dict[str, object], service: dict[str, object]) -> Found:
+    if "outcomes" in service and "OUTCOMES" in mapping(owner.get("flags")):
+        what = "anew itself sets this flag, to the file of `outcomes`"
+        yield tree.complaint((*path, "OUTCOMES"), what, "remove it, and write the counts to $OUTCOMES")
 
 
 def _names(tree: Tree, root: dict[str, object], services: Iterable[str], environments: Iterable[str]) -> Found:
@@ -89,6 +96,7 @@ def _environment(tree: Tree, path: Path, environment: dict[str, object], service
             yield tree.complaint(there, f"no service is named `{shortened(name)}`", nearest(name, services))
         elif isinstance(services[name], dict):
             yield from kinds.overrides(tree, there, mapping(override), mapping(services[name]))
+            yield from _told(tree, (*there, "flags"), mapping(override), mapping(services[name]))
         yield from _flags(tree, (*there, "flags"), mapping(override))
 
 

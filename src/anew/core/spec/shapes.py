@@ -18,6 +18,7 @@ from anew.core.spec import fields as f
 from anew.core.spec.cron import Schedule
 from anew.core.spec.head_shapes import HeadShape, Shape
 from anew.core.spec.judge_shapes import JudgeShape
+from anew.core.spec.measure_shapes import OutcomesShape
 from anew.core.spec.wrong import wrong
 from anew.model import FULL, OnUndecided, Policy
 
@@ -268,6 +269,8 @@ class ServiceShape(Shape):
     """Two of this worker never run at once: the old one is ended, then the new one starts."""
     ready_after: f.Maybe[a.Duration] = None
     """A worker that is alive this long is ready; `1s` if left out."""
+    outcomes: f.Maybe[OutcomesShape] = None
+    """How this worker says what became of its work; if left out, it is judged by whether it runs."""
     schedule: f.Maybe[Schedule] = None
     """When it runs, to its end: the five fields of cron, in UTC."""
     within: f.Maybe[a.Wait] = None

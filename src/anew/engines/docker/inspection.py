@@ -13,8 +13,7 @@ from anew.engines.docker import drift, memory
 from anew.engines.docker.compute import Docker
 from anew.engines.embedded.clock import WallClock
 from anew.engines.embedded.drift import Watch
-from anew.engines.embedded.inspection import entry
-from anew.errors import NotFound
+from anew.engines.embedded.inspection import entry, folder, living
 from anew.model import Bytes, Scope, Touched
 from anew.ports import Clock
 
@@ -57,9 +56,10 @@ class DockerInspection:
         """Return a line for each file that is not as in the instance's image; see the port."""
         return self._compute.changed_files(name)
 
+    def folder(self, name: str, path: str) -> int:
+        """Return a descriptor of a folder in a living instance; see the port."""
+        return folder(living(self._compute.pid(name), name), path)
+
     def entry(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
         """Return the command line that runs `command` inside; see the port."""
-        pid = self._compute.pid(name)
-        if not pid:
-            raise NotFound(f"no instance {name} lives", hint="anew status shows those that do")
-        return entry(pid, command)
+        return entry(living(self._compute.pid(name), name), command)

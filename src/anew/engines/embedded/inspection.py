@@ -62,12 +62,36 @@ class EmbeddedInspection:
             for name in alive:
                 self._compute.peak_memory(name)
 
+    def folder(self, name: str, path: str) -> int:
+        """Return a descriptor of a folder in a living instance; see the port."""
+        return folder(living(self._compute.pid(name), name), path)
+
     def entry(self, name: str, command: Sequence[str]) -> tuple[str, ...]:
         """Return the command line that runs `command` inside; see the port."""
-        pid = self._compute.pid(name)
-        if not pid:
-            raise NotFound(f"no instance {name} lives", hint="anew status shows those that do")
-        return entry(pid, command)
+        return entry(living(self._compute.pid(name), name), command)
+
+
+def living(pid: int, name: str) -> int:
+    """Return the pid of an instance. Raises NotFound if it is 0."""
+    if not pid:
+        raise NotFound(f"no instance {name} lives", hint="anew status shows those that do")
+    return pid
+
+
+def folder(pid: int, path: str) -> int:
+    """Return a descriptor of a folder as a process sees it; no link leads out of what it sees."""
+    at = -1
+    try:
+        at = os.open(f"/proc/{pid}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for part in path.strip("/").split("/"):
+            above = at
+            at = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+            os.close(above)
+    except OSError as cause:
+        if at >= 0:
+            os.close(at)
+        raise NotFound(f"there is no folder {path}: {cause.strerror}", where=f"/proc/{pid}/root") from cause
+    return at
 
 
 def entry(pid: int, command: Sequence[str]) -> tuple[str, ...]:

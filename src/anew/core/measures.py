@@ -1,0 +1,60 @@
+"""What is to be counted of a rollout besides what the edge counts, and under which key of the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from anew.core.machine import BEFORE_FULL
+from anew.core.world import World
+from anew.model import Member, Outcomes
+
+LOOKED_AT = BEFORE_FULL | {"full", "warm"}  # the phases from which a rollout may go back by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The outcomes that one living instance writes down; `key` is its group's."""
+
+    key: str
+    instance: str
+    started: float
+    outcomes: Outcomes
+
+
+Measure = Written
+
+
+def measures(world: World) -> tuple[Measure, ...]:
+    """Return all that is to be counted now.
+
+    Of what can be judged in stages both groups are looked at from the beginning, so that it is known what each had
+    counted before; and the new ones for as long as the rollout may go back.
+    """
+    rollout = world.rollout
+    if rollout is None or rollout.kind == "rollback" or not rollout.old or rollout.phase not in LOOKED_AT:
+        return ()
+    old, new = world.members(rollout.old), world.members(rollout.new)
+    found: list[Measure] = []
+    for service, member in sorted(new.items()):
+        before = old.get(service)
+        if before is not None and before.group == member.group:
+            continue
+        if before is not None and rollout.phase in BEFORE_FULL:
+            found += _written(world, before)
+        found += _written(world, member)
+    return tuple(found)
+
+
+def keys(*members: Member) -> tuple[str, ...]:
+    """Return the keys under which groups are judged."""
+    return tuple(member.group for member in members)
+
+
+def _written(world: World, member: Member) -> Iterator[Written]:
+    if member.outcomes is None:
+        return
+    for one in world.by_group.get(member.group, ()):
+        seen = world.seen.get(one.name)
+        if seen is not None and seen.is_alive:
+            yield Written(member.group, one.name, seen.started, member.outcomes)

@@ -1,0 +1,31 @@
+"""What is counted of a service besides its requests at the edge: the outcomes of its work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OUTCOMES = "/run/outcomes"  # the folder of an instance for its counts
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Where an instance says how its work ended: counts since it began, as Prometheus writes them."""
+
+    file: str  # its name in the folder `OUTCOMES`
+    good: str = "outcomes_good_total"  # the names of both counts
+    bad: str = "outcomes_bad_total"
+
+    @property
+    def path(self) -> str:
+        """Where the instance writes them."""
+        return f"{OUTCOMES}/{self.file}"
+
+    @property
+    def flags(self) -> tuple[tuple[str, str], ...]:
+        """What the instance is told of it."""
+        return (("OUTCOMES", self.path),)
+
+    @property
+    def writable(self) -> tuple[str, ...]:
+        """The folders that it needs to be able to write to."""
+        return (OUTCOMES,)
