@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from canned import (
+    AGAIN,
     BACK,
     BUILT,
     CHECKS,
@@ -22,6 +23,7 @@ from canned import (
     RELEASES,
     TESTED,
     WARM,
+    WORSE,
 )
 
 from anew.model import AS_USUAL, Manner, Outcome, Seconds
@@ -41,6 +43,7 @@ from anew.views import (
     Ordered,
     Plan,
     Rebuilt,
+    Recomputed,
     ReleaseView,
     Sealed,
     SecretView,
@@ -174,6 +177,9 @@ class Canned:
         assert (before, after) == ("r1", "r2")
         return COMPARISON
 
+    def recompute(self, environment: str, generation: int) -> tuple[Recomputed, ...]:
+        return AGAIN[:1]
+
     def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
         terminal.say("its address is told")
         terminal.show("what it writes")
@@ -240,6 +246,7 @@ WHY = Why(
             ),
         ),
     ),
+    (WORSE,),
 )  # fmt: skip
 COLLECTED = Collected(
     ("the image of web in r1",), 12_345_678, (Kept("the image of web in r2", "g2 serves shop/local"),)

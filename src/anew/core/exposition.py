@@ -19,8 +19,9 @@ def counts(text: str, good: str, bad: str) -> Counts:
 
     Raises  ValueError, with a sentence, for a text that is not whole, lacks a count, or has one that is no number.
 
-    >>> counts('jobs_total{kind="a"} 7\njobs_total{kind="b"} 2\nfailed_total 1\n', "jobs_total", "failed_total")
-    Counts(requests=10, failures=1, in_flight=0)
+    >>> found = counts('jobs_total{kind="a"} 7\njobs_total{kind="b"} 2\nfailed_total 1\n', "jobs_total", "failed_total")
+    >>> found.requests, found.failures
+    (10, 1)
     """
     if not text.endswith("\n"):
         raise ValueError("it is empty, or its last line has no end")

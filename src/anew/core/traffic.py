@@ -120,7 +120,8 @@ def declaration(world: World) -> Declaration:
     newest = sorted((s, m) for s, m in _newest(world).items() if s in known)
     host, port = world.environment.host, world.environment.port
     sticky = tuple((s, m.policy.sticky) for s, m in newest if m.policy.sticky != "none")
-    return Declaration(host, port, world.preview_port, routes, groups, doors_of, sticky)
+    slow = tuple((s, limit) for s, limit in world.rollout.slow if s in known) if world.rollout else ()
+    return Declaration(host, port, world.preview_port, routes, groups, doors_of, sticky, slow)
 
 
 def _newest(world: World) -> dict[str, Member]:

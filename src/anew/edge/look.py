@@ -106,7 +106,8 @@ class Look:
                 elif instance := names[row.group].get(row.address):
                     in_flight[instance] += row.in_flight
         totals = self._counters.take(told, names, must_save=must_save)
-        return {group: _counts(totals.get(group, ()), by_group[group]) for group in names}, in_flight
+        tcp = {group.name for group in declaration.groups if group.is_tcp}
+        return {g: _counts(totals.get(g, ()), by_group[g], is_tcp=g in tcp) for g in names}, in_flight
 
     def timed(
         self, declaration: Declaration, workers: tuple[Worker, ...], *, must_save: bool = False
@@ -129,6 +130,8 @@ class Look:
         return {group: tuple(sorted(ones)) for group, ones in out.items()}
 
 
-def _counts(counted: tuple[int, ...], in_flight: int) -> Counts:
+def _counts(counted: tuple[int, ...], in_flight: int, *, is_tcp: bool) -> Counts:
     requests, failures, trials, bad, slow = (*counted, *(0,) * 5)[:5]
+    if is_tcp:
+        return Counts(requests, failures, in_flight)
     return Counts(requests, failures, in_flight, trials, min(bad, trials), slow)

@@ -77,7 +77,7 @@ class Counts:
     requests: int = 0
     failures: int = 0  # answers 5xx, and connections that failed; of a TCP group, instances that were not reached
     in_flight: int = 0
-    trials: int = 0
+    trials: int = -1  # -1: all requests are, and all failures are bad
     bad: int = 0  # trials with an answer 5xx, and each answer that was broken off; at most as many as trials
     slow: int = 0  # trials with an answer that took longer than `Declaration.slow`
     times: tuple[tuple[int, int], ...] = ()  # answers of instances: see `anew.core.times`; () if nobody asked for them
@@ -101,6 +101,7 @@ class Sample:
 
     requests: int
     failures: int
+    slow: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,8 @@ class Rollout:
     reason: str = ""
     version: int = 0  # incremented by every commit: compare-and-set
     counts: tuple[tuple[str, int, int], ...] = ()  # group, requests, failures when the stage was entered
+    slow: tuple[tuple[str, int], ...] = ()  # service → microseconds above which an answer is slow, frozen at stage 1
+    slows: tuple[tuple[str, int], ...] = ()  # group → slow answers when the stage was entered; goes with `counts`
     windows: tuple[Window, ...] = ()  # what the groups did in the stages until then, oldest first
     tested: str = ""  # "" not yet; "passed"; else why a preview test failed
     begun: float = 0.0

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from anew.core import names, tasks
+from anew.core import names, progress, tasks
 from anew.core.consequences import Change, consequences
 from anew.core.names import address_of
+from anew.core.slowness import thresholds, timed
 from anew.core.steps import (
     Allot,
     Begin,
@@ -32,6 +33,7 @@ from anew.errors import AnewError, Bug
 from anew.model import Order
 from anew.shell.database import Stale
 from anew.shell.dissecting import dissect
+from anew.shell.evidence import judged
 from anew.shell.journal import Also, Observed
 from anew.shell.vouching import sign
 
@@ -178,10 +180,25 @@ class Effects:
         moved = replace(rollout, phase=step.phase, since=world.now, stage=step.stage, reason=step.reason)
         follows = consequences(world, moved)
         also = Also(serving=follows.serving, wish=follows.wish, changes=follows.generations)
-        counts = tuple((g, c.requests, c.failures) for g, c in sorted(world.edge.counts.items()))
-        self.journal.enter(self.scope, step, seen=Observed(counts, world.windows), also=also)
+        counted = {group: judged(counts) for group, counts in sorted(world.edge.counts.items())}
+        found = progress.verdicts(world, rollout) if rollout.phase == "stage" else {}
+        seen = Observed(
+            counts=tuple((group, one.requests, one.failures) for group, one in counted.items()),
+            slows=tuple((group, one.slow) for group, one in counted.items() if one.slow),
+            slow=self._slow(world) if step.phase == "stage" and rollout.phase != "stage" else (),
+            windows=world.windows,
+            verdicts=tuple((service, one.kind) for service, one in sorted(found.items())),
+        )
+        self.journal.enter(self.scope, step, seen=seen, also=also)
         if any(change.outcome == "promoted" for change in follows.generations):
             sign(self.journal, self.parts.witness(self.scope), self.scope)
+
+    def _slow(self, world: World) -> tuple[tuple[str, int], ...]:
+        """Ask the edge how long answers took until now, and return from when on one is slow."""
+        if not timed(world):
+            return ()
+        counts = self.edge.reading(has_times=True).counts
+        return thresholds(world, {group: one.times for group, one in counts.items()})
 
     def _order(self, world: World, one: Allotment) -> Order:
         if one.task:

@@ -7,14 +7,15 @@ the next keeper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from anew.model import Counts, Rollout, Sample, Seconds, Window
 
 WINDOW: Seconds = 0.5  # windows are at least this long
-MOST = 120  # windows of a rollout; when there are more, each is joined with the next one of its stage
+MOST = 60  # windows of a stage; when there are more, each is joined with the next one
 RECENT: Seconds = 10.0  # what the breaker looks at
+NOTHING = Sample(0, 0)
 
 
 @dataclass(slots=True)
@@ -23,7 +24,8 @@ class Evidence:
 
     stage: tuple[int, float] = (0, 0.0)  # the rollout, and when it entered the phase or stage it is in
     last: dict[str, Counts] = field(default_factory=dict)
-    owed: dict[str, int] = field(default_factory=dict)  # failures whose requests lie in an earlier window
+    judged: dict[str, Sample] = field(default_factory=dict)  # the counters of what is judged, when last read
+    owed: dict[str, tuple[int, int]] = field(default_factory=dict)  # bad and slow ones whose requests came before
     windows: list[Window] = field(default_factory=list)
     recent: list[tuple[float, dict[str, Sample]]] = field(default_factory=list)
 
@@ -34,18 +36,18 @@ class Evidence:
         if stage != self.stage:
             self.stage, self.windows = stage, list(rollout.windows) if rollout else []
             if rollout and rollout.counts:
-                self.last |= {g: Counts(requests, failures) for g, requests, failures in rollout.counts}
-        did = {name: self._since(name, one) for name, one in counts.items()}
-        self.last |= counts
+                slow = dict(rollout.slows)
+                self.judged |= {g: Sample(trials, bad, slow.get(g, 0)) for g, trials, bad in rollout.counts}
+        did = {name: self._since(name, judged(one)) for name, one in counts.items()}
         if rollout is not None and rollout.phase == "stage":
             self._add(Window(now, rollout.stage, {n: s for n, s in did.items() if s.requests}), rollout.since)
-        lately = {name: one for name, one in did.items() if name in known}
+        lately = {n: _grown(self.last[n], one) for n, one in counts.items() if n in known}
+        self.last |= counts
         self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + ([(now, lately)] if lately else [])
 
     def samples(self) -> dict[str, tuple[Sample, ...]]:
         """Return the windows of each group since the first stage was entered, oldest first, equal lengths."""
-        names = {name for window in self.windows for name in window.samples}
-        return {n: tuple(w.samples.get(n, Sample(0, 0)) for w in self.windows) for n in names}
+        return samples(self.windows)
 
     def lately(self) -> dict[str, Sample]:
         """Return what each group answered in the last seconds."""
@@ -62,32 +64,49 @@ class Evidence:
             self.windows[-1] = _joined(before, window)
         else:
             self.windows.append(window)
-        if len(self.windows) > MOST:
-            self.windows = _coarser(self.windows)
+        mine = [one for one in self.windows if one.stage == window.stage]
+        if len(mine) > MOST:  # those of a stage that was left stay as they were: by them it was decided
+            self.windows[-len(mine) :] = _coarser(mine)
 
-    def _since(self, name: str, now: Counts) -> Sample:
-        before = self.last.get(name)
-        if before is None or now.requests < before.requests:
-            before = Counts()  # the edge was started anew, and counts from nothing
+    def _since(self, name: str, now: Sample) -> Sample:
+        before = self.judged.get(name, NOTHING)
+        if now.requests < before.requests:
+            before = NOTHING  # the edge was started anew, and counts from nothing
+        self.judged[name] = now
+        bad, slow = self.owed.get(name, (0, 0))
         requests = now.requests - before.requests
-        failures = max(0, now.failures - before.failures) + self.owed.get(name, 0)
-        counted = min(failures, requests)
-        self.owed[name] = failures - counted
-        return Sample(requests, counted)
+        bad += max(0, now.failures - before.failures)
+        slow += max(0, now.slow - before.slow)
+        found = Sample(requests, min(bad, requests), min(slow, requests))
+        self.owed[name] = (bad - found.failures, slow - found.slow)
+        return found
+
+
+def judged(counts: Counts) -> Sample:
+    """Return what is judged of a group's counters."""
+    if counts.trials < 0:
+        return Sample(counts.requests, counts.failures)
+    return Sample(counts.trials, counts.bad, counts.slow)
+
+
+def _grown(before: Counts, now: Counts) -> Sample:
+    """Return what was answered between two readings."""
+    if now.requests < before.requests:
+        before = Counts()
+    requests = now.requests - before.requests
+    return Sample(requests, min(requests, max(0, now.failures - before.failures)))
+
+
+def samples(windows: Sequence[Window]) -> dict[str, tuple[Sample, ...]]:
+    """Return what each group did in each window, equal lengths."""
+    names = {name for window in windows for name in window.samples}
+    return {n: tuple(w.samples.get(n, NOTHING) for w in windows) for n in names}
 
 
 def _coarser(windows: list[Window]) -> list[Window]:
-    """Join each window with the next one of its stage."""
-    out: list[Window] = []
-    is_joined = True
-    for one in windows:
-        if not is_joined and out[-1].stage == one.stage:
-            out[-1] = _joined(out[-1], one)
-            is_joined = True
-        else:
-            out.append(one)
-            is_joined = False
-    return out
+    """Join each window with the next one."""
+    joined = [_joined(one, after) for one, after in zip(windows[::2], windows[1::2], strict=False)]
+    return joined + windows[2 * len(joined) :]
 
 
 def _joined(one: Window, after: Window) -> Window:
@@ -95,11 +114,8 @@ def _joined(one: Window, after: Window) -> Window:
 
 
 def _merged(one: Mapping[str, Sample], other: Mapping[str, Sample]) -> dict[str, Sample]:
-    nothing = Sample(0, 0)
-    return {
-        n: Sample(
-            one.get(n, nothing).requests + other.get(n, nothing).requests,
-            one.get(n, nothing).failures + other.get(n, nothing).failures,
-        )
-        for n in {*one, *other}
-    }
+    return {n: _sum(one.get(n, NOTHING), other.get(n, NOTHING)) for n in {*one, *other}}
+
+
+def _sum(one: Sample, other: Sample) -> Sample:
+    return Sample(one.requests + other.requests, one.failures + other.failures, one.slow + other.slow)

@@ -28,6 +28,7 @@ from anew.shell.ledger import Ledger, first_hash
 from anew.shell.portpool import PortPool, next_port
 from anew.shell.releases import Releases
 from anew.shell.vault import Vault
+from anew.shell.windows import Windows
 
 if TYPE_CHECKING:
     from anew.core.consequences import Change
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Also", "EnvironmentRow", "Journal", "Observed", "Stale"]
 
 Kind = Literal["rollout", "rollback"]
+VERDICT = "verdict "  # a fact of the event that a stage was left: what was said of a service
 OVER = frozenset({"done", "rolled back"})
 
 
@@ -70,10 +72,13 @@ class Also:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the edge had counted when a phase was entered, and what the groups did in the stages until then."""
+    """What the edge had counted when a phase was entered, what the groups did in stages, and what was said of it."""
 
-    counts: tuple[tuple[str, int, int], ...] = ()  # group, requests, failures
+    counts: tuple[tuple[str, int, int], ...] = ()  # group, trials, bad ones
+    slows: tuple[tuple[str, int], ...] = ()  # group, slow ones
+    slow: tuple[tuple[str, int], ...] = ()  # service → microseconds; (): as before
     windows: tuple[Window, ...] = ()
+    verdicts: tuple[tuple[str, str], ...] = ()  # service, "pass" or "fail" or "undecided"; when a stage was left
 
 
 class Journal:
@@ -88,6 +93,7 @@ class Journal:
         self.ledger = Ledger(self._database, clock)
         self.releases = Releases(self._database, clock)
         self.ports = PortPool(self._database)
+        self.windows = Windows(self._database)
         self.vault = Vault(self._database, clock, self.ledger, path.parent / "keys" / "secrets")
 
     @cached_property
@@ -246,6 +252,8 @@ class Journal:
                 since=self._clock.now(),
                 reason=clean(step.reason),
                 counts=seen.counts,
+                slows=seen.slows,
+                slow=seen.slow or going.slow,
                 windows=seen.windows or going.windows,
             )
             entered = self._save(place, entered)
@@ -258,7 +266,8 @@ class Journal:
                 kind = also.wish_kind or row.wish_kind
                 self._database.change("set_wish", environment=place, generation=wish, kind=kind)
             self.generations.apply(place, also.changes)
-            self.ledger.append(place, "decision", clean(step.describe()), _facts(entered) | _told(also, wish))
+            told = _told(also, wish) | {f"{VERDICT}{service}": kind for service, kind in seen.verdicts}
+            self.ledger.append(place, "decision", clean(step.describe()), _facts(entered) | told)
         return entered
 
     def ask(self, scope: Scope, intention: Literal["abort", "promote"]) -> Rollout:

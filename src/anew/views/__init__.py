@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from anew.door import door
 
 if TYPE_CHECKING:
+    from anew.views.judged import Answer, Criterion, Decided, Judgement, Moment, Rate, Recomputed
     from anew.views.kept import (
         Check,
         Collected,
@@ -52,26 +53,33 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Answer",
     "Autopsy",
     "Built",
     "Carried",
     "Check",
     "Collected",
+    "Criterion",
     "Debugged",
+    "Decided",
     "Difference",
     "Event",
     "GroupView",
     "HeadUsed",
     "HeadView",
     "Installed",
+    "Judgement",
     "Kept",
     "LogLine",
+    "Moment",
     "Moved",
     "Ordered",
     "PackageMove",
     "Plan",
+    "Rate",
     "Reborn",
     "Rebuilt",
+    "Recomputed",
     "ReleaseView",
     "RolloutView",
     "Sealed",
@@ -94,6 +102,7 @@ __all__ = [
 ]
 
 _BEHIND = {
+    "judged": ("Answer", "Criterion", "Decided", "Judgement", "Moment", "Rate", "Recomputed"),
     "kept": (
         "Check",
         "Collected",

@@ -25,6 +25,7 @@ _POWERS = {"K": 10, "M": 20, "G": 30}
 _PART = re.compile(r"([1-9][0-9]{0,6})(m|%)\Z")
 _PARTS = {"m": 1000, "%": 100}
 _CHANCE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,4})?)%\Z")
+_QUANTILE = re.compile(r"p([0-9]{2}(?:\.[0-9]{1,2})?)\Z")
 _SHARE = re.compile(r"([0-9]{1,3})(?:\.([0-9]))?%\Z")
 
 
@@ -156,6 +157,23 @@ def chance(value: object) -> float:
     return found
 
 
+def quantile(value: object) -> float:
+    """Return the part that a quantile is of, as it is written; 0 for ``never``.
+
+    >>> quantile("p95"), quantile("p99.9"), quantile("never")
+    (0.95, 0.999, 0.0)
+    """
+    if value == "never":
+        return 0.0
+    match = _QUANTILE.match(value) if isinstance(value, str) else None
+    if not match:
+        raise wrong("this is a quantile of the times of answers", "write `p95`, `p99`, or `never`")
+    found = round(float(match[1]) / 100, 6)
+    if found < HALF:
+        raise wrong("more than half of all answers would be slow", "write `p50` or more, or `never`")
+    return found
+
+
 _DURATION_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$"})
 _SHARE_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9])?%$"})
 
@@ -172,6 +190,11 @@ Processors = Annotated[
     float, BeforeValidator(_processors), WithJsonSchema({"type": "number", "minimum": SLOWEST, "maximum": FASTEST})
 ]
 Pids = Annotated[int, Field(ge=2, le=1 << 22)]  # the kernel has no more
+Quantile = Annotated[
+    float,
+    BeforeValidator(quantile),
+    WithJsonSchema({"type": "string", "pattern": r"^(p[0-9]{2}(\.[0-9]{1,2})?|never)$"}),
+]
 Times = Annotated[float, BeforeValidator(_times), WithJsonSchema({"type": "number", "minimum": 1, "maximum": MANY})]
 Chance = Annotated[
     float, BeforeValidator(chance), WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,4})?%$"})

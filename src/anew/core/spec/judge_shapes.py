@@ -27,6 +27,9 @@ class JudgeShape(Shape):
     beta: f.Maybe[a.Chance] = None
     """The chance that a release which is unacceptable passes; `5%` if left out."""
 
+    slow: f.Maybe[a.Quantile] = None
+    """The quantile of the old group's times above which an answer is slow; `p95` if left out, `never` for none."""
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         judge = self.judge()
