@@ -10,13 +10,17 @@ from anew.views import (
     Built,
     Carried,
     Check,
+    Criterion,
     Difference,
     Event,
     GroupView,
     HeadUsed,
     HeadView,
+    Judgement,
+    Moment,
     PackageMove,
     Plan,
+    Rate,
     Rebuilt,
     ReleaseView,
     RolloutView,
@@ -29,6 +33,38 @@ NOON = 1_700_000_000.25
 IMAGE = "sha256:" + "0123456789abcdef" * 4
 OTHER = "sha256:" + "fedcba9876543210" * 4
 
+
+def moment(
+    second: float, stage: int, old: tuple[int, int], new: tuple[int, int], evidence: tuple[float, float]
+) -> Moment:
+    """Make what was known at a time; the intervals are made up."""
+    left, right = (Rate(n, bad, bad / n / 3, min(1.0, 2 * bad / n + 4 / n)) for n, bad in (old, new))
+    return Moment(NOON + second, stage, left, right, *evidence)
+
+
+WORSE = Judgement(
+    "web", "web-g2", "web-g3", "fail", "6 % of 300 requests failed, against 1 % of 1500 before: worse than tolerated",
+    100.0, 20.0,
+    (
+        Criterion(
+            "errors",
+            2.75,
+            (
+                moment(0, 1, (99, 1), (1, 0), (1.0, 1.0)),
+                moment(5, 1, (495, 4), (5, 0), (0.9, 1.1)),
+                moment(10, 1, (990, 9), (10, 1), (1.6, 0.8)),
+                moment(12, 2, (1170, 11), (30, 2), (4.0, 0.3)),
+                moment(15, 2, (1260, 12), (120, 7), (31.0, 0.04)),
+                moment(18, 2, (1400, 14), (220, 13), (99.0, 0.004)),
+                moment(21, 2, (1500, 15), (300, 18), (4321.0, 0.0002)),
+            ),
+        ),
+    ),
+)  # fmt: skip
+QUIET = Judgement(
+    "api", "api-g1", "api-g3", "undecided", "no traffic has reached it", 100.0, 20.0,
+    (Criterion("errors", 0.0, (Moment(NOON, 1, Rate(9, 0, 0.0, 0.5), Rate(0, 0, 0.0, 1.0), 1.0, 1.0),)),),
+)  # fmt: skip
 LIVE = GroupView("web-g2", "g2", 900, 2, 2, 3, "live")
 NEW = GroupView("web-g3", "g3", 100, 1, 2, 0, "new")
 API = GroupView("api-g1", "g3", 1000, 1, 1, 0, "live")

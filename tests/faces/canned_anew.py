@@ -22,6 +22,7 @@ from canned import (
     RELEASES,
     TESTED,
     WARM,
+    WORSE,
 )
 
 from anew.model import AS_USUAL, Manner, Outcome, Seconds
@@ -240,6 +241,7 @@ WHY = Why(
             ),
         ),
     ),
+    (WORSE,),
 )  # fmt: skip
 COLLECTED = Collected(
     ("the image of web in r1",), 12_345_678, (Kept("the image of web in r2", "g2 serves shop/local"),)

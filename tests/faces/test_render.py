@@ -26,16 +26,18 @@ from canned import (
     PLAN,
     PULLED,
     PUSHED,
+    QUIET,
     REBUILT,
     RELEASES,
     STATUS,
     TESTED,
     WARM,
+    WORSE,
 )
 from rich.console import Console
 
 from anew.errors import AnewError
-from anew.faces import blocks, carrying, comparisons, developing, locking, terminal
+from anew.faces import blocks, carrying, charts, comparisons, developing, locking, terminal
 from anew.faces.render import as_json, error_json, error_text, plain
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,6 +46,7 @@ SHOWN: dict[str, tuple[object, tuple[blocks.Block, ...]]] = {
     "status-warm": (WARM, blocks.of_status(WARM)),
     "status-back": (BACK, blocks.of_status(BACK)),
     "status-nothing": (NOTHING, blocks.of_status(NOTHING)),
+    "judged": ((WORSE, QUIET), tuple(charts.of_judgements((WORSE, QUIET)))),
     "plan": (PLAN, blocks.of_plan(PLAN)),
     "plan-nothing": (NO_PLAN, blocks.of_plan(NO_PLAN)),
     "built": (BUILT, blocks.of_built(BUILT)),
@@ -93,6 +96,23 @@ def test_every_view_has_a_picture_on_a_terminal(name: str, monkeypatch: pytest.M
     check(f"{name}.terminal.txt", "\n".join(line.rstrip() for line in out.getvalue().splitlines()))
 
 
+@pytest.mark.parametrize(("encoding", "marks"), [("utf-8", "\u25cf\u25b2\u2500"), ("ascii", "*h-")])
+def test_a_chart_is_drawn_with_what_the_encoding_has(encoding: str, marks: str) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(file=out, highlight=False, color_system=None, width=80)
+    terminal.show(charts.of_judgements([WORSE]), console)
+    out.seek(0)
+    text = out.read()
+    assert all(mark in text for mark in marks)
+
+
+def test_a_chart_fits_into_eighty_columns() -> None:
+    drawn = [block for block in charts.of_judgements([WORSE]) if isinstance(block, blocks.Chart)]
+    assert len(drawn) == 2
+    assert max(map(len, plain(drawn).splitlines())) <= 80
+    assert plain(drawn).isascii()
+
+
 def test_the_panel_shows_what_the_status_shows() -> None:
     out = io.StringIO()
     Console(file=out, width=110, color_system=None).print(terminal.panel(STATUS))
@@ -126,6 +146,8 @@ def test_colour_changes_nothing_but_colour() -> None:
     assert coloured.replace("\x1b[31m\x1b[1m", "").replace("\x1b[0m", "") == error_text(ERRORS["several"])
 
 
-@pytest.mark.parametrize("name", ["blocks", "render", "watch", "report", "screen", "acts", "cli", "entry", "terminal"])
+@pytest.mark.parametrize(
+    "name", ["blocks", "charts", "render", "watch", "report", "screen", "acts", "cli", "entry", "terminal"]
+)
 def test_the_examples_in_docstrings_are_true(name: str) -> None:
     assert doctest.testmod(importlib.import_module(f"anew.faces.{name}")).failed == 0

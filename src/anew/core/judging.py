@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from anew.core.evidence import Pair, gathered
@@ -21,6 +21,20 @@ def pairs(old: Sequence[Sample], new: Sequence[Sample]) -> tuple[Pair, ...]:
     return tuple(zip_longest(old, new, fillvalue=_NOTHING))
 
 
+def criteria(samples: Mapping[str, Sequence[Sample]], old: str, new: str) -> dict[str, tuple[Pair, ...]]:
+    """Return what two groups did in each window, by the name of each criterion that they are compared by.
+
+    >>> criteria({"web-g1": [Sample(9, 1)]}, "web-g1", "web-g2")["errors"]
+    ((Sample(requests=9, failures=1), Sample(requests=0, failures=0)),)
+    """
+    return {ERRORS: pairs(samples.get(old, ()), samples.get(new, ()))}
+
+
+def verdict_by(compared: Mapping[str, Sequence[Pair]], standards: Judge) -> Verdict:
+    """Return the verdict on a new group from what `criteria` returns, or the first windows of it."""
+    return judge({name: gathered(windows, standards) for name, windows in compared.items()}, standards)
+
+
 def verdict(old: Sequence[Sample], new: Sequence[Sample], standards: Judge) -> Verdict:
     """Return the verdict on a new group from the windows of both groups, oldest first."""
-    return judge({ERRORS: gathered(pairs(old, new), standards)}, standards)
+    return verdict_by({ERRORS: pairs(old, new)}, standards)

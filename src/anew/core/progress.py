@@ -185,8 +185,7 @@ def _verdict(view: _View, service: str) -> Verdict:
     member, samples = view.new[service], view.world.samples
     if member.kind == "worker":
         return _of_workers(view, member)
-    old, new = samples.get(view.old[service].group, ()), samples.get(member.group, ())
-    return judging.verdict(old, new, member.policy.judge)
+    return judging.verdict_by(judging.criteria(samples, view.old[service].group, member.group), member.policy.judge)
 
 
 def _of_workers(view: _View, member: Member) -> Verdict:

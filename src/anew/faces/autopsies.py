@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from anew.faces.blocks import line, rfc3339, size
+from anew.faces.charts import of_judgements
 
 if TYPE_CHECKING:
     from anew import views
@@ -24,6 +25,9 @@ def of_why(one: views.Why) -> tuple[Block, ...]:
     if one.course:
         out.append(line("how it went", "strong"))
         out.extend(line(f"{rfc3339(event.at)}  {event.text}", depth=1) for event in one.course)
+    if one.judgements:
+        out.append(line("what was judged", "strong"))
+        out.extend(of_judgements(one.judgements))
     for autopsy in one.instances:
         out.extend(_autopsy(autopsy))
     return tuple(out)

@@ -40,7 +40,16 @@ class Grid:
     right: frozenset[str] = field(default_factory=frozenset)
 
 
-Block = Line | Grid
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture made of ASCII marks; a terminal may have better ones for them."""
+
+    title: str
+    legend: tuple[tuple[str, str], ...]  # marks, and what they mean
+    rows: tuple[tuple[str, str, str], ...]  # a label, the marks, a label
+
+
+Block = Line | Grid | Chart
 
 
 def visible(text: str) -> str:

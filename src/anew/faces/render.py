@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from anew.faces.blocks import Cell, Grid, Line, visible
+from anew.faces.blocks import Cell, Chart, Grid, Line, visible
 
 if TYPE_CHECKING:
     from anew.errors import AnewError, Complaint
@@ -87,7 +87,14 @@ def plain(blocks: Iterable[Block]) -> str:
                 out.append(_STEP * depth + " ".join(cell.text for cell in cells if cell.text))
             case Grid():
                 out.extend(_grid(block))
+            case Chart():
+                out.extend(_chart(block))
     return "\n".join(one.rstrip() for one in out)
+
+
+def _chart(chart: Chart) -> list[str]:
+    legend = "   ".join(f"{mark} {text}" for mark, text in chart.legend)
+    return [f"{_STEP}{chart.title}", f"{_STEP}{legend}", *("".join(row) for row in chart.rows)]
 
 
 def _grid(grid: Grid) -> list[str]:

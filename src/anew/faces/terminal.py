@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from anew.faces.blocks import Block, Cell, Grid, Line, of_status
+from anew.faces.blocks import Block, Cell, Chart, Grid, Line, of_status
 from anew.views import Status
 
 _STYLES = {"": "", "good": "green", "bad": "bold red", "dim": "dim", "strong": "bold", "warn": "yellow"}
 _BAR = 20  # characters
+_MARKS = {  # of charts: how a mark looks where the encoding has more than ASCII, and its style
+    "*": ("\u25cf", "bold cyan"),
+    "o": ("\u25cb", ""),
+    "=": ("\u25c9", "bold"),
+    ":": ("\u250a", "cyan"),
+    ".": ("\u00b7", ""),
+    "h": ("\u25b2", "bold red"),
+    "s": ("\u25a0", "green"),
+    "-": ("\u2500", "dim"),
+    "+": ("\u253c", "dim"),
+}
 
 
 def show(blocks: Iterable[Block], console: Console | None = None) -> None:
@@ -58,6 +70,31 @@ def _renderable(block: Block) -> RenderableType:
             return text
         case Grid():
             return _table(block)
+        case Chart():
+            return _Picture(block)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A chart, in marks that the encoding of the terminal has."""
+
+    chart: Chart
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(f"  {self.chart.title}")
+        legend = Text(" ")
+        for marks, text in self.chart.legend:
+            legend.append_text(Text(" ")).append_text(_marked(marks, is_ascii=options.ascii_only)).append(f" {text}  ")
+        legend.rstrip()
+        yield legend
+        for label, marks, right in self.chart.rows:
+            picture = _marked(marks, is_ascii=options.ascii_only)
+            yield Text.assemble((label, "dim"), picture, (right, "dim"), no_wrap=True)
+
+
+def _marked(marks: str, *, is_ascii: bool) -> Text:
+    found = ((mark, *_MARKS.get(mark, (mark, ""))) for mark in marks)
+    return Text.assemble(*((mark if is_ascii else better, style) for mark, better, style in found))
 
 
 def _table(grid: Grid) -> Table:

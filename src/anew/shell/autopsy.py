@@ -13,6 +13,7 @@ from anew.shell import dissecting
 from anew.shell.dissecting import Found, limits
 from anew.shell.instances import Ended
 from anew.shell.journal import EnvironmentRow, Journal
+from anew.shell.judgements import judgements, rollout_ids
 from anew.views import Autopsy, Event, Sealed, Why
 
 LINES = 1000  # of an instance's log, at most
@@ -35,6 +36,7 @@ def why(journal: Journal, compute: Compute, row: EnvironmentRow, number: int) ->
     groups, _ = journal.instances.all_groups(row.scope)
     mine = [groups[m.group] for m in one.members if m.group in groups]
     events = journal.ledger.events(row.scope, EVENTS)
+    rollout = journal.windows.of(row.scope, rollout_ids(events, one.name))
     return Why(
         generation=one.name,
         release=one.release,
@@ -45,6 +47,7 @@ def why(journal: Journal, compute: Compute, row: EnvironmentRow, number: int) ->
         sealed=tuple(_sealed(one, group) for group in mine),
         course=tuple(_course(events, one.name)),
         instances=_Autopsies(journal, compute, row.scope, dissecting.found(events)).of(mine),
+        judgements=judgements(rollout, generations) if rollout else (),
     )
 
 

@@ -7,7 +7,7 @@ the next keeper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from anew.model import Counts, Rollout, Sample, Seconds, Window
@@ -44,8 +44,7 @@ class Evidence:
 
     def samples(self) -> dict[str, tuple[Sample, ...]]:
         """Return the windows of each group since the first stage was entered, oldest first, equal lengths."""
-        names = {name for window in self.windows for name in window.samples}
-        return {n: tuple(w.samples.get(n, Sample(0, 0)) for w in self.windows) for n in names}
+        return samples(self.windows)
 
     def lately(self) -> dict[str, Sample]:
         """Return what each group answered in the last seconds."""
@@ -74,6 +73,12 @@ class Evidence:
         counted = min(failures, requests)
         self.owed[name] = failures - counted
         return Sample(requests, counted)
+
+
+def samples(windows: Sequence[Window]) -> dict[str, tuple[Sample, ...]]:
+    """Return what each group did in each window, equal lengths."""
+    names = {name for window in windows for name in window.samples}
+    return {n: tuple(w.samples.get(n, Sample(0, 0)) for w in windows) for n in names}
 
 
 def _coarser(windows: list[Window]) -> list[Window]:

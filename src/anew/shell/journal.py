@@ -28,6 +28,7 @@ from anew.shell.ledger import Ledger, first_hash
 from anew.shell.portpool import PortPool, next_port
 from anew.shell.releases import Releases
 from anew.shell.vault import Vault
+from anew.shell.windows import Windows
 
 if TYPE_CHECKING:
     from anew.core.consequences import Change
@@ -88,6 +89,7 @@ class Journal:
         self.ledger = Ledger(self._database, clock)
         self.releases = Releases(self._database, clock)
         self.ports = PortPool(self._database)
+        self.windows = Windows(self._database)
         self.vault = Vault(self._database, clock, self.ledger, path.parent / "keys" / "secrets")
 
     @cached_property

@@ -347,6 +347,10 @@ select id, version, body from rollouts where environment = :environment and is_o
 -- The newest rollout, ended or not.
 select id, version, body from rollouts where environment = :environment order by id desc limit 1;
 
+-- name: rollout
+-- One rollout, ended or not.
+select id, version, body from rollouts where environment = :environment and id = :id;
+
 -- name: save_rollout
 -- Compare-and-set: no row changes if another process was first.
 update rollouts set version = version + 1, is_over = :is_over, body = :body

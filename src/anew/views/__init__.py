@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from anew.door import door
 
 if TYPE_CHECKING:
+    from anew.views.judged import Criterion, Judgement, Moment, Rate
     from anew.views.kept import (
         Check,
         Collected,
@@ -57,6 +58,7 @@ __all__ = [
     "Carried",
     "Check",
     "Collected",
+    "Criterion",
     "Debugged",
     "Difference",
     "Event",
@@ -64,12 +66,15 @@ __all__ = [
     "HeadUsed",
     "HeadView",
     "Installed",
+    "Judgement",
     "Kept",
     "LogLine",
+    "Moment",
     "Moved",
     "Ordered",
     "PackageMove",
     "Plan",
+    "Rate",
     "Reborn",
     "Rebuilt",
     "ReleaseView",
@@ -94,6 +99,7 @@ __all__ = [
 ]
 
 _BEHIND = {
+    "judged": ("Criterion", "Judgement", "Moment", "Rate"),
     "kept": (
         "Check",
         "Collected",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from anew.model import Bytes, Digest, PerMille
+from anew.views.judged import Judgement
 from anew.views.kept import Event
 
 
@@ -133,6 +134,7 @@ class Why:
     sealed: tuple[Sealed, ...]
     course: tuple[Event, ...]  # of its rollouts, oldest first
     instances: tuple[Autopsy, ...]  # that have ended
+    judgements: tuple[Judgement, ...] = ()  # by the windows of its rollout
 
 
 @dataclass(frozen=True, slots=True)

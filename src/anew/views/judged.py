@@ -1,0 +1,53 @@
+"""Answers about what was judged: how two groups compare, window after window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["pass", "fail", "undecided"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What one group did until then, and between which shares (0 to 1) the true part of the bad ones lies."""
+
+    requests: int
+    bad: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What was known at the end of a window: of both groups, and the two e-values."""
+
+    at: float
+    stage: int  # from 1
+    old: Rate
+    new: Rate
+    harm: float
+    safe: float
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One thing that two groups are compared by; `course` has each window's end, oldest first."""
+
+    name: str  # "errors"
+    visible: float  # the least ratio of odds that would have been called harm by now; 0: none would
+    course: tuple[Moment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How the new group of a service compares with the old one."""
+
+    service: str
+    old: str  # group
+    new: str
+    kind: Kind
+    reason: str
+    harm_bound: float  # of the e-values: from there on it is harm
+    safe_bound: float
+    criteria: tuple[Criterion, ...]

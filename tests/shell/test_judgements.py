@@ -1,0 +1,78 @@
+"""How two groups compared: made from the windows of a rollout, also long after it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from journal_rows import LOCAL, Ticks, opened, sealed
+
+from anew.core.judging import verdict
+from anew.core.steps import Begin, Enter
+from anew.model import Generation, Judge, Member, Policy, Rollout, Sample, Window
+from anew.shell.journal import Also, Journal, Observed
+from anew.shell.judgements import judgements, rollout_ids
+
+WINDOWS = tuple(
+    Window(100.0 + at, at // 5, {"web-g1": Sample(90, at % 2), "web-g2": Sample(10, at % 3)}) for at in range(10)
+)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    made = opened(tmp_path / "journal.db", Ticks())
+    yield made
+    made.close()
+
+
+def rolled_out(journal: Journal, web: str, windows: tuple[Window, ...]) -> Rollout:
+    generation = sealed(journal, web=web)
+    journal.wish(LOCAL, generation.number, "rollout", None)
+    row = journal.environment("shop", "local")
+    assert row is not None
+    moving = journal.begin(LOCAL, Begin("rollout", row.serving, generation.number, "it is wanted"))
+    for phase, seen in (("stage", Observed()), ("full", Observed(windows=windows)), ("warm", Observed())):
+        enter = Enter(moving.id, moving.version, phase, 0, "so it goes")  # type: ignore[arg-type]
+        moving = journal.enter(LOCAL, enter, seen=seen, also=Also(serving=generation.number))
+    return journal.enter(LOCAL, Enter(moving.id, moving.version, "done", 0, "so it goes"))
+
+
+def test_the_last_moment_is_what_the_verdict_was_made_of() -> None:
+    one = judgements(Rollout(1, "rollout", 1, 2, "full", 0.0, windows=WINDOWS), generations())[0]
+    old, new = ([w.samples[name] for w in WINDOWS] for name in ("web-g1", "web-g2"))
+    expected = verdict(old, new, Judge())
+    assert (one.kind, one.reason, one.old, one.new) == (expected.kind, expected.reason, "web-g1", "web-g2")
+    (criterion,) = one.criteria
+    last = criterion.course[-1]
+    assert (last.harm, last.safe) == (expected.evidence["errors harm"], expected.evidence["errors safe"])
+    assert (last.new.low, last.new.high) == (expected.evidence["errors new low"], expected.evidence["errors new high"])
+    assert [moment.stage for moment in criterion.course] == [1] * 5 + [2] * 5
+    assert criterion.visible > Judge().tolerated
+
+
+def test_a_course_can_be_cut_to_its_last_moments() -> None:
+    rollout = Rollout(1, "rollout", 1, 2, "full", 0.0, windows=WINDOWS)
+    whole, cut = (judgements(rollout, generations(), last=last)[0].criteria[0].course for last in (0, 1))
+    assert cut == whole[-1:]
+
+
+def test_what_was_never_judged_has_no_judgement() -> None:
+    assert judgements(Rollout(1, "rollout", 1, 2, "full", 0.0), generations()) == ()
+    assert judgements(Rollout(1, "rollout", 0, 2, "full", 0.0, windows=WINDOWS), generations()) == ()
+
+
+def test_windows_outlive_their_rollout_and_the_next_ones(journal: Journal) -> None:
+    rolled_out(journal, "a", ())
+    second = rolled_out(journal, "b", WINDOWS)
+    rolled_out(journal, "c", ())
+    ids = rollout_ids(journal.ledger.events(LOCAL, 1000), "g2")
+    found = journal.windows.of(LOCAL, ids)
+    assert found == second
+    assert found is not None
+    assert found.windows == WINDOWS
+    assert journal.windows.of(LOCAL, (99,)) is None
+
+
+def generations() -> dict[int, Generation]:
+    return {n: Generation(n, f"r{n}", "", (Member("web", f"web-g{n}", 2, Policy(), kind="http"),)) for n in (1, 2)}
