@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what only one command needs
         Installed,
         Plan,
         Rebuilt,
+        Recomputed,
         ReleaseView,
         SecretView,
         SigningKeyView,
@@ -277,6 +278,13 @@ class Developer(Protocol):
         Of generations all that was sealed is compared; one beside a release stands for its release. What is not known
         any more, as when images were collected, is said in the answer.
         Raises  NotFound if there is none of that name; SpecError for a name of neither.
+        """
+        ...
+
+    def recompute(self, environment: str, generation: int) -> tuple[Recomputed, ...]:
+        """Judge each service of a generation (0: the last) again by the windows and the policy that its rollout had.
+
+        Raises  NotFound if there is no such generation, it was not judged, or what is needed for it was not kept.
         """
         ...
 

@@ -7,10 +7,12 @@ from anew.model import Finding
 from anew.model.comparison import Change, Comparison, FileChange, ImageComparison, ServiceComparison, Side
 from anew.model.developed import Developed, Trace
 from anew.views import (
+    Answer,
     Built,
     Carried,
     Check,
     Criterion,
+    Decided,
     Difference,
     Event,
     GroupView,
@@ -22,6 +24,7 @@ from anew.views import (
     Plan,
     Rate,
     Rebuilt,
+    Recomputed,
     ReleaseView,
     RolloutView,
     ServiceView,
@@ -64,6 +67,24 @@ WORSE = Judgement(
 QUIET = Judgement(
     "api", "api-g1", "api-g3", "undecided", "no traffic has reached it", 100.0, 20.0,
     (Criterion("errors", 0.0, (Moment(NOON, 1, Rate(9, 0, 0.0, 0.5), Rate(0, 0, 0.0, 1.0), 1.0, 1.0),)),),
+)  # fmt: skip
+AGAIN = (
+    Recomputed(
+        "g3", "web", "web-g3", 7,
+        (
+            Answer(NOON, 1, "undecided", "no traffic has reached it"),
+            Answer(NOON + 21, 2, "fail", "6 % of 300 requests failed: worse than tolerated"),
+        ),
+        (Decided(1, "undecided", "undecided", "not enough"), Decided(2, "fail", "fail", "worse than tolerated")),
+        is_same=True,
+    ),
+    Recomputed(
+        "g3", "api", "api-g3", 7,
+        (Answer(NOON, 1, "undecided", "no traffic has reached it"),),
+        (Decided(1, "pass", "undecided", "no traffic has reached it"),),
+        is_same=False,
+    ),
+    Recomputed("g3", "mail", "mail-g3", 7, (), (), is_same=True),
 )  # fmt: skip
 LIVE = GroupView("web-g2", "g2", 900, 2, 2, 3, "live")
 NEW = GroupView("web-g3", "g3", 100, 1, 2, 0, "new")

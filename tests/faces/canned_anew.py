@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from canned import (
+    AGAIN,
     BACK,
     BUILT,
     CHECKS,
@@ -42,6 +43,7 @@ from anew.views import (
     Ordered,
     Plan,
     Rebuilt,
+    Recomputed,
     ReleaseView,
     Sealed,
     SecretView,
@@ -174,6 +176,9 @@ class Canned:
     def compare(self, environment: str, before: str, after: str) -> Comparison:
         assert (before, after) == ("r1", "r2")
         return COMPARISON
+
+    def recompute(self, environment: str, generation: int) -> tuple[Recomputed, ...]:
+        return AGAIN[:1]
 
     def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
         terminal.say("its address is told")

@@ -93,7 +93,7 @@ def test_every_command_that_takes_json_has_a_shape() -> None:
         return out
 
     every = below(command_line(lambda _: Canned(), lambda _: 0, start))
-    assert every | {"history --verify", "verify --key", "why r1 r2"} == set(ANSWERS)
+    assert every | {"history --verify", "verify --key", "why r1 r2", "why --recompute"} == set(ANSWERS)
 
 
 @pytest.mark.parametrize(("shell", "word"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")])

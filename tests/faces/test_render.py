@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from canned import (
+    AGAIN,
     BACK,
     BUILT,
     CHECKS,
@@ -47,6 +48,7 @@ SHOWN: dict[str, tuple[object, tuple[blocks.Block, ...]]] = {
     "status-back": (BACK, blocks.of_status(BACK)),
     "status-nothing": (NOTHING, blocks.of_status(NOTHING)),
     "judged": ((WORSE, QUIET), tuple(charts.of_judgements((WORSE, QUIET)))),
+    "judged-again": (AGAIN, tuple(charts.of_recomputed(AGAIN))),
     "plan": (PLAN, blocks.of_plan(PLAN)),
     "plan-nothing": (NO_PLAN, blocks.of_plan(NO_PLAN)),
     "built": (BUILT, blocks.of_built(BUILT)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,11 @@ from journal_rows import LOCAL, Ticks, opened, sealed
 
 from anew.core.judging import verdict
 from anew.core.steps import Begin, Enter
+from anew.errors import NotFound
 from anew.model import Generation, Judge, Member, Policy, Rollout, Sample, Window
 from anew.shell.journal import Also, Journal, Observed
 from anew.shell.judgements import judgements, rollout_ids
+from anew.shell.recomputing import recomputed
 
 WINDOWS = tuple(
     Window(100.0 + at, at // 5, {"web-g1": Sample(90, at % 2), "web-g2": Sample(10, at % 3)}) for at in range(10)
@@ -74,5 +78,58 @@ def test_windows_outlive_their_rollout_and_the_next_ones(journal: Journal) -> No
     assert journal.windows.of(LOCAL, (99,)) is None
 
 
+@pytest.fixture
+def judged(journal: Journal) -> Journal:
+    """A journal in which g2 failed in its second stage."""
+    rolled_out(journal, "a", ())
+    generation = sealed(journal, web="b")
+    journal.wish(LOCAL, generation.number, "rollout", None)
+    moving = journal.begin(LOCAL, Begin("rollout", 1, generation.number, "it is wanted"))
+    bad = tuple(Window(w.at, w.stage, {"web-g1": Sample(90, 0), "web-g2": Sample(10, w.stage * 5)}) for w in WINDOWS)
+    for phase, stage, seen in (
+        ("stage", 0, Observed()),
+        ("stage", 1, Observed(windows=bad[:5], verdicts=(("web", "undecided"),))),
+        ("rolling back", 0, Observed(windows=bad, verdicts=(("web", "fail"),))),
+        ("rolled back", 0, Observed()),
+    ):
+        enter = Enter(moving.id, moving.version, phase, stage, "so it goes")  # type: ignore[arg-type]
+        moving = journal.enter(LOCAL, enter, seen=seen)
+    return journal
+
+
+def test_a_verdict_that_is_made_again_is_the_same(judged: Journal) -> None:
+    (one,) = recomputed(judged, LOCAL, 2)
+    assert (one.service, one.group, one.windows, one.is_same) == ("web", "web-g2", 10, True)
+    assert [(a.kind, a.stage) for a in one.answers] == [("undecided", 1), ("fail", 2)]
+    assert [(d.stage, d.kind, d.again) for d in one.decisions] == [(1, "undecided", "undecided"), (2, "fail", "fail")]
+
+
+def test_another_policy_than_it_had_gives_another_verdict(judged: Journal, tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (body,) = connection.execute("select body from generations where number = 2").fetchone()
+        lax = body.replace('"acceptable":0.005', '"acceptable":0.9').replace('"tolerated":1.2', '"tolerated":500.0')
+        assert lax != body
+        connection.execute("update generations set body = ? where number = 2", (lax,))
+    (one,) = recomputed(judged, LOCAL, 2)
+    assert not one.is_same
+    assert [(d.kind, d.again) for d in one.decisions][-1][0] == "fail"
+
+
+def test_what_can_not_be_judged_again_is_said(judged: Journal) -> None:
+    for number, says in ((1, "g1 was not judged"), (9, "has no generation g9")):
+        with pytest.raises(NotFound, match=says):
+            recomputed(judged, LOCAL, number)
+    rolled_out(judged, "c", ())
+    with pytest.raises(NotFound, match="no windows are kept"):
+        recomputed(judged, LOCAL, 3)
+    rolled_out(judged, "d", WINDOWS)  # it tells no verdicts
+    with pytest.raises(NotFound, match="not written down"):
+        recomputed(judged, LOCAL, 4)
+    sealed(judged, web="e")
+    with pytest.raises(NotFound, match="never rolled out"):
+        recomputed(judged, LOCAL, 5)
+
+
 def generations() -> dict[int, Generation]:
-    return {n: Generation(n, f"r{n}", "", (Member("web", f"web-g{n}", 2, Policy(), kind="http"),)) for n in (1, 2)}
+    return {n: Generation(n, f"r{n}", "", (Member("web", f"web-g{n}", 2, Policy()),)) for n in (1, 2)}

@@ -75,10 +75,21 @@ def test_windows_are_joined_when_there_are_too_many() -> None:
         evidence.take(100.0 + second, rollout, counts(9 * second, second))
         if second == 500:
             rollout = entered(rollout, evidence, 600.0)
-        assert len(evidence.windows) <= MOST
+        assert len(evidence.windows) <= MOST * (1 if second < 501 else 2)
     assert totals(evidence) == {"web-g1": (9000, 0), "web-g2": (1000, 0)}
     assert [one.stage for one in evidence.windows] == sorted(one.stage for one in evidence.windows)
     assert {one.stage for one in evidence.windows} == {0, 1}
+
+
+def test_the_windows_of_a_stage_that_was_left_stay_as_they_were() -> None:
+    evidence = Evidence()
+    for second in range(1, MOST + 1):
+        evidence.take(100.0 + second, BEGUN, counts(9 * second, second))
+    left, rollout = tuple(evidence.windows), entered(BEGUN, evidence, 100.0 + MOST)
+    for second in range(MOST + 1, 4 * MOST):
+        evidence.take(100.0 + second, rollout, counts(9 * second, second))
+    assert tuple(evidence.windows[:MOST]) == left
+    assert len(evidence.windows) <= 2 * MOST
 
 
 def test_groups_that_did_nothing_are_left_out_of_a_window() -> None:

@@ -35,6 +35,14 @@ def verdict_by(compared: Mapping[str, Sequence[Pair]], standards: Judge) -> Verd
     return judge({name: gathered(windows, standards) for name, windows in compared.items()}, standards)
 
 
+def answers(compared: Mapping[str, Sequence[Pair]], standards: Judge) -> tuple[Verdict, ...]:
+    """Return the verdict after each window."""
+    count = max(map(len, compared.values()), default=0)
+    return tuple(
+        verdict_by({name: windows[:at] for name, windows in compared.items()}, standards) for at in range(1, count + 1)
+    )
+
+
 def verdict(old: Sequence[Sample], new: Sequence[Sample], standards: Judge) -> Verdict:
     """Return the verdict on a new group from the windows of both groups, oldest first."""
     return verdict_by({ERRORS: pairs(old, new)}, standards)

@@ -159,26 +159,32 @@ def _stage(view: _View) -> Happening:
     services = traffic.judged(view.old, view.new)
     count = traffic.stage_count(view.old, view.new)
     where = f"stage {rollout.stage + 1} of {count}"
-    verdicts = {s: _verdict(view, s) for s in services}
-    for service, one in verdicts.items():
+    found = verdicts(world, rollout)
+    for service, one in found.items():
         if one.kind == "fail":
             return Happening("failed", f"{where}: {view.new[service].group}: {one.reason}")
-    says = "; ".join(f"{view.new[s].group}: {v.reason}" for s, v in verdicts.items())
+    says = "; ".join(f"{view.new[s].group}: {v.reason}" for s, v in found.items())
     policies = [view.new[s].policy for s in services]
     least = rollout.since + max((p.each for p in policies), default=0.0)
     most = max(least, rollout.since + max((p.at_most for p in policies), default=0.0))
     onward: Event = "last" if rollout.stage + 1 >= count else "passed"
     if not traffic.is_set(world, traffic.wanted_weights(view.old, view.new, "stage", rollout.stage)):
         return Happening(None, f"{where}: waiting for the edge", most)
-    if all(v.kind == "pass" for v in verdicts.values()):
+    if all(v.kind == "pass" for v in found.values()):
         return Happening(onward if world.now >= least else None, f"{where}: {says}", least)
     if world.now < most:
         return Happening(None, f"{where}: {says}", most)
-    unsure = [view.new[s].policy for s in services if verdicts[s].kind != "pass"]
+    unsure = [view.new[s].policy for s in services if found[s].kind != "pass"]
     then = undecided.overtime(unsure, world.environment, rollout.since, most, world.now)
     if then.is_over:
         return Happening("late", f"{where}: {then.says}: {says}")
     return Happening(onward if then.until is None else None, f"{where}: {then.says}: {says}", then.until)
+
+
+def verdicts(world: World, rollout: Rollout) -> Mapping[str, Verdict]:
+    """Return what is to be said now of each judged service of a rollout, whatever phase it is in."""
+    view = _View.of(world, rollout)
+    return {service: _verdict(view, service) for service in traffic.judged(view.old, view.new)}
 
 
 def _verdict(view: _View, service: str) -> Verdict:

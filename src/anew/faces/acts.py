@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")
 _GROUP = re.compile(r"\b[a-z][a-z0-9-]*-g[1-9][0-9]*\b")
 _RELEASE = re.compile(r"r[1-9][0-9]*\Z")
+DIFFERS = 1  # the exit code of a verdict that came out otherwise
 LAST_WORDS = 10  # lines of the groups that failed, shown with the failure
 
 
@@ -205,6 +206,17 @@ def why(session: Session, generation: str) -> int:
     found = session.anew().why(session.environment, _number(generation))
     session.answer(found, autopsies.of_why(found))
     return 0
+
+
+def recompute(session: Session, generation: str, other: str) -> int:
+    """Judge a generation again; another answer than at the time is no success."""
+    from anew.faces import charts
+
+    if other:
+        raise SpecError("`--recompute` is about one generation", where="command line", hint=f"leave `{other}` out")
+    found = session.anew().recompute(session.environment, _number(generation))
+    session.answer(found, charts.of_recomputed(found))
+    return 0 if all(one.is_same for one in found) else DIFFERS
 
 
 def compare(session: Session, before: str, after: str, *, is_all: bool) -> int:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anew.faces.blocks import Chart, line
+from anew.faces.blocks import Chart, line, rfc3339
 
 if TYPE_CHECKING:
     from anew.faces.blocks import Block, Tone
-    from anew.views import Criterion, Judgement, Moment, Rate
+    from anew.views import Criterion, Judgement, Moment, Rate, Recomputed
 
 WIDTH = 60  # columns of a chart, without its labels
 RATES, EVIDENCE = 7, 5  # rows
@@ -65,6 +65,23 @@ def of_judgements(judgements: Sequence[Judgement]) -> Iterator[Block]:
         yield line(one.reason, depth=1)
         for criterion in one.criteria:
             yield from _of_criterion(one, criterion)
+
+
+def of_recomputed(found: Sequence[Recomputed]) -> Iterator[Block]:
+    """Show the verdicts that were made again, and how they compare with those of the time."""
+    for one in found:
+        yield line(f"{one.generation} {one.service}: {one.windows} windows of {one.group}", "strong")
+        for answer in one.answers:
+            where = f"{rfc3339(answer.at)}  stage {answer.stage}: {answer.kind}"
+            yield line(f"{where}: {answer.reason}", TONES[answer.kind], depth=1)
+        for was in one.decisions:
+            if was.kind == was.again:
+                yield line(f"stage {was.stage}: {was.kind}, the same", "good", depth=1)
+            else:
+                differs = f"stage {was.stage}: {was.kind} at the time, {was.again} now: {was.reason}"
+                yield line(differs, "bad", depth=1)
+        if not one.decisions:
+            yield line("nothing was decided by it yet", "dim", depth=1)
 
 
 def _said(one: Judgement) -> str:

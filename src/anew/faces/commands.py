@@ -133,13 +133,21 @@ def _history(session: Session, limit: int, *, is_verifying: bool) -> int:
 @click.argument("one", default="", metavar="[GENERATION]")
 @click.argument("other", default="", metavar="[OTHER]")
 @click.option("--all", "is_all", is_flag=True, help="Of two: show long lists to their end.")
+@click.option(
+    "--recompute",
+    "is_again",
+    is_flag=True,
+    help="Judge it again by the windows that were kept, and compare; exit code 1 if the answer is another one.",
+)
 @shared
 @click.pass_obj
-def _why(session: Session, one: str, other: str, *, is_all: bool) -> int:
+def _why(session: Session, one: str, other: str, *, is_all: bool, is_again: bool) -> int:
     """Tell why a generation (g2; or the last one) is what it is: what it runs, how it went, who died of what.
 
     Of two releases or generations (r3 r5, g2 g4) it tells what differs: inputs, packages, files, flags and the rest.
     """
+    if is_again:
+        return acts.recompute(session, one, other)
     return acts.compare(session, one, other, is_all=is_all) if other else acts.why(session, one)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anew.model.comparison import Comparison
     from anew.model.developed import Developed, Terminal
     from anew.shell.development import Chosen
+    from anew.views import Recomputed
 
 
 class Developing(Building):
@@ -28,6 +29,13 @@ class Developing(Building):
 
         scope = Scope(self._parts.project(self._root), environment, self._journal.owner)
         return compared(self._journal, scope, before, after, self._parts.compare_images)
+
+    def recompute(self, environment: str, generation: int) -> tuple[Recomputed, ...]:
+        """Judge a generation again."""
+        from anew.shell.recomputing import recomputed
+
+        scope = Scope(self._parts.project(self._root), environment, self._journal.owner)
+        return recomputed(self._journal, scope, generation)
 
     def develop(self, environment: str, service: str, terminal: Terminal) -> Developed:
         """Run a service from its sources."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from anew.core import names, tasks
+from anew.core import names, progress, tasks
 from anew.core.consequences import Change, consequences
 from anew.core.names import address_of
 from anew.core.steps import (
@@ -179,7 +179,9 @@ class Effects:
         follows = consequences(world, moved)
         also = Also(serving=follows.serving, wish=follows.wish, changes=follows.generations)
         counts = tuple((g, c.requests, c.failures) for g, c in sorted(world.edge.counts.items()))
-        self.journal.enter(self.scope, step, seen=Observed(counts, world.windows), also=also)
+        found = progress.verdicts(world, rollout) if rollout.phase == "stage" else {}
+        said = tuple((service, one.kind) for service, one in sorted(found.items()))
+        self.journal.enter(self.scope, step, seen=Observed(counts, world.windows, said), also=also)
         if any(change.outcome == "promoted" for change in follows.generations):
             sign(self.journal, self.parts.witness(self.scope), self.scope)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from anew.model import Counts, Rollout, Sample, Seconds, Window
 
 WINDOW: Seconds = 0.5  # windows are at least this long
-MOST = 120  # windows of a rollout; when there are more, each is joined with the next one of its stage
+MOST = 60  # windows of a stage; when there are more, each is joined with the next one
 RECENT: Seconds = 10.0  # what the breaker looks at
 
 
@@ -61,8 +61,9 @@ class Evidence:
             self.windows[-1] = _joined(before, window)
         else:
             self.windows.append(window)
-        if len(self.windows) > MOST:
-            self.windows = _coarser(self.windows)
+        mine = [one for one in self.windows if one.stage == window.stage]
+        if len(mine) > MOST:  # those of a stage that was left stay as they were: by them it was decided
+            self.windows[-len(mine) :] = _coarser(mine)
 
     def _since(self, name: str, now: Counts) -> Sample:
         before = self.last.get(name)
@@ -82,17 +83,9 @@ def samples(windows: Sequence[Window]) -> dict[str, tuple[Sample, ...]]:
 
 
 def _coarser(windows: list[Window]) -> list[Window]:
-    """Join each window with the next one of its stage."""
-    out: list[Window] = []
-    is_joined = True
-    for one in windows:
-        if not is_joined and out[-1].stage == one.stage:
-            out[-1] = _joined(out[-1], one)
-            is_joined = True
-        else:
-            out.append(one)
-            is_joined = False
-    return out
+    """Join each window with the next one."""
+    joined = [_joined(one, after) for one, after in zip(windows[::2], windows[1::2], strict=False)]
+    return joined + windows[2 * len(joined) :]
 
 
 def _joined(one: Window, after: Window) -> Window:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Also", "EnvironmentRow", "Journal", "Observed", "Stale"]
 
 Kind = Literal["rollout", "rollback"]
+VERDICT = "verdict "  # a fact of the event that a stage was left: what was said of a service
 OVER = frozenset({"done", "rolled back"})
 
 
@@ -71,10 +72,11 @@ class Also:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the edge had counted when a phase was entered, and what the groups did in the stages until then."""
+    """What the edge had counted when a phase was entered, what the groups did in stages, and what was said of it."""
 
     counts: tuple[tuple[str, int, int], ...] = ()  # group, requests, failures
     windows: tuple[Window, ...] = ()
+    verdicts: tuple[tuple[str, str], ...] = ()  # service, "pass" or "fail" or "undecided"; when a stage was left
 
 
 class Journal:
@@ -260,7 +262,8 @@ class Journal:
                 kind = also.wish_kind or row.wish_kind
                 self._database.change("set_wish", environment=place, generation=wish, kind=kind)
             self.generations.apply(place, also.changes)
-            self.ledger.append(place, "decision", clean(step.describe()), _facts(entered) | _told(also, wish))
+            told = _told(also, wish) | {f"{VERDICT}{service}": kind for service, kind in seen.verdicts}
+            self.ledger.append(place, "decision", clean(step.describe()), _facts(entered) | told)
         return entered
 
     def ask(self, scope: Scope, intention: Literal["abort", "promote"]) -> Rollout:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from anew.door import door
 
 if TYPE_CHECKING:
-    from anew.views.judged import Criterion, Judgement, Moment, Rate
+    from anew.views.judged import Answer, Criterion, Decided, Judgement, Moment, Rate, Recomputed
     from anew.views.kept import (
         Check,
         Collected,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Answer",
     "Autopsy",
     "Built",
     "Carried",
@@ -60,6 +61,7 @@ __all__ = [
     "Collected",
     "Criterion",
     "Debugged",
+    "Decided",
     "Difference",
     "Event",
     "GroupView",
@@ -77,6 +79,7 @@ __all__ = [
     "Rate",
     "Reborn",
     "Rebuilt",
+    "Recomputed",
     "ReleaseView",
     "RolloutView",
     "Sealed",
@@ -99,7 +102,7 @@ __all__ = [
 ]
 
 _BEHIND = {
-    "judged": ("Criterion", "Judgement", "Moment", "Rate"),
+    "judged": ("Answer", "Criterion", "Decided", "Judgement", "Moment", "Rate", "Recomputed"),
     "kept": (
         "Check",
         "Collected",

@@ -40,6 +40,39 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What the verdict was from the end of a window on."""
+
+    at: float
+    stage: int  # from 1
+    kind: Kind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was said of a service when a stage was left, and what is said of the same windows now."""
+
+    stage: int  # from 1
+    kind: str  # at that time
+    again: Kind
+    reason: str  # of the latter
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """The verdict on one service, made again from the windows that were kept."""
+
+    generation: str
+    service: str
+    group: str
+    windows: int
+    answers: tuple[Answer, ...]  # each time that it changed
+    decisions: tuple[Decided, ...]
+    is_same: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """How the new group of a service compares with the old one."""
 
