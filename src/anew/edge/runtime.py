@@ -276,8 +276,8 @@ class HaproxyEdge:
 
     def _other_maps(self, declaration: Declaration, worker: Worker) -> dict[str, list[str]]:
         """Return the lines of those maps that a worker has otherwise."""
-        wanted = live.maps(declaration)
-        return {name: live.lines(ones) for name, ones in wanted.items() if self._master.entries(worker, name) != ones}
+        has = self._master.entries(worker, live.NAMES)
+        return {name: live.lines(ones) for name, ones in live.maps(declaration).items() if has[name] != ones}
 
     def _settle(self, state: State) -> None:
         """Bring targets and live maps into the newest worker, and switch the old ones over."""
