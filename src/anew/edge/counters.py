@@ -75,7 +75,7 @@ def _sum(every: Iterable[Totals], known: Container[str] | None = None) -> dict[s
     for one in every:
         for name, counted in one.items():
             if any(counted) and (known is None or parts(name)[0] in known):
-                out[name] = _joined(out.get(name, ()), counted, int.__add__)
+                out[name] = _joined(out[name], counted, int.__add__) if name in out else counted
     return out
 
 
@@ -85,8 +85,8 @@ def _joined(one: Sequence[int], other: Sequence[int], by: Callable[[int, int], i
 
 def _latest(before: Totals, now: Totals) -> Totals:
     """Return the later of two readings of one worker; what is missing in it, or less, is from the earlier one."""
-    names = {**before, **now}
-    return {name: _joined(before.get(name, ()), now.get(name, ()), _later) for name in names}
+    changed = {name: counted for name, counted in before.items() if now.get(name) != counted}
+    return {**now, **{name: _joined(counted, now.get(name, ()), _later) for name, counted in changed.items()}}
 
 
 def _later(before: int, now: int) -> int:
@@ -95,7 +95,8 @@ def _later(before: int, now: int) -> int:
 
 def _rounds(before: Totals, now: Totals) -> Totals:
     """Return what a worker's counters lost because they began again."""
-    both = {name: (counted, now[name]) for name, counted in before.items() if name in now}
+    high = {name: counted for name, counted in before.items() if max(counted) > ROUND // 2}
+    both = {name: (counted, now[name]) for name, counted in high.items() if name in now}
     return {name: _joined(*pair, lambda a, b: ROUND if a - b > ROUND // 2 else 0) for name, pair in both.items()}
 
 
@@ -136,7 +137,7 @@ class Counters:
             self._saved_at = self._monotonic()
         totals = now.totals()
         for name, floor in self._floor.items():
-            if parts(name)[0] in names:
+            if totals.get(name) != floor and parts(name)[0] in names:
                 totals[name] = _joined(totals.get(name, ()), floor, max)
         self._floor = totals
         return totals

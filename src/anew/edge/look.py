@@ -72,7 +72,7 @@ class Look:
             weights[service] = {group: weight for group, weight in has.items() if known.get(group) == service}
         declaration = targets.seen(state, rows.get(current, ())) if is_known else None
         if declaration:
-            declaration = live.seen(declaration, {name: self._master.entries(current, name) for name in live.NAMES})
+            declaration = live.seen(declaration, self._master.entries(current, live.NAMES))
         return EdgeReading(
             is_up=True,
             declaration=declaration,

@@ -183,7 +183,7 @@ class HaproxyEdge:
         """Put new files in place; those of before are put back if what is done with them fails."""
         require_all(before.declaration if before else None, state.declaration, self._ours)
         self._check(state)
-        self._save_counts(state)
+        self._save_counts(state, is_reloading=True)
         previous = self._saved.config.read_text(encoding="utf-8")
         self._use(state)
         try:
@@ -261,10 +261,11 @@ class HaproxyEdge:
     def _ours(self) -> tuple[int, ...]:
         return process.ours(self._saved.config)
 
-    def _save_counts(self, state: State) -> None:
+    def _save_counts(self, state: State, *, is_reloading: bool = False) -> None:
         workers = self._master.workers()
         self._look.counted(state.declaration, self._look.rows(workers), must_save=True)
-        self._look.timed(state.declaration, workers, must_save=True)
+        if is_reloading or len(workers) > 1:  # they take longer, and only who ends takes them along
+            self._look.timed(state.declaration, workers, must_save=True)
 
     # ------------------------------------------------------------ settling what runs
 
@@ -275,8 +276,8 @@ class HaproxyEdge:
 
     def _other_maps(self, declaration: Declaration, worker: Worker) -> dict[str, list[str]]:
         """Return the lines of those maps that a worker has otherwise."""
-        wanted = live.maps(declaration)
-        return {name: live.lines(ones) for name, ones in wanted.items() if self._master.entries(worker, name) != ones}
+        has = self._master.entries(worker, live.NAMES)
+        return {name: live.lines(ones) for name, ones in live.maps(declaration).items() if has[name] != ones}
 
     def _settle(self, state: State) -> None:
         """Bring targets and live maps into the newest worker, and switch the old ones over."""

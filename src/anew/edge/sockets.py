@@ -207,10 +207,18 @@ class Master:
             self._parsed[where] = known
         return known[1]
 
-    def entries(self, worker: Worker, name: str) -> dict[str, str]:
-        """Return the entries of a map that is changed live; see `anew.edge.live`."""
-        entries = (line.split()[1:] for line in (self._map(worker, name) or "").splitlines())
-        return {entry[0]: entry[1] for entry in entries if len(entry) == 2}
+    def entries(self, worker: Worker, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Return the entries of maps, by name; see `anew.edge.live`. One that the worker does not know has none."""
+        out: dict[str, dict[str, str]] = {name: {} for name in names}
+        left = list(names)
+        for line in self.tell(worker, *(f"show map {name}" for name in names)).splitlines():
+            if not line:  # after each map
+                left = left[1:]
+            elif left and len(words := line.split()) == 3:
+                out[left[0]][words[1]] = words[2]
+        if left:
+            raise ConnectionError(f"worker {worker.pid} has ended")
+        return out
 
     def _map(self, worker: Worker, name: str) -> str | None:
         answer = self.tell(worker, f"show map {name}")
