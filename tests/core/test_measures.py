@@ -6,16 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from small import generation, going, member, world
+from small import POLICY, generation, going, member, world
 
 from anew.core.exposition import counts
 from anew.core.identity import service_identity
-from anew.core.measures import measures
+from anew.core.judging import known, of_service
+from anew.core.measures import Sent, Written, keys, measures
 from anew.core.progress import Happening
 from anew.core.progress import look as looked
 from anew.core.trials import runs_as
 from anew.core.world import World
-from anew.model import Counts, Identity, Image, Outcomes, Part, Phase, Sample, Service
+from anew.model import Counts, Identity, Image, Member, Outcomes, Part, Phase, Probe, Sample, Service
+from anew.testing.worlds import PREVIEW_PORT
 
 JOBS = Outcomes("jobs.prom")
 OLD = generation(1, member("mailer-g1", kind="worker", size=4, outcomes=JOBS))
@@ -49,7 +51,8 @@ def of(group: str, *numbers: int) -> set[tuple[str, str]]:
 def test_the_instances_of_both_groups_are_read_and_then_the_new_ones(
     phase: Phase, wanted: set[tuple[str, str]]
 ) -> None:
-    assert {(one.key, one.instance) for one in measures(staged(phase))} == wanted
+    found = [one for one in measures(staged(phase)) if isinstance(one, Written)]
+    assert {(one.key, one.instance) for one in found} == wanted
 
 
 def test_nothing_is_read_where_nothing_can_go_back() -> None:
@@ -92,3 +95,33 @@ def test_a_service_without_outcomes_is_what_it_always_was() -> None:
 def test_labels_times_and_other_lines_do_no_harm() -> None:
     text = '# EOF\ngood{a="} 5",b="\\""} 1e2 1700000000\ngood{a="x"}\t3.0\nbad 0\ngoodness 9\nnonsense\n\n'
     assert counts(text, "good", "bad") == Counts(103, 0)
+
+
+def web(group: str, *paths: str) -> Member:
+    return member(group, policy=replace(POLICY, probes=tuple(Probe(path) for path in paths)))
+
+
+def test_both_groups_are_probed_in_stages_alone() -> None:
+    old, new = generation(1, web("web-g1", "/old")), generation(2, web("web-g2", "/a", "/b"), outcome="")
+    running = {"web-g1": 1, "web-g2": 1}
+    for phase in ("prepare", "preview", "full", "warm"):
+        assert measures(world(old, new, rollout=going(phase), running=running)) == ()
+    found = measures(world(old, new, rollout=going("stage"), running=running))
+    hosts = ("g1.web.local.shop.internal", "g2.web.local.shop.internal")
+    ends = ("web-g1/probes", "web-g2/probes")
+    assert found == tuple(Sent(ends, hosts, PREVIEW_PORT, path, 1.0) for path in ("/a", "/b"))
+
+
+def test_probes_are_part_of_the_errors_but_a_table_of_their_own() -> None:
+    """Added up, a new group that has most of the probes and few of the requests would look bad, or good, for that."""
+    old, new = web("web-g1", "/"), web("web-g2", "/")
+    real = {"web-g1": (Sample(90_000, 9),), "web-g2": (Sample(10, 0),)}
+    probes = {"web-g1/probes": (Sample(100, 50),), "web-g2/probes": (Sample(100, 50),)}
+    both = known(old, new, {**real, **probes})["errors"]
+    assert (both.old, both.new) == (Sample(90_100, 59), Sample(110, 50))
+    assert both.harm < 1
+    worse = {**probes, "web-g2/probes": (Sample(100, 90),)}
+    found = of_service(old, new, worse)
+    assert found is not None
+    assert found.kind == "fail"
+    assert keys(old) == ("web-g1", "web-g1/probes")

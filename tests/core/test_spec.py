@@ -139,7 +139,8 @@ def test_without_stages_no_stage_is_too_long() -> None:
 
 def test_the_rollout_of_the_reference_is_the_default() -> None:
     spec = parse(REFERENCE.read_text())
-    assert spec.services[0].policy == model.Policy() == spec.services[1].policy
+    assert spec.services[0].policy == model.Policy()
+    assert spec.services[1].policy == model.Policy(probes=(model.Probe("/healthz", 0.5),))
 
 
 def test_without_environments_there_is_local() -> None:

@@ -42,9 +42,11 @@ def release_identity(project: str, parts: Sequence[Part]) -> dict[str, object]:
 def service_identity(service: Service) -> dict[str, object]:
     """Return all that is said of a service."""
     said = asdict(service) | {"build": [step.plain() for step in service.build]}
-    for name in ("fetch", "outcomes"):
-        if not said[name]:
-            del said[name]
+    policy: dict[str, object] = said["policy"]
+    for told, names in ((said, ("fetch", "outcomes")), (policy, ("probes",))):
+        for name in names:
+            if not told[name]:
+                del told[name]
     return said
 
 

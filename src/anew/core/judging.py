@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 from anew.core.evidence import Evidence, Pair, gathered
+from anew.core.measures import PROBES
 from anew.core.verdict import ERRORS, judge
 from anew.model import Judge, Member, Sample, Verdict
 
@@ -34,7 +35,7 @@ def known(old: Member, new: Member, samples: Mapping[str, Sequence[Sample]]) -> 
 
     found: dict[str, Evidence] = {}
     if new.kind != "worker" or new.outcomes is not None:
-        found[ERRORS] = gathered(of(), new.policy.judge)
+        found[ERRORS] = gathered((*of(), *of(PROBES)), new.policy.judge)
     return found
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from anew.core import names, traffic
 from anew.core.machine import BEFORE_FULL
 from anew.core.world import World
-from anew.model import Member, Outcomes
+from anew.model import Member, Outcomes, Seconds
 
+PROBES = "/probes"  # how the key of what is sent to a group ends
 LOOKED_AT = BEFORE_FULL | {"full", "warm"}  # the phases from which a rollout may go back by itself
 
 
@@ -22,7 +24,18 @@ class Written:
     outcomes: Outcomes
 
 
-Measure = Written
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Requests that are sent to both groups of a service at the same moments, at the preview of each."""
+
+    keys: tuple[str, str]  # of the old and of the new group
+    hosts: tuple[str, str]  # that lead to them
+    port: int
+    path: str
+    every: Seconds
+
+
+Measure = Written | Sent
 
 
 def measures(world: World) -> tuple[Measure, ...]:
@@ -43,12 +56,33 @@ def measures(world: World) -> tuple[Measure, ...]:
         if before is not None and rollout.phase in BEFORE_FULL:
             found += _written(world, before)
         found += _written(world, member)
+        if before is not None and rollout.phase == "stage" and traffic.share(before, member, rollout.stage):
+            found += _sent(world, before, member)
     return tuple(found)
 
 
 def keys(*members: Member) -> tuple[str, ...]:
     """Return the keys under which groups are judged."""
-    return tuple(member.group for member in members)
+    return tuple(member.group + end for member in members for end in ("", *_ends(member)))
+
+
+def _ends(member: Member) -> Iterator[str]:
+    if member.policy.probes:
+        yield PROBES
+
+
+def _sent(world: World, old: Member, new: Member) -> Iterator[Sent]:
+    if new.kind != "http":
+        return
+    ours = (old.group + PROBES, new.group + PROBES)
+    hosts = (_preview_host(world, old), _preview_host(world, new))
+    for one in new.policy.probes:
+        yield Sent(ours, hosts, world.preview_port, one.get, one.every)
+
+
+def _preview_host(world: World, member: Member) -> str:
+    number = names.generation_number(member.group.rpartition("-")[2]) or 0
+    return names.preview_host(world.scope, member.service, number)
 
 
 def _written(world: World, member: Member) -> Iterator[Written]:

@@ -1,8 +1,10 @@
-"""What is counted of a service besides its requests at the edge: the outcomes of its work."""
+"""What is counted of a service besides its requests at the edge: the outcomes of its work, and probes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from anew.model.units import Seconds
 
 OUTCOMES = "/run/outcomes"  # the folder of an instance for its counts
 
@@ -29,3 +31,11 @@ class Outcomes:
     def writable(self) -> tuple[str, ...]:
         """The folders that it needs to be able to write to."""
         return (OUTCOMES,)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A request that the keeper itself sends to both groups of a service in a stage, again and again."""
+
+    get: str  # the path
+    every: Seconds = 1.0

@@ -188,6 +188,8 @@ def _policy(policy: Policy) -> Iterator[tuple[str, str]]:
     for field in fields(policy):
         value = getattr(policy, field.name)
         match value:
+            case tuple() if field.name == "probes":
+                yield field.name, ", ".join(f"GET {one.get} every {_span(one.every)}" for one in value)
             case tuple():
                 yield field.name, ", ".join(f"{one / 10:g} %" for one in value)
             case float():

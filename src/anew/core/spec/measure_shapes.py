@@ -7,10 +7,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from anew.core.spec import amounts as a
 from anew.core.spec import fields as f
 from anew.core.spec.head_shapes import Shape
 from anew.core.spec.wrong import wrong
-from anew.model import Outcomes
+from anew.model import Outcomes, Probe
 
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}\Z")
@@ -31,6 +32,19 @@ def _metric_name(text: str) -> str:
 
 FileName = Annotated[str, AfterValidator(_file_name)]
 MetricName = Annotated[str, AfterValidator(_metric_name)]
+
+
+class ProbeShape(Shape):
+    """A request that is sent to both groups in every stage, again and again, besides the traffic."""
+
+    get: f.UrlPath
+    """The path to ask for; an answer below 500 is good."""
+    every: f.Maybe[a.Every] = None
+    """How often; `1s` if left out."""
+
+    def probe(self) -> Probe:
+        """Return what is said here, and the default for all else."""
+        return Probe(self.get) if self.every is None else Probe(self.get, self.every)
 
 
 class OutcomesShape(Shape):

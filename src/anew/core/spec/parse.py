@@ -181,6 +181,7 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
         grace=said(rollout.grace, default.grace),
         control=default.control if rollout.control is None else rollout.control,
         judge=rollout.judge.judge() if rollout.judge else default.judge,
+        probes=tuple(one.probe() for one in rollout.probes or ()),
     )
 
 
