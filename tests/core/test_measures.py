@@ -11,12 +11,12 @@ from small import POLICY, generation, going, member, world
 from anew.core.exposition import counts
 from anew.core.identity import service_identity
 from anew.core.judging import known, of_service
-from anew.core.measures import Sent, Written, keys, measures
+from anew.core.measures import Asked, Sent, Written, keys, measures
 from anew.core.progress import Happening
 from anew.core.progress import look as looked
 from anew.core.trials import runs_as
 from anew.core.world import World
-from anew.model import Counts, Identity, Image, Member, Outcomes, Part, Phase, Probe, Sample, Service
+from anew.model import Counts, Criterion, Identity, Image, Member, Outcomes, Part, Phase, Probe, Sample, Service
 from anew.testing.worlds import PREVIEW_PORT
 
 JOBS = Outcomes("jobs.prom")
@@ -125,3 +125,43 @@ def test_probes_are_part_of_the_errors_but_a_table_of_their_own() -> None:
     assert found is not None
     assert found.kind == "fail"
     assert keys(old) == ("web-g1", "web-g1/probes")
+
+
+ORDERS = Criterion("orders", "", "http://p/$group", 'n{g="$group",v="$generation",r=~"a$"}', "$service.$environment.$x")
+ASKING = replace(POLICY, criteria=(ORDERS, replace(ORDERS, name="rare", acceptable=0.2, tolerated=1.5)))
+
+
+def test_criteria_are_asked_for_both_groups_and_then_for_the_new_one() -> None:
+    old, new = generation(1, member("web-g1")), generation(2, member("web-g2", policy=ASKING), outcome="")
+    found = [one for one in measures(world(old, new, rollout=going("prepare"))) if isinstance(one, Asked)]
+    assert [one.key for one in found] == ["web-g1/orders", "web-g1/rare", "web-g2/orders", "web-g2/rare"]
+    assert found[2].criterion.prometheus == "http://p/web-g2"
+    assert found[2].criterion.good == 'n{g="web-g2",v="g2",r=~"a$"}'
+    assert found[2].criterion.bad == "web.local.$x"
+    late = measures(world(old, new, rollout=going("warm")))
+    assert [one.key for one in late if isinstance(one, Asked)] == ["web-g2/orders", "web-g2/rare"]
+
+
+def test_each_criterion_must_be_good_enough_by_itself_and_by_its_own_margins() -> None:
+    old, new = member("web-g1"), member("web-g2", policy=ASKING)
+    good = {"web-g1": (Sample(9000, 0),), "web-g2": (Sample(9000, 0),)}
+    found = of_service(old, new, good)
+    assert (found and found.kind) == "undecided"
+    some = (Sample(100, 1),)
+    ones = known(old, new, {f"{group}/{name}": some for group in ("web-g1", "web-g2") for name in ("orders", "rare")})
+    assert ones["rare"].safe > ones["orders"].safe
+    many = {f"{group}/{name}": (Sample(9000, 0),) for group in ("web-g1", "web-g2") for name in ("orders", "rare")}
+    found = of_service(old, new, good | many)
+    assert (found and found.kind) == "pass"
+    found = of_service(old, new, good | many | {"web-g2/orders": (Sample(9000, 200),)})
+    assert found is not None
+    assert (found.kind, "were bad by orders" in found.reason) == ("fail", True)
+
+
+def test_when_all_traffic_is_moved_a_criterion_trips_like_the_breaker() -> None:
+    old, new = generation(1, member("web-g1")), generation(2, member("web-g2", policy=ASKING), outcome="")
+    running = {"web-g1": 1, "web-g2": 1}
+    warm = world(old, new, serving=2, rollout=going("warm"), running=running, wish=2)
+    assert look(replace(warm, recent={"web-g2/orders": Sample(19, 19)})).event is None
+    tripped = look(replace(warm, recent={"web-g2/orders": Sample(20, 10)}))
+    assert (tripped.event, tripped.reason) == ("failed", "web-g2: 10 of the last 20 were bad by orders")

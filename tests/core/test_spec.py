@@ -140,7 +140,14 @@ def test_without_stages_no_stage_is_too_long() -> None:
 def test_the_rollout_of_the_reference_is_the_default() -> None:
     spec = parse(REFERENCE.read_text())
     assert spec.services[0].policy == model.Policy()
-    assert spec.services[1].policy == model.Policy(probes=(model.Probe("/healthz", 0.5),))
+    asked = 'checkouts_total{group="$group", result="%s"}'
+    assert spec.services[1].policy == model.Policy(
+        probes=(model.Probe("/healthz", 0.5),),
+        criteria=(
+            model.Criterion("checkout", "", "http://127.0.0.1:9090", asked % "paid", asked % "lost", 1.5, 3.0, 0.01),
+            model.Criterion("orders", "http://127.0.0.1:9400/orders/$group"),
+        ),
+    )
 
 
 def test_without_environments_there_is_local() -> None:

@@ -43,7 +43,7 @@ def service_identity(service: Service) -> dict[str, object]:
     """Return all that is said of a service."""
     said = asdict(service) | {"build": [step.plain() for step in service.build]}
     policy: dict[str, object] = said["policy"]
-    for told, names in ((said, ("fetch", "outcomes")), (policy, ("probes",))):
+    for told, names in ((said, ("fetch", "outcomes")), (policy, ("probes", "criteria"))):
         for name in names:
             if not told[name]:
                 del told[name]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 from anew.core.evidence import Evidence, Pair, gathered
-from anew.core.measures import PROBES
+from anew.core.measures import PROBES, end_of
 from anew.core.verdict import ERRORS, judge
-from anew.model import Judge, Member, Sample, Verdict
+from anew.model import Criterion, Judge, Member, Sample, Verdict
 
 _NOTHING = Sample(0, 0)
 
@@ -36,7 +37,15 @@ def known(old: Member, new: Member, samples: Mapping[str, Sequence[Sample]]) -> 
     found: dict[str, Evidence] = {}
     if new.kind != "worker" or new.outcomes is not None:
         found[ERRORS] = gathered((*of(), *of(PROBES)), new.policy.judge)
+    for one in new.policy.criteria:
+        found[one.name] = gathered(of(end_of(one)), margins(one, new.policy.judge))
     return found
+
+
+def margins(criterion: Criterion, standards: Judge) -> Judge:
+    """Return the margins of a criterion: its own, and else those of the service."""
+    own = {name: getattr(criterion, name) for name in ("tolerated", "unacceptable", "acceptable")}
+    return replace(standards, **{name: value for name, value in own.items() if value is not None})
 
 
 def of_service(old: Member, new: Member, samples: Mapping[str, Sequence[Sample]]) -> Verdict | None:

@@ -314,3 +314,8 @@ def _against_all(view: _View) -> Iterator[Happening]:
             yield Happening(
                 "failed", f"{member.group}: {recent.failures} of the last {recent.requests} requests failed"
             )
+        for one in member.policy.criteria:
+            recent = world.recent.get(member.group + measures.end_of(one))
+            if recent is not None and verdict.has_tripped(recent):
+                says = f"{recent.failures} of the last {recent.requests} were bad by {one.name}"
+                yield Happening("failed", f"{member.group}: {says}")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         Seal,
         Trial,
     )
-    from anew.model.measured import OUTCOMES, Outcomes, Probe
+    from anew.model.measured import OUTCOMES, Criterion, Outcomes, Probe
     from anew.model.running import Instance, Order, Outcome, Touched
     from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
     from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
@@ -86,6 +86,7 @@ __all__ = [
     "Checkpoint",
     "Copy",
     "Counts",
+    "Criterion",
     "DebianHead",
     "Declaration",
     "Digest",
@@ -187,7 +188,7 @@ _BEHIND = {
         "Seal",
         "Trial",
     ),
-    "measured": ("OUTCOMES", "Outcomes", "Probe"),
+    "measured": ("OUTCOMES", "Criterion", "Outcomes", "Probe"),
     "running": ("Instance", "Order", "Outcome", "Touched"),
     "stock": ("Checkpoint", "Gone", "Remains", "Selection", "Stock", "StoredHead", "StoredImage"),
     "units": ("BUILD", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),

@@ -1,4 +1,4 @@
-"""What is counted of a service besides its requests at the edge: the outcomes of its work, and probes."""
+"""What is counted of a service besides its requests at the edge: the outcomes of its work, probes, and more."""
 
 from __future__ import annotations
 
@@ -39,3 +39,20 @@ class Probe:
 
     get: str  # the path
     every: Seconds = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """Something besides requests by which a service is judged: cumulative counts of good and bad, of each group.
+
+    They are asked for at `http`, or at a Prometheus with two queries; in each, `$group` and the like stand for names.
+    """
+
+    name: str
+    http: str = ""
+    prometheus: str = ""
+    good: str = ""
+    bad: str = ""
+    tolerated: float | None = None  # None: as the judge of the service has it
+    unacceptable: float | None = None
+    acceptable: float | None = None

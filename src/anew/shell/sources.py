@@ -54,17 +54,26 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Since:
-    """What is new in cumulative counts; `is_whole`: they began with what is looked at, so all of them are new."""
+    """What is new in cumulative counts.
+
+    `is_whole`: they began with what is looked at, so all of them are new. `has_parts`: they are a sum of others.
+    """
 
     is_whole: bool
+    has_parts: bool = False
     last: Counts | None = None
 
     def take(self, now: Counts) -> Sample:
-        """Return what is new. Counts that fell belong to a program that was started again, and counts from nothing."""
+        """Return what is new. Counts that fell are those of a program that was started again, and began at nothing.
+
+        Of a sum nobody can tell: a part may just be missing. Nothing of it is new then.
+        """
         before, self.last = self.last, now
         if before is None:
             return _sample(Counts(), now) if self.is_whole else Sample(0, 0)
         has_fallen = now.failures < before.failures or _good(now) < _good(before)
+        if has_fallen and self.has_parts:
+            return Sample(0, 0)
         return _sample(Counts() if has_fallen else before, now)
 
 
