@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         Seal,
         Trial,
     )
-    from anew.model.measured import OUTCOMES, Outcomes
+    from anew.model.measured import OUTCOMES, Criterion, Outcomes, Probe
     from anew.model.running import Instance, Order, Outcome, Touched
     from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
     from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
@@ -87,6 +87,7 @@ __all__ = [
     "Checkpoint",
     "Copy",
     "Counts",
+    "Criterion",
     "DebianHead",
     "Declaration",
     "Digest",
@@ -126,6 +127,7 @@ __all__ = [
     "Phase",
     "Pin",
     "Policy",
+    "Probe",
     "Release",
     "Remains",
     "Rollout",
@@ -188,7 +190,7 @@ _BEHIND = {
         "Seal",
         "Trial",
     ),
-    "measured": ("OUTCOMES", "Outcomes"),
+    "measured": ("OUTCOMES", "Criterion", "Outcomes", "Probe"),
     "running": ("Instance", "Order", "Outcome", "Touched"),
     "stock": ("Checkpoint", "Gone", "Remains", "Selection", "Stock", "StoredHead", "StoredImage"),
     "units": ("BUILD", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),

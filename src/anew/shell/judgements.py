@@ -42,7 +42,7 @@ def _judgement(before: Member, after: Member, rollout: Rollout, last: int) -> Ju
     standards, windows = after.policy.judge, rollout.windows
     is_timed = after.service in dict(rollout.slow)
     criteria = judging.criteria(before, after, samples(windows), is_timed=is_timed)
-    verdict = judging.verdict_by(criteria, standards)
+    verdict = judging.verdict_by(criteria, after.policy)
     return Judgement(
         after.service,
         before.group,
@@ -52,7 +52,7 @@ def _judgement(before: Member, after: Member, rollout: Rollout, last: int) -> Ju
         1 / standards.alpha,
         1 / standards.beta,
         tuple(
-            _criterion(name, pairs, windows, judging.standards(name, standards), last)
+            _criterion(name, pairs, windows, judging.standards(name, after.policy), last)
             for name, pairs in criteria.items()
         ),
     )
