@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TypeVar
 
 from figures import latencies, page, trials
-from figures.canaries import FEW, HORIZON, POINT, REPEATS, SESSION, Scene, in_turn
+from figures.canaries import FEW, HORIZON, POINT, REPEATS, Scene, in_turn
 from figures.figure import Count, Figure, Goal, Section, Table
 from figures.judges import ERROR_LIMIT, FAILED_TICKS, FAILURE_LIMIT
 from figures.shares import interval, percentile
@@ -59,12 +59,12 @@ VERDICTS = 25
 METHOD = f"""Simulated rollouts of {HORIZON} s, judged by anew's own code after every second: `core.evidence` by
 the rules of `core.judging`, windows joined as the keeper joins them. What both groups did in a second are counts
 drawn from their exact laws, with fixed seeds; fewer than {FEW} requests per second come at random, more are dealt
-out by weight. *Drift*: traffic and the share that fails go up and down by half, for both sides alike. *Bursts*:
-clients stay with one side for {SESSION:g} s on average and ask every other second; one that failed repeats its
-request {REPEATS} times per second, which fails, too, and goes on in the next second with a chance of
-{100 * BURST:g} % (*long bursts*: {100 * LONG:g} %); the edge counts a client once per second on its side (*by
-request*: it counts every request). What is *beyond* was never promised. False rollbacks are counted over all of
-the {HORIZON} s, whether the canary had passed before or not.
+out by weight. *Drift*: the share that fails goes up and down in waves, and traffic in steps, by half and for both
+sides alike. *Bursts*: clients stay with one side, and one that failed repeats its request {REPEATS} times per
+second, which fails, too, and goes on in the next second with a chance of {100 * BURST:g} % (*long bursts*:
+{100 * LONG:g} %); the edge counts a client once per second on its side (*by request*: it counts every request).
+What is *beyond* was never promised. False rollbacks are counted over all of the {HORIZON} s, whether the canary
+had passed before or not.
 
 The others judge the very same traces, by what they document. *Kayenta*: the judge of Netflix with its defaults,
 on points of {POINT} s, of the canary and of a baseline out of the old group as large as the canary; it looks

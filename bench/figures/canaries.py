@@ -13,12 +13,10 @@ from figures.follow import Second
 
 HORIZON = 600  # seconds
 POINT = 10  # seconds of a point in the series that others look at
-WAVE = 400  # seconds of a wave of traffic
+WAVE = 100  # seconds after which drifting traffic goes up or down
 DRIFT = 0.5  # how far traffic and errors go up and down, as parts of their mean
 LEVELS = 40  # of drifting errors; fewer different laws are made that way
 FEW = 50  # requests per second; so few come at random, more are dealt out in turn
-SESSION = 20.0  # seconds, on average
-ACTIVE = 0.5  # chance that a client asks something in a second
 REPEATS = 4  # requests per second of a client that failed, which all fail
 
 
@@ -90,7 +88,7 @@ def in_turn(rate: int, stages: tuple[float, ...], is_drifting: bool = False) -> 
     out, due = [], 0.0
     for at in range(HORIZON):
         stage = at * len(stages) // HORIZON
-        wave = DRIFT * math.sin(math.tau * at / WAVE) if is_drifting else 0.0
+        wave = (DRIFT if at // WAVE % 2 else -DRIFT) if is_drifting else 0.0
         requests = round(rate * (1 + wave))
         due += requests * stages[stage]
         new = int(due + 1e-9)
@@ -100,21 +98,14 @@ def in_turn(rate: int, stages: tuple[float, ...], is_drifting: bool = False) -> 
 
 
 def _bursts(scene: Scene, random: Random) -> Iterator[Second]:
-    """Clients come, stay with one side, ask now and then, and repeat what failed until it works."""
-    weight = scene.stages[0]
-    parts = [1 - weight, weight]
-    present = [poisson(random, scene.rate / ACTIVE * part) for part in parts]
+    """Each request is of another client, which stays with its side, and repeats what failed until it works."""
     failing = [0, 0]
-    for share in shares(scene, random):
+    for (stage, *dealt), share in zip(in_turn(scene.rate, scene.stages), shares(scene, random), strict=True):
         did = []
-        for side, part in enumerate(parts):
-            come = poisson(random, scene.rate / ACTIVE / SESSION * part)
-            present[side] += come - binomial(random, present[side], 1 / SESSION)
+        for side, requests in enumerate(dealt):
             going_on = binomial(random, failing[side], scene.lasts)
-            active = binomial(random, max(0, present[side] - going_on), ACTIVE)
-            begin = binomial(random, active, share)
+            begin = binomial(random, requests, share)
             failing[side] = begin + going_on
             times = REPEATS if scene.is_by_request else 1
-            did += [active - begin + times * failing[side], times * failing[side]]
-        old, old_bad, new, new_bad = did
-        yield 0, old, old_bad, new, new_bad
+            did += [requests - begin + times * failing[side], times * failing[side]]
+        yield stage, did[0], did[1], did[2], did[3]
