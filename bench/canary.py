@@ -23,7 +23,6 @@ from anew.core import judging
 from anew.model import Sample
 
 T = TypeVar("T")
-Rows = tuple[tuple[str, ...], ...]
 Outcomes = Sequence[tuple[Ends, Answers]]
 
 RAMP = (0.01, 0.05, 0.25, 0.5)
@@ -137,7 +136,7 @@ def _errors(pool: Executor, traces: int) -> Table:
             rows.append((f"{what}, at {100 * weight:g} %", *_cells(outcomes, scene, is_quiet=times == 1)))
             _say(rows[-1])
     title = f"More errors: odds of failing, as a multiple of the old group's, and weight; {traces} traces each"
-    return Table(title, ("errors", "anew passed", "anew", "Kayenta", "Flagger", "Argo"), tuple(rows))
+    return Table(title, ("errors", "anew passed", "anew", *PEERS), tuple(rows))
 
 
 def _slowness(pool: Executor, traces: int) -> Table:
