@@ -20,7 +20,7 @@ from figures.shares import interval, percentile
 from figures.trials import LOOK, STANDARDS, WELL, WORST_P95, WORST_P99, Answers, Ends
 
 from anew.core import judging
-from anew.model import Sample
+from anew.model import CLIENT_WINDOW, Sample
 
 T = TypeVar("T")
 Outcomes = Sequence[tuple[Ends, Answers]]
@@ -61,7 +61,7 @@ drawn from their exact laws, with fixed seeds; fewer than {FEW} requests per sec
 out by weight. *Drift*: the share that fails goes up and down in waves, and traffic in steps, by half and for both
 sides alike. *Bursts*: clients stay with one side, and one that failed repeats its request {REPEATS} times per
 second, which fails, too, and goes on in the next second with a chance of {100 * BURST:g} % (*long bursts*:
-{100 * LONG:g} %); the edge counts a client once per second on its side (*by request*: it counts every request).
+{100 * LONG:g} %); the edge counts a client once in {CLIENT_WINDOW} s on its side (*by request*: it counts every request).
 What is *beyond* was never promised. False rollbacks are counted over all of the {HORIZON} s, whether the canary
 had passed before or not.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
 
+from anew.model import CLIENT_WINDOW
 from figures.chance import binomial, poisson
 from figures.follow import Second
 
@@ -31,7 +32,7 @@ class Scene:
     is_drifting: bool = False
     lasts: float = 0.0  # chance that a client which failed in a second goes on failing in the next one
     breaks: float = 0.0  # the share that fails on both sides from some second on, if more than 0
-    is_by_request: bool = False  # bursts are counted by request, not once per client and second
+    is_by_request: bool = False  # bursts are counted by request, not once per client and window
 
     @property
     def name(self) -> str:
@@ -100,12 +101,14 @@ def in_turn(rate: int, stages: tuple[float, ...], is_drifting: bool = False) -> 
 def _bursts(scene: Scene, random: Random) -> Iterator[Second]:
     """Each request is of another client, which stays with its side, and repeats what failed until it works."""
     failing = [0, 0]
-    for (stage, *dealt), share in zip(in_turn(scene.rate, scene.stages), shares(scene, random), strict=True):
+    dealt_out = zip(in_turn(scene.rate, scene.stages), shares(scene, random), strict=True)
+    for at, ((stage, *dealt), share) in enumerate(dealt_out):
         did = []
         for side, requests in enumerate(dealt):
             going_on = binomial(random, failing[side], scene.lasts)
             begin = binomial(random, requests, share)
             failing[side] = begin + going_on
-            times = REPEATS if scene.is_by_request else 1
-            did += [requests - begin + times * failing[side], times * failing[side]]
+            bad = begin if at % CLIENT_WINDOW else failing[side]  # who goes on counts again in the next window only
+            bad = REPEATS * failing[side] if scene.is_by_request else bad
+            did += [requests - begin + bad, bad]
         yield stage, did[0], did[1], did[2], did[3]

@@ -35,6 +35,7 @@ class Follower:
         rate = judge.acceptable
         self.rarer = [(math.log(part), math.log1p(-part * rate) - math.log1p(-rate)) for part in RARER]
         self.windows: list[Second] = []
+        self.mine = 0  # windows of the last stage
         self.sums = [0.0] * len(self.slopes)
         self.compared = 0  # failures of the new group in windows in which there is something to compare
         self.old = self.old_bad = self.new = self.new_bad = 0
@@ -50,8 +51,10 @@ class Follower:
         self.new_bad += new_bad
         self.is_news = new_bad > 0
         self._count(second)
-        if len(self.windows) > self.most:
-            self.windows = joined(self.windows)
+        self.mine = self.mine + 1 if self.windows[-2:-1] and self.windows[-2][0] == second[0] else 1
+        if self.mine > self.most:  # those of stages that were left stay as they were
+            self.windows[-self.mine :] = joined(self.windows[-self.mine :])
+            self.mine = (self.mine + 1) // 2
             self.sums, self.compared, self.is_news = [0.0] * len(self.slopes), 0, True
             for window in self.windows:
                 self._count(window)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from random import Random
 
-from anew.model import Judge
+from anew.core.judging import standards
+from anew.core.verdict import SLOWNESS
+from anew.model import Judge, Policy
 from figures import latencies
 from figures.canaries import HORIZON, POINT, Scene, seconds
 from figures.chance import among
@@ -14,6 +15,7 @@ from figures.follow import Follower, Second, followed, has_failed, has_passed, j
 from figures.judges import Series, argo, flagger, kayenta
 
 STANDARDS = Judge()
+SLOWLY = standards(SLOWNESS, Policy())
 LOOK = 60  # seconds between two judgements of Kayenta, and two measurements of Argo
 WELL = 99.0  # percent that must be answered well, for Flagger and Argo
 WORST_P99, WORST_P95 = 500.0, 300.0  # milliseconds, for Flagger and for Argo
@@ -66,7 +68,7 @@ def slow(kind: str, first: int, count: int) -> list[tuple[Ends, Answers]]:
     out = []
     for number in range(first, first + count):
         made = latencies.trace(kind, Random(f"{kind} {number}"))
-        ends = course([made.errors, made.slow], [STANDARDS, replace(STANDARDS, acceptable=0.0)])
+        ends = course([made.errors, made.slow], [STANDARDS, SLOWLY])
         p95 = latencies.quantiles(made.new, 0.95), latencies.quantiles(made.control, 0.95)
         mean = latencies.means(made.new), latencies.means(made.control)
         p99 = latencies.quantiles(made.new, 0.99)
