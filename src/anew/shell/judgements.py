@@ -10,7 +10,7 @@ from anew.core import judging, traffic
 from anew.core.evidence import course
 from anew.core.intervals import rate_interval, visible_effect
 from anew.core.verdict import e_value
-from anew.shell.evidence import samples
+from anew.shell.evidence import NOTHING, samples
 from anew.views import Criterion, Judgement, Moment, Rate
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def _judgement(before: Member, after: Member, rollout: Rollout, last: int) -> Ju
 
 
 def _criterion(name: str, pairs: Sequence[Pair], windows: Sequence[Window], standards: Judge, last: int) -> Criterion:
-    known = course(pairs, standards)
+    silent = [(NOTHING, NOTHING)] * (len(windows) - len(pairs))  # nobody has counted anything
+    known = course((*pairs, *silent), standards)
     visible = visible_effect(known[-1].old, known[-1].new, standards.tolerated, standards.alpha)
     moments = zip(windows[-last:], known[-last:], strict=True)
     return Criterion(
