@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from anew.model import Scope
+from anew.shell.clock import SystemClock
+from anew.shell.journal import Journal
+from anew.testing.load import Load
+from anew.testing.load_process import LoadProcess
 from anew.testing.rig import Rig
 
 
@@ -59,6 +64,41 @@ def test_two_generations_are_told_apart_by_what_was_sealed(project: Rig) -> None
     mixed = why(project, "r1", "g2")
     assert (mixed["is_equal"], changed(mixed)) == (True, {})
     assert "g2 stands for its release" in mixed["notes"][0]
+
+
+def test_a_verdict_is_shown_while_it_grows_and_is_the_same_when_made_again(project: Rig) -> None:
+    project.write("one")
+    project.expect("up")
+    project.write("two", bad=15, stages="5%, 50%", each="6s", at_most="60s")
+    with LoadProcess(Load(project.port, rate=60.0, keep_alive=2, fresh=2, slow=0, seconds=120.0)):
+        project.expect("up", "--detach")
+        project.wait(lambda: bool(project.status()["judgements"]), limit=60, what="it is judged")
+        (one,) = project.status()["judgements"]
+        assert (one["old"], one["new"], one["harm_bound"], one["safe_bound"]) == ("web-g1", "web-g2", 100.0, 20.0)
+        assert all(len(criterion["course"]) == 1 for criterion in one["criteria"])
+        assert "HARM" in project.expect("status")
+        project.wait(lambda: has_kept(project), limit=60, what="its windows are committed in the stage")
+        project.wait(lambda: why(project, "g2")["outcome"] == "rolled back", limit=90, what="it goes back")
+    (told,) = why(project, "g2")["judgements"]
+    assert (told["kind"], told["criteria"][0]["name"]) == ("fail", "errors")
+    assert told["reason"] in why(project, "g2")["reason"]
+    text = project.expect("why", "g2")
+    assert "harm (left), 100 is enough" in text
+    (again,) = json.loads(project.expect("why", "g2", "--recompute", "--json"))
+    assert again["is_same"]
+    assert again["decisions"][-1]["kind"] == again["answers"][-1]["kind"] == "fail"
+    assert "was not judged" in project.anew("why", "g1", "--recompute").stderr
+    assert "is about one generation" in project.anew("why", "g1", "g2", "--recompute").stderr
+
+
+def has_kept(project: Rig) -> bool:
+    """Say whether windows were committed before any stage was left."""
+    journal = Journal(project.home / "state.db", SystemClock())
+    try:
+        rollout = journal.last_rollout(Scope("rig", "local"))
+        return rollout is not None and (rollout.phase, rollout.stage) == ("stage", 0) and bool(rollout.windows)
+    finally:
+        journal.close()
 
 
 def test_services_that_came_and_went_are_named(project: Rig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from anew.errors import Bug, Complaint, EngineError, GateClosed, SpecError
 from anew.model import Finding
 from anew.model.comparison import Change, Comparison, FileChange, ImageComparison, ServiceComparison, Side
@@ -75,13 +77,16 @@ AGAIN = (
             Answer(NOON, 1, "undecided", "no traffic has reached it"),
             Answer(NOON + 21, 2, "fail", "6 % of 300 requests failed: worse than tolerated"),
         ),
-        (Decided(1, "undecided", "undecided", "not enough"), Decided(2, "fail", "fail", "worse than tolerated")),
+        (
+            Decided(1, "undecided", "undecided", "not enough", is_same=True),
+            Decided(2, "fail", "fail", "worse than tolerated", is_same=True),
+        ),
         is_same=True,
     ),
     Recomputed(
         "g3", "api", "api-g3", 7,
         (Answer(NOON, 1, "undecided", "no traffic has reached it"),),
-        (Decided(1, "pass", "undecided", "no traffic has reached it"),),
+        (Decided(1, "pass", "undecided", "no traffic has reached it", is_same=False),),
         is_same=False,
     ),
     Recomputed("g3", "mail", "mail-g3", 7, (), (), is_same=True),
@@ -114,6 +119,9 @@ STATUS = Status(
         ServiceView("api", (), (API,)),
     ),
     rollout=UNDER_WAY,
+    judgements=tuple(
+        replace(one, criteria=tuple(replace(c, course=c.course[-1:]) for c in one.criteria)) for one in (WORSE, QUIET)
+    ),
 )
 WARM = Status(
     "shop",
@@ -125,7 +133,16 @@ WARM = Status(
     0,
     "http://127.0.0.1:8080",
     rollout=RolloutView(
-        "g3", "r3", "rollout", "warm", 1000, NOON, "the switch is confirmed", is_over=True, is_good=True
+        "g3",
+        "r3",
+        "rollout",
+        "warm",
+        1000,
+        NOON,
+        "the switch is confirmed",
+        is_over=True,
+        is_good=True,
+        guard="only the breaker takes it back",
     ),
     warm=("g2", "g1"),
 )

@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from canned import (
     HEADS,
     HISTORY,
     NO_PLAN,
+    NOON,
     NOTHING,
     PLAN,
     PULLED,
@@ -113,6 +115,29 @@ def test_a_chart_fits_into_eighty_columns() -> None:
     assert len(drawn) == 2
     assert max(map(len, plain(drawn).splitlines())) <= 80
     assert plain(drawn).isascii()
+
+
+@pytest.mark.parametrize(("height", "charts"), [(24, 1), (60, 2)])
+def test_who_follows_a_stage_sees_as_many_charts_as_there_is_room_for(height: int, charts: int) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=height, record=True)
+    status = replace(STATUS, services=())
+    (criterion,) = WORSE.criteria
+    with terminal.Follower(console) as show:
+        for at in criterion.course:
+            show(replace(status, judgements=(replace(WORSE, criteria=(replace(criterion, course=(at,)),)),)))
+    last = console.export_text().rpartition("shop/local")[2]
+    assert last.count("stage 2  ") == charts
+    assert ("\u25b2" in last) is (charts > 1)
+
+
+def test_what_is_seen_of_a_long_stage_stays_bounded() -> None:
+    seen = charts.Seen()
+    for second in range(3 * charts.MOST_SEEN):
+        moment = replace(WORSE.criteria[0].course[0], at=NOON + second)
+        (one,) = seen.add([replace(WORSE, criteria=(replace(WORSE.criteria[0], course=(moment,)),))])
+    course = one.criteria[0].course
+    assert charts.MOST_SEEN / 2 < len(course) <= charts.MOST_SEEN + 1
+    assert (course[0].at, course[-1].at) == (NOON, NOON + 3 * charts.MOST_SEEN - 1)
 
 
 def test_the_panel_shows_what_the_status_shows() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from journal_rows import LOCAL, Ticks, opened, sealed
 from anew.core.judging import verdict
 from anew.core.steps import Begin, Enter
 from anew.errors import NotFound
-from anew.model import Generation, Judge, Member, Policy, Rollout, Sample, Window
+from anew.model import Counts, Generation, Judge, Member, Policy, Rollout, Sample, Window
+from anew.shell.evidence import up_to_now
 from anew.shell.journal import Also, Journal, Observed
 from anew.shell.judgements import judgements, rollout_ids
 from anew.shell.recomputing import recomputed
@@ -55,9 +57,9 @@ def test_the_last_moment_is_what_the_verdict_was_made_of() -> None:
     assert criterion.visible > Judge().tolerated
 
 
-def test_a_course_can_be_cut_to_its_last_moments() -> None:
+def test_a_course_can_be_cut_to_its_last_moment() -> None:
     rollout = Rollout(1, "rollout", 1, 2, "full", 0.0, windows=WINDOWS)
-    whole, cut = (judgements(rollout, generations(), last=last)[0].criteria[0].course for last in (0, 1))
+    whole, cut = (judgements(rollout, generations(), is_brief=one)[0].criteria[0].course for one in (False, True))
     assert cut == whole[-1:]
 
 
@@ -83,6 +85,32 @@ def test_windows_outlive_their_rollout_and_the_next_ones(journal: Journal) -> No
     assert found is not None
     assert found.windows == WINDOWS
     assert journal.windows.of(LOCAL, (99,)) is None
+
+
+def test_windows_are_kept_without_moving_the_rollout(journal: Journal) -> None:
+    generation = sealed(journal, web="a")
+    journal.wish(LOCAL, generation.number, "rollout", None)
+    begun = journal.begin(LOCAL, Begin("rollout", 0, 1, "it is wanted"))
+    stage = journal.enter(LOCAL, Enter(begun.id, begun.version, "stage", 0, "so it goes"))
+    events = journal.ledger.events(LOCAL, 1000)
+    seen = replace(stage, counts=(("web-g1", 900, 5),), windows=WINDOWS)
+    assert journal.windows.keep(LOCAL, seen)
+    assert journal.rollout(LOCAL) == seen
+    assert journal.ledger.events(LOCAL, 1000) == events
+    moved = journal.ask(LOCAL, "promote")  # what was committed in between is not lost
+    assert (moved.asked, moved.windows) == ("promote", WINDOWS)
+    assert not journal.windows.keep(LOCAL, replace(seen, windows=()))
+    assert journal.rollout(LOCAL) == moved
+
+
+def test_who_only_looks_sees_what_came_since_the_last_commit() -> None:
+    stage = Rollout(1, "rollout", 1, 2, "stage", 100.0, 1, counts=(("web-g1", 900, 5), ("web-g2", 100, 9)))
+    counts = {"web-g1": Counts(990, 5), "web-g2": Counts(110, 10)}
+    now = up_to_now(replace(stage, windows=WINDOWS), 111.0, counts)
+    assert now.windows[-1] == Window(111.0, 1, {"web-g1": Sample(90, 0), "web-g2": Sample(10, 1)})
+    assert now.windows[:-1] == WINDOWS
+    full = replace(stage, phase="full", windows=WINDOWS)
+    assert up_to_now(full, 111.0, counts) == full
 
 
 @pytest.fixture

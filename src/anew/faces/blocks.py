@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ class Cell:
     text: str
     tone: Tone = ""
     share: int = -1
+    width: int = 20  # of the bar, in characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ def of_status(status: views.Status) -> tuple[Block, ...]:
     if rows:
         headings = ("service", "group", "role", "weight", "ready", "in flight", "address")
         out.append(Grid(headings, tuple(rows), frozenset({"weight", "ready", "in flight"})))
+    if status.judgements:
+        out.append(of_judged(status.judgements))
     marked = {n: why for s in status.services for g in s.groups for n, why in g.marked.items()}
     out.extend(line(f"{name}: {why}", "warn") for name, why in sorted(marked.items()))
     out.extend(line(note, "warn") for note in status.notes)
@@ -130,7 +134,36 @@ def of_rollout(rollout: views.RolloutView) -> tuple[Block, ...]:
         Cell(rollout.phase, tone),
         Cell(f"at {percent(rollout.weight).text}"),
     )
-    return (Line(cells, 1), *([line(rollout.reason, depth=2)] if rollout.reason else []))
+    said = (text for text in (rollout.reason, rollout.guard) if text)
+    return (Line(cells, 1), *(line(text, depth=2) for text in said))
+
+
+def of_judged(judgements: Sequence[views.Judgement]) -> Grid:
+    """Show what is known now of each judged service, a row for each criterion."""
+    rows = tuple(
+        (
+            Cell(f"{one.new} {criterion.name}", "strong"),
+            Cell(_rate(criterion.course[-1].new)),
+            Cell(_rate(criterion.course[-1].old)),
+            _toward(criterion.course[-1].harm, one.harm_bound),
+            _toward(criterion.course[-1].safe, one.safe_bound),
+        )
+        for one in judgements
+        for criterion in one.criteria
+    )
+    return Grid(("judged", "new", "old", "harm", "safe"), rows)
+
+
+def _rate(side: views.Rate) -> str:
+    """Write a rate and its interval, in percent."""
+    share = f"{100 * side.bad / side.requests:.3g}" if side.requests else "-"
+    return f"{share} ({100 * side.low:.3g}-{100 * side.high:.3g}) %"
+
+
+def _toward(value: float, bound: float) -> Cell:
+    """Show an e-value on its way to its bound, by its logarithm."""
+    part = math.log(max(value, 1.0)) / math.log(bound)
+    return Cell(f"{min(value, 9999):.{1 if value < 10 else 0}f}/{bound:g}", share=round(1000 * min(1.0, part)), width=8)
 
 
 def _groups(service: views.ServiceView) -> list[tuple[Cell, ...]]:

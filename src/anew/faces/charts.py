@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from anew.faces.blocks import Chart, line, rfc3339
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH = 60  # columns of a chart, without its labels
 RATES, EVIDENCE = 7, 5  # rows
+MOST_SEEN = 240  # moments that are remembered of one criterion
 OLD, NEW, BOTH, OLD_BAR, NEW_BAR = "o", "*", "=", ".", ":"
 HARM, SAFE = "h", "s"
 DOES = {"errors": "failed", "slowness": "were slow"}
@@ -67,6 +68,34 @@ def of_judgements(judgements: Sequence[Judgement]) -> Iterator[Block]:
             yield from _of_criterion(one, criterion)
 
 
+class Seen:
+    """What was judged in the statuses of a stage, of which each knows only its own moment."""
+
+    def __init__(self) -> None:
+        self._courses: dict[tuple[str, str], tuple[Moment, ...]] = {}
+
+    def add(self, judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:
+        """Return these judgements with the moments that were seen before."""
+        return tuple(
+            replace(one, criteria=tuple(self._longer(one.new, criterion) for criterion in one.criteria))
+            for one in judgements
+        )
+
+    def _longer(self, group: str, criterion: Criterion) -> Criterion:
+        course = self._courses.get((group, criterion.name), ())
+        if len(course) >= MOST_SEEN:
+            course = course[::2]
+        course = self._courses[group, criterion.name] = (*course, *criterion.course)
+        return replace(criterion, course=course)
+
+
+def charts_of(judgements: Sequence[Judgement]) -> Iterator[Chart]:
+    """Draw each criterion of each judged service."""
+    for one in judgements:
+        for criterion in one.criteria:
+            yield from _charts(one, criterion)
+
+
 def of_recomputed(found: Sequence[Recomputed]) -> Iterator[Block]:
     """Show the verdicts that were made again, and how they compare with those of the time."""
     for one in found:
@@ -77,6 +106,8 @@ def of_recomputed(found: Sequence[Recomputed]) -> Iterator[Block]:
         for was in one.decisions:
             if was.kind == was.again:
                 yield line(f"stage {was.stage}: {was.kind}, the same", "good", depth=1)
+            elif was.is_same:
+                yield line(f"stage {was.stage}: {was.kind} at the time, {was.again} by what was counted alone", depth=1)
             else:
                 differs = f"stage {was.stage}: {was.kind} at the time, {was.again} now: {was.reason}"
                 yield line(differs, "bad", depth=1)
@@ -89,10 +120,7 @@ def _said(one: Judgement) -> str:
 
 
 def _of_criterion(one: Judgement, criterion: Criterion) -> Iterator[Block]:
-    if len({moment.at for moment in criterion.course}) > 1:
-        columns = _Columns.of(criterion.course)
-        yield _rates(one, criterion, columns)
-        yield _evidence(one, criterion.name, columns)
+    yield from _charts(one, criterion)
     yield from _crossings(one, criterion)
     if criterion.visible:
         times = f"{criterion.visible:.{0 if criterion.visible >= 10 else 1}f}"  # 467, 2.3
@@ -100,6 +128,13 @@ def _of_criterion(one: Judgement, criterion: Criterion) -> Iterator[Block]:
     else:
         seen = "by now, no harm could have shown"
     yield line(f"{criterion.name}: {seen}", "dim", depth=1)
+
+
+def _charts(one: Judgement, criterion: Criterion) -> Iterator[Chart]:
+    if len({moment.at for moment in criterion.course}) > 1:
+        columns = _Columns.of(criterion.course)
+        yield _rates(one, criterion, columns)
+        yield _evidence(one, criterion.name, columns)
 
 
 def _crossings(one: Judgement, criterion: Criterion) -> Iterator[Block]:

@@ -247,9 +247,11 @@ class App(Developing, Carrying):
     def why(self, environment: str, generation: int) -> views.Why:
         """Return why a generation is what it is."""
         from anew.shell.autopsy import why
+        from anew.shell.evidence import up_to_now
 
         scope, row = self._existing(environment)
-        return why(self._journal, self._parts.compute(scope), row, generation)
+        now = lambda one: up_to_now(one, self._clock.now(), self._parts.edge(scope).reading().counts)  # noqa: E731
+        return why(self._journal, self._parts.compute(scope), row, generation, now)
 
     def verify(self, environment: str) -> views.Verified:
         """Walk the chain of the ledger."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from anew.core.world import Allotment
 from anew.errors import NotFound
-from anew.model import Generation, Group, Scope
+from anew.model import Generation, Group, Rollout, Scope
 from anew.ports import Compute
 from anew.shell import dissecting
 from anew.shell.dissecting import Found, limits
@@ -22,7 +22,9 @@ EVENTS = 100_000  # that are looked through
 UNREMARKABLE = ("stopped, exit code 0", "never started")
 
 
-def why(journal: Journal, compute: Compute, row: EnvironmentRow, number: int) -> Why:
+def why(
+    journal: Journal, compute: Compute, row: EnvironmentRow, number: int, up_to_now: Callable[[Rollout], Rollout]
+) -> Why:
     """Return what is known of a generation (0: of the last one that was wanted).
 
     Raises  NotFound if there is none.
@@ -37,6 +39,8 @@ def why(journal: Journal, compute: Compute, row: EnvironmentRow, number: int) ->
     mine = [groups[m.group] for m in one.members if m.group in groups]
     events = journal.ledger.events(row.scope, EVENTS)
     rollout = journal.windows.of(row.scope, rollout_ids(events, one.name))
+    if rollout is not None and rollout.phase == "stage":
+        rollout = up_to_now(rollout)
     return Why(
         generation=one.name,
         release=one.release,

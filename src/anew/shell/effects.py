@@ -33,7 +33,7 @@ from anew.errors import AnewError, Bug
 from anew.model import Order
 from anew.shell.database import Stale
 from anew.shell.dissecting import dissect
-from anew.shell.evidence import judged
+from anew.shell.evidence import kept
 from anew.shell.journal import Also, Observed
 from anew.shell.vouching import sign
 
@@ -180,11 +180,11 @@ class Effects:
         moved = replace(rollout, phase=step.phase, since=world.now, stage=step.stage, reason=step.reason)
         follows = consequences(world, moved)
         also = Also(serving=follows.serving, wish=follows.wish, changes=follows.generations)
-        counted = {group: judged(counts) for group, counts in sorted(world.edge.counts.items())}
+        counts, slows = kept(world.edge.counts)
         found = progress.verdicts(world, rollout) if rollout.phase == "stage" else {}
         seen = Observed(
-            counts=tuple((group, one.requests, one.failures) for group, one in counted.items()),
-            slows=tuple((group, one.slow) for group, one in counted.items() if one.slow),
+            counts=counts,
+            slows=slows,
             slow=self._slow(world) if step.phase == "stage" and rollout.phase != "stage" else (),
             windows=world.windows,
             verdicts=tuple((service, one.kind) for service, one in sorted(found.items())),

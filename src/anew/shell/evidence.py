@@ -1,14 +1,14 @@
 """Evidence for the verdict: windows of requests and failures, made from the edge's exact counters.
 
-The counters are cumulative. Their values at the entry of a stage, and the windows until then, are committed with it, so
-evidence is that of the whole rollout and survives the keeper: what came while nobody looked is in the first window of
-the next keeper.
+The counters are cumulative. Their values at the entry of a stage, and the windows until then, are committed with it,
+and again every few seconds; so evidence is that of the whole rollout and survives the keeper: what came while nobody
+looked is in the first window of the next keeper.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from anew.model import Counts, Rollout, Sample, Seconds, Window
 
@@ -101,6 +101,22 @@ def samples(windows: Sequence[Window]) -> dict[str, tuple[Sample, ...]]:
     """Return what each group did in each window, equal lengths."""
     names = {name for window in windows for name in window.samples}
     return {n: tuple(w.samples.get(n, NOTHING) for w in windows) for n in names}
+
+
+def kept(counts: Mapping[str, Counts]) -> tuple[tuple[tuple[str, int, int], ...], tuple[tuple[str, int], ...]]:
+    """Return counters as they are committed with a rollout: its `counts` and its `slows`."""
+    counted = {group: judged(one) for group, one in sorted(counts.items())}
+    slows = tuple((group, one.slow) for group, one in counted.items() if one.slow)
+    return tuple((group, one.requests, one.failures) for group, one in counted.items()), slows
+
+
+def up_to_now(rollout: Rollout, now: float, counts: Mapping[str, Counts]) -> Rollout:
+    """Return a rollout with the windows until now: what came since its last commit is the newest."""
+    if rollout.phase != "stage" or not counts:
+        return rollout
+    evidence = Evidence()
+    evidence.take(now, rollout, counts)
+    return replace(rollout, windows=tuple(evidence.windows))
 
 
 def _coarser(windows: list[Window]) -> list[Window]:

@@ -356,6 +356,10 @@ select id, version, body from rollouts where environment = :environment and id =
 update rollouts set version = version + 1, is_over = :is_over, body = :body
 where environment = :environment and id = :id and version = :version and is_over = 0;
 
+-- name: keep_windows
+-- What the groups did since a stage was entered; the rollout has not moved by that, so its version stays.
+update rollouts set body = :body where environment = :environment and id = :id and version = :version and is_over = 0;
+
 -- name: allotment
 -- What an ordinal of a group was given.
 select name, group_name, ordinal, port, draining, task, tainted, aside, hold, launched, is_ended from allotments

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anew.core import judging, traffic
-from anew.core.evidence import course
+from anew.core.evidence import course, gathered
 from anew.core.intervals import rate_interval, visible_effect
 from anew.core.verdict import e_value
 from anew.shell.evidence import NOTHING, samples
@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from anew.views import Event
 
 
-def judgements(rollout: Rollout, generations: Mapping[int, Generation], *, last: int = 0) -> tuple[Judgement, ...]:
-    """Return how each judged service of a rollout compares; of each course only the `last` moments, 0: all."""
-    windows = rollout.windows
-    found = compared(rollout, generations) if windows else ()
-    return tuple(_judgement(before, after, rollout, last) for before, after in found)
+def judgements(
+    rollout: Rollout, generations: Mapping[int, Generation], *, is_brief: bool = False
+) -> tuple[Judgement, ...]:
+    """Return how each judged service of a rollout compares; if it is to be brief, of each course the last moment."""
+    found = compared(rollout, generations) if rollout.windows else ()
+    return tuple(_judgement(before, after, rollout, is_brief=is_brief) for before, after in found)
 
 
 def compared(rollout: Rollout, generations: Mapping[int, Generation]) -> tuple[tuple[Member, Member], ...]:
-    """Return the old and the new member of each service that is judged by its requests, sorted by service."""
+    """Return the old and the new member of each service that is judged by what is counted, sorted by service."""
     old, new = ({m.service: m for m in generations[n].members} if n else {} for n in (rollout.old, rollout.new))
-    return tuple((old[s], new[s]) for s in traffic.judged(old, new) if new[s].kind in traffic.LISTENING)
+    return tuple(
+        (old[s], new[s]) for s in traffic.judged(old, new) if judging.criteria(old[s], new[s], {}, is_timed=False)
+    )
 
 
 def rollout_ids(events: Iterable[Event], generation: str) -> tuple[int, ...]:
@@ -38,8 +41,8 @@ def rollout_ids(events: Iterable[Event], generation: str) -> tuple[int, ...]:
     return tuple(sorted({int(number) for number in mine if number}, reverse=True))
 
 
-def _judgement(before: Member, after: Member, rollout: Rollout, last: int) -> Judgement:
-    standards, windows = after.policy.judge, rollout.windows
+def _judgement(before: Member, after: Member, rollout: Rollout, *, is_brief: bool) -> Judgement:
+    said, windows = after.policy.judge, rollout.windows
     is_timed = after.service in dict(rollout.slow)
     criteria = judging.criteria(before, after, samples(windows), is_timed=is_timed)
     verdict = judging.verdict_by(criteria, after.policy)
@@ -49,20 +52,28 @@ def _judgement(before: Member, after: Member, rollout: Rollout, last: int) -> Ju
         after.group,
         verdict.kind,
         verdict.reason,
-        1 / standards.alpha,
-        1 / standards.beta,
+        1 / said.alpha,
+        1 / said.beta,
         tuple(
-            _criterion(name, pairs, windows, judging.standards(name, after.policy), last)
+            _criterion(
+                name,
+                windows,
+                _course(pairs, len(windows), judging.standards(name, after.policy), is_brief=is_brief),
+                said,
+            )
             for name, pairs in criteria.items()
         ),
     )
 
 
-def _criterion(name: str, pairs: Sequence[Pair], windows: Sequence[Window], standards: Judge, last: int) -> Criterion:
-    silent = [(NOTHING, NOTHING)] * (len(windows) - len(pairs))  # nobody has counted anything
-    known = course((*pairs, *silent), standards)
+def _course(pairs: Sequence[Pair], count: int, standards: Judge, *, is_brief: bool) -> tuple[Evidence, ...]:
+    silent = [(NOTHING, NOTHING)] * (count - len(pairs))  # nobody has counted anything
+    return (gathered(pairs, standards),) if is_brief else course((*pairs, *silent), standards)
+
+
+def _criterion(name: str, windows: Sequence[Window], known: Sequence[Evidence], standards: Judge) -> Criterion:
     visible = visible_effect(known[-1].old, known[-1].new, standards.tolerated, standards.alpha)
-    moments = zip(windows[-last:], known[-last:], strict=True)
+    moments = zip(windows[-len(known) :], known, strict=True)
     return Criterion(
         name,
         0.0 if math.isinf(visible) else round(visible, 3),

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from anew.core.decide import decide
@@ -23,7 +24,7 @@ from anew.ports import Say
 from anew.shell.clock import SystemClock
 from anew.shell.deaths import Deaths
 from anew.shell.effects import Effects
-from anew.shell.evidence import Evidence
+from anew.shell.evidence import Evidence, kept
 from anew.shell.journal import Journal, Stale
 from anew.shell.keeperlock import KeeperLock
 from anew.shell.meters import Meters
@@ -34,6 +35,7 @@ from anew.shell.runner import Done, Runner
 from anew.shell.says import Says, write
 from anew.shell.tidying import Tidying
 from anew.shell.touches import Touches, record
+from anew.shell.windows import EVERY
 
 BUSY: Seconds = 0.05  # between two looks while a rollout has stages to go
 CALM: Seconds = 0.5  # while something is warm or heals, or could end without anybody being told
@@ -53,6 +55,7 @@ class Keeper:
         self._lock = lock
         self._says_path = says
         self._said = Says()
+        self._kept = 0.0  # when windows were committed last
         self._stopping = threading.Event()
         self._clock = clock
         self._clock.catch_up(journal.ledger.latest(scope))
@@ -116,6 +119,7 @@ class Keeper:
                 decision = decide(world)
                 record(self._touches, world, self._note, say)
                 self._tell(world, decision, say)
+                self._keep_windows(world)
                 done = self._runner.run(world, decision.steps)
             except AnewError as error:
                 done, decision = Done(failures=()), Decision((), None, error.what)
@@ -164,6 +168,15 @@ class Keeper:
             say(says.reason)
         self._said = says
         write(self._says_path, says)
+
+    def _keep_windows(self, world: World) -> None:
+        """Commit what the groups did in a stage, now and then."""
+        rollout, now = world.rollout, self._clock.monotonic()
+        if rollout is None or rollout.phase != "stage" or not world.edge.is_up or now - self._kept < EVERY:
+            return
+        self._kept = now
+        counts, slows = kept(world.edge.counts)
+        self._journal.windows.keep(self._scope, replace(rollout, counts=counts, slows=slows, windows=world.windows))
 
     def _pause(self, world: World, decision: Decision) -> Seconds:
         if world.rollout is not None and world.rollout.phase != "warm":

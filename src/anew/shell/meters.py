@@ -53,7 +53,8 @@ class Meters:
         """
         with self._news:
             if rollout is not None and rollout.id != self._rollout:
-                self._rollout, self._begun = rollout.id, rollout.since
+                committed = (window.at for window in rollout.windows[-1:])  # by a keeper that is no more
+                self._rollout, self._begun = rollout.id, max((rollout.since, *committed))
             wanted, now, is_news = set(measures), self._clock.monotonic(), False
             for measure, one in self._known.items():
                 if measure not in wanted and not one.is_leaving:

@@ -59,7 +59,9 @@ def _recomputed(name: str, before: Member, after: Member, rollout: Rollout, left
         seen = sum(window.stage <= stage for window in rollout.windows)
         verdict = found[seen - 1] if seen and found else judging.verdict((), (), after.policy.judge)
         was = _verdicts(event).get(after.service, "nothing")
-        decisions.append(Decided(stage + 1, was, verdict.kind, verdict.reason))
+        # A worker has to run, too: that may have kept it from passing.
+        is_same = was == verdict.kind or (after.kind == "worker" and (was, verdict.kind) == ("undecided", "pass"))
+        decisions.append(Decided(stage + 1, was, verdict.kind, verdict.reason, is_same))
     return Recomputed(
         generation=name,
         service=after.service,
@@ -67,7 +69,7 @@ def _recomputed(name: str, before: Member, after: Member, rollout: Rollout, left
         windows=len(rollout.windows),
         answers=tuple(_changes(rollout.windows, found)),
         decisions=tuple(decisions),
-        is_same=all(one.kind == one.again for one in decisions),
+        is_same=all(one.is_same for one in decisions),
     )
 
 

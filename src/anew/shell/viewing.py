@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from anew.ports import Compute
     from anew.shell.journal import Journal
     from anew.shell.says import Says
+    from anew.views import Judgement
 
 
 def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Status:
@@ -38,7 +39,18 @@ def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Statu
         _rollout(world, rollout) if rollout else None,
         tuple(warm),
         world.trouble,
+        judgements=_judgements(world),
     )
+
+
+def _judgements(world: World) -> tuple[Judgement, ...]:
+    rollout = world.rollout
+    if rollout is None or rollout.phase != "stage":
+        return ()
+    from anew.shell.evidence import up_to_now  # noqa: PLC0415 - only in a stage
+    from anew.shell.judgements import judgements  # noqa: PLC0415 - only in a stage
+
+    return judgements(up_to_now(rollout, world.now, world.edge.counts), world.generations, is_brief=True)
 
 
 def _unkept(world: World) -> str:
@@ -132,7 +144,18 @@ def _rollout(world: World, rollout: Rollout) -> RolloutView:
         rollout.reason,
         is_over=is_good or rollout.phase == "rolled back",
         is_good=is_good,
+        guard=_guard(rollout),
     )
+
+
+def _guard(rollout: Rollout) -> str:
+    if rollout.phase not in {"full", "warm"} or not rollout.old or rollout.kind == "rollback":
+        return ""
+    from anew.core.verdict import BREAKER_RATE, BREAKER_REQUESTS  # noqa: PLC0415 - only after a stage
+    from anew.shell.evidence import RECENT  # noqa: PLC0415 - only after a stage
+
+    breaker = f"{BREAKER_RATE:.0%} of at least {BREAKER_REQUESTS} requests within {RECENT:g} s fail"
+    return f"nothing is compared any more: it goes back only if {breaker}, or its instances die"
 
 
 def is_under_way(rollout: Rollout | None) -> bool:

@@ -57,6 +57,7 @@ class Decided:
     kind: str  # at that time
     again: Kind
     reason: str  # of the latter
+    is_same: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ class RolloutView:
     reason: str
     is_over: bool  # `up` has nothing more to wait for: warm, done or rolled back
     is_good: bool  # the wanted generation has all traffic
+    guard: str = ""  # once nothing is compared any more: what still takes it back by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Status:
     warm: tuple[str, ...] = ()  # generations that can be gone back to at once
     trouble: str = ""  # why some of this could not be looked at
     notes: tuple[str, ...] = ()  # heads that are too old, as `max_os_age` says
+    judgements: tuple[Judgement, ...] = ()  # while a stage is under way; of each course only what is known now
 
 
 @dataclass(frozen=True, slots=True)

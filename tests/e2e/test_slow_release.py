@@ -16,7 +16,9 @@ def write(project: Rig, release: str, pause: str) -> None:
     project.write(release)
     path = project.root / "app" / "server.py"
     text = path.read_text().replace("import http.server,", "import random, http.server,")
-    path.write_text(text.replace("        body = RELEASE.encode()", f"        time.sleep({pause})\n        body = b'x'"))
+    path.write_text(
+        text.replace("        body = RELEASE.encode()", f"        time.sleep({pause})\n        body = b'x'")
+    )
 
 
 def test_a_release_that_is_slower_is_taken_back_and_one_that_is_as_fast_is_not(project: Rig) -> None:
