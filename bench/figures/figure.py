@@ -61,6 +61,15 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """What needs columns of its own: a title, what the columns are, and rows of cells."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """All that one measurement found; `method` says how, in a few sentences that stay true however often it runs."""
 
@@ -69,6 +78,7 @@ class Section:
     method: str
     figures: tuple[Figure, ...] = ()
     counts: tuple[Count, ...] = ()
+    tables: tuple[Table, ...] = ()
 
     @property
     def is_met(self) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from anew.errors import AnewError
 from anew.testing.rig import show
-from figures.figure import Figure, Goal, Section
+from figures.figure import Figure, Goal, Section, Table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 ORDER = (
@@ -27,12 +27,18 @@ ORDER = (
     "rest",
     "telemetry",
     "decide",
+    "canary",
     "market",
     "containers",
     "build",
     "registry",
 )
-HELP = {"within": "seconds after which no new one begins", "decisions": "of each size"}
+HELP = {
+    "within": "seconds after which no new one begins",
+    "decisions": "of each size",
+    "traces": "of each comparison",
+    "processes": "at a time",
+}
 
 
 def options(description: str | None, **numbers: float) -> argparse.ArgumentParser:
@@ -95,6 +101,8 @@ def text(section: Section) -> str:
         lines += ["| figure | n | median | worst | goal | peer, median | ratio |", "|---|---|---|---|---|---|---|"]
         lines += [_row(one) for one in section.figures]
         lines += [""]
+    for table in section.tables:
+        lines += _table(table)
     return "\n".join(lines)
 
 
@@ -112,6 +120,11 @@ def _row(one: Figure) -> str:
         ratio,
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _table(table: Table) -> list[str]:
+    rows = [f"| {' | '.join(cells)} |" for cells in (table.header, *table.rows)]
+    return [f"*{table.title}*", "", rows[0], "|---" * len(table.header) + "|", *rows[1:], ""]
 
 
 def _goal(goal: Goal, unit: str) -> str:

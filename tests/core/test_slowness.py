@@ -41,7 +41,7 @@ def test_who_says_never_is_judged_by_no_time() -> None:
 
 
 def judged(old: Sample, new: Sample, *, is_timed: bool = True) -> str:
-    return verdict_by(criteria(OLD, NEW, {"web-g1": [old], "web-g2": [new]}, is_timed=is_timed), USUAL).kind
+    return verdict_by(criteria(OLD, NEW, {"web-g1": [old], "web-g2": [new]}, is_timed=is_timed), Policy()).kind
 
 
 def test_a_release_that_is_slow_more_often_fails() -> None:
@@ -63,5 +63,5 @@ def test_a_time_in_which_both_are_slow_is_not_held_against_the_new_one() -> None
 
 
 def test_what_is_acceptable_goes_with_the_criterion() -> None:
-    assert standards(SLOWNESS, USUAL).acceptable == pytest.approx(0.05)
-    assert standards(ERRORS, USUAL) == USUAL
+    assert standards(SLOWNESS, Policy()).acceptable == pytest.approx(0.05)
+    assert standards(ERRORS, Policy()) == USUAL

@@ -144,7 +144,14 @@ def test_the_rollout_of_the_reference_is_the_default() -> None:
     spec = parse(REFERENCE.read_text())
     default = model.Policy()  # but for what an environment says where a service does not
     assert spec.services[0].policy == replace(default, on_undecided="promote")
-    assert spec.services[1].policy == default
+    asked = 'checkouts_total{group="$group", result="%s"}'
+    assert spec.services[1].policy == model.Policy(
+        probes=(model.Probe("/healthz", 0.5),),
+        criteria=(
+            model.Criterion("checkout", "", "http://127.0.0.1:9090", asked % "paid", asked % "lost", 1.5, 3.0, 0.01),
+            model.Criterion("orders", "http://127.0.0.1:9400/orders/$group"),
+        ),
+    )
 
 
 def test_an_environment_says_what_becomes_of_undecided_stages() -> None:

@@ -24,8 +24,8 @@ services:
     rollout:
       stages: [50%]
       each: 500ms
-      within: {within}
-      undecided: roll back
+      at_most: {at_most}
+      on_undecided: rollback
       warm: {warm}
       judge: {{acceptable: 3%}}
 environments:
@@ -49,12 +49,12 @@ WHOLE = 'file.write(f"# TYPE jobs counter\\njobs_done_total {done}\\njobs_failed
 
 
 def write(
-    project: Rig, *, bad: int = 0, text: str = WHOLE, within: str = "20s", warm: str = "1s", salt: str = ""
+    project: Rig, *, bad: int = 0, text: str = WHOLE, at_most: str = "20s", warm: str = "1s", salt: str = ""
 ) -> None:
     app = project.root / "app"
     app.mkdir(parents=True, exist_ok=True)
     (app / "work.py").write_text(WORK.replace("{bad}", str(bad)).replace("{write}", text) + f"# {salt}\n")
-    (project.root / "anew.yaml").write_text(SPEC.format(within=within, warm=warm, port=project.port))
+    (project.root / "anew.yaml").write_text(SPEC.format(at_most=at_most, warm=warm, port=project.port))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_worker_a_fifth_of_whose_work_ends_badly_is_taken_back(project: Rig) -
 
 
 def test_what_can_not_be_read_is_no_evidence_and_is_told(project: Rig) -> None:
-    write(project, text='file.write("all is well")', within="2s")
+    write(project, text='file.write("all is well")', at_most="2s")
     done = project.anew("up", "--json")
     assert done.returncode == 6, done.stdout + done.stderr
     what = json.loads(done.stdout)["error"]["what"]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from journal_rows import WallClock
+from strangers import dead_url, http, stranger
 
-from anew.core.measures import Measure, Written
+from anew.core.measures import Measure, Sent, Written
 from anew.errors import NotFound
 from anew.model import Counts, Outcomes, Rollout, Sample
 from anew.shell.meters import Meters
-from anew.shell.sources import LONGEST, OutcomesFile, Since, Unread
+from anew.shell.sources import LONGEST, OutcomesFile, Probes, Since, Unread
 
 BEGUN = 100.0
 ROLLOUT = Rollout(7, "rollout", 1, 2, "prepare", since=BEGUN)
@@ -192,3 +193,42 @@ def test_nothing_is_left_open(place: Place) -> None:
     for one in place.opened:
         with pytest.raises(OSError, match="Bad file descriptor"):
             os.fstat(one)
+
+
+# ------------------------------------------------------------ probes
+
+
+def sent(port: int) -> Sent:
+    return Sent(("web-g1/probes", "web-g2/probes"), ("g1.web", "g2.web"), port, "/cart", 0.1)
+
+
+def test_both_sides_are_asked_alike_and_an_error_of_the_server_is_bad() -> None:
+    with stranger(lambda head: http("", "503 Busy" if "Host: g2.web" in head else "404 Not Found")) as edge:
+        found = Probes(sent(edge.port)).read()
+    assert found == {"web-g1/probes": Sample(1, 0), "web-g2/probes": Sample(1, 1)}
+    assert sorted(head.splitlines()[:2] for head in edge.asked) == [
+        ["GET /cart HTTP/1.0", "Host: g1.web"],
+        ["GET /cart HTTP/1.0", "Host: g2.web"],
+    ]
+
+
+def test_a_side_that_hangs_or_hangs_up_is_bad() -> None:
+    with stranger(lambda head: None if "Host: g1.web" in head else b"") as edge:
+        found = Probes(sent(edge.port), patience=0.3).read()
+    assert found == {"web-g1/probes": Sample(1, 1), "web-g2/probes": Sample(1, 1)}
+
+
+def test_where_the_edge_is_dead_nobody_was_asked() -> None:
+    with pytest.raises(Unread, match="the edge can't be asked at its previews: Connection refused"):
+        Probes(sent(int(dead_url().rpartition(":")[2]))).read()
+
+
+def test_a_reading_that_hangs_holds_up_no_other(place: Place, meters: Meters) -> None:
+    place.say("a", text(1, 0))
+    with stranger(lambda _: None) as edge:
+        meters.watch(ROLLOUT, [sent(edge.port), written("a")])
+        until(lambda: meters.counts().get("worker-g2") == Counts(1, 0))
+        place.say("a", text(2, 0))
+        until(lambda: meters.counts()["worker-g2"] == Counts(2, 0))
+        assert "web-g1/probes" not in meters.counts()
+        meters.watch(ROLLOUT, [written("a")])

@@ -26,7 +26,7 @@ from functools import lru_cache
 from anew.core.odds import log_total
 from anew.model import Judge, Sample
 
-EFFECTS = (1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)  # times the tolerated ratio
+EFFECTS = (1.3, 1.7, 2.5, 5.0, 15.0, 60.0)  # times the tolerated ratio
 RARER = (0.02, 0.2, 0.5)  # times the acceptable share
 REMEMBERED = 4096  # windows
 

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from anew.core.evidence import Pair, gathered
+from anew.core.evidence import Evidence, Pair, gathered
+from anew.core.measures import PROBES, end_of
 from anew.core.verdict import ERRORS, SLOWNESS, judge
-from anew.model import Judge, Member, Sample, Verdict
+from anew.model import Judge, Member, Policy, Sample, Verdict
 
 Samples = Mapping[str, Sequence[Sample]]  # the windows of each group, oldest first
 Compared = Mapping[str, Sequence[Pair]]  # by criterion
 
+PROBES_ALONE = PROBES.removeprefix("/")
 _NOTHING = Sample(0, 0)
 
 
@@ -28,42 +30,62 @@ def pairs(old: Sequence[Sample], new: Sequence[Sample]) -> tuple[Pair, ...]:
 def criteria(old: Member, new: Member, samples: Samples, *, is_timed: bool) -> dict[str, tuple[Pair, ...]]:
     """Return what two groups did in each window, by the name of each criterion; nothing if nothing is counted.
 
-    `is_timed` says whether it was known what is slow.
+    `is_timed` says whether it was known what is slow. Probes are part of the errors, and told by themselves.
     """
-    if new.kind == "worker" and new.outcomes is None:
-        return {}
-    both = pairs(samples.get(old.group, ()), samples.get(new.group, ()))
-    found = {ERRORS: both}
+
+    def of(end: str = "") -> tuple[Pair, ...]:
+        return pairs(samples.get(old.group + end, ()), samples.get(new.group + end, ()))
+
+    found: dict[str, tuple[Pair, ...]] = {}
+    if new.kind != "worker" or new.outcomes is not None:
+        found[ERRORS] = of()
+    if new.policy.probes:
+        found[PROBES_ALONE] = of(PROBES)
     if is_timed:
-        found[SLOWNESS] = tuple((_slow(before), _slow(after)) for before, after in both)
-    return found
+        found[SLOWNESS] = tuple((_slow(before), _slow(after)) for before, after in of())
+    return found | {one.name: of(end_of(one)) for one in new.policy.criteria}
 
 
-def standards(name: str, said: Judge) -> Judge:
-    """Return by which margins a criterion is judged.
+def standards(name: str, policy: Policy) -> Judge:
+    """Return by which margins a criterion is judged: its own, and else those of the service.
 
     What is slow is a time that the old group's answers exceeded in the part `1 - slow` of all cases; no more than that
     is good, whatever the old group does now.
     """
-    return replace(said, acceptable=1 - said.slow) if name == SLOWNESS else said
+    if name == SLOWNESS:
+        return replace(policy.judge, acceptable=1 - policy.judge.slow)
+    own = next((one for one in policy.criteria if one.name == name), None)
+    said = {field: getattr(own, field) for field in ("tolerated", "unacceptable", "acceptable")} if own else {}
+    return replace(policy.judge, **{field: value for field, value in said.items() if value is not None})
 
 
-def verdict_by(compared: Compared, said: Judge) -> Verdict:
+def known(compared: Compared, policy: Policy) -> dict[str, Evidence]:
+    """Return the evidence of each criterion from what `criteria` returns."""
+    found = {}
+    for name, windows in compared.items():
+        # Traffic and probes are other requests: their tables are multiplied, and never added to each other.
+        more = compared.get(PROBES_ALONE, ()) if name == ERRORS else ()
+        if name != PROBES_ALONE:
+            found[name] = gathered((*windows, *more), standards(name, policy))
+    return found
+
+
+def verdict_by(compared: Compared, policy: Policy) -> Verdict:
     """Return the verdict on a new group from what `criteria` returns, or the first windows of it."""
-    return judge({name: gathered(windows, standards(name, said)) for name, windows in compared.items()}, said)
+    return judge(known(compared, policy), policy.judge)
 
 
-def answers(compared: Compared, said: Judge) -> tuple[Verdict, ...]:
+def answers(compared: Compared, policy: Policy) -> tuple[Verdict, ...]:
     """Return the verdict after each window."""
     count = max(map(len, compared.values()), default=0)
     return tuple(
-        verdict_by({name: windows[:at] for name, windows in compared.items()}, said) for at in range(1, count + 1)
+        verdict_by({name: windows[:at] for name, windows in compared.items()}, policy) for at in range(1, count + 1)
     )
 
 
 def verdict(old: Sequence[Sample], new: Sequence[Sample], said: Judge) -> Verdict:
     """Return the verdict on errors alone, from the windows of both groups, oldest first."""
-    return verdict_by({ERRORS: pairs(old, new)}, said)
+    return judge({ERRORS: gathered(pairs(old, new), said)}, said)
 
 
 def _slow(sample: Sample) -> Sample:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from anew.core import names, traffic
 from anew.core.machine import BEFORE_FULL
 from anew.core.world import World
-from anew.model import Member, Outcomes
+from anew.model import Criterion, Member, Outcomes, Seconds
 
+PROBES = "/probes"  # how the key of what is sent to a group ends
 LOOKED_AT = BEFORE_FULL | {"full", "warm"}  # the phases from which a rollout may go back by itself
 
 
@@ -22,7 +25,26 @@ class Written:
     outcomes: Outcomes
 
 
-Measure = Written
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Requests that are sent to both groups of a service at the same moments, at the preview of each."""
+
+    keys: tuple[str, str]  # of the old and of the new group
+    hosts: tuple[str, str]  # that lead to them
+    port: int
+    path: str
+    every: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Counts of a criterion for one group; what stood for names in `criterion` is filled in."""
+
+    key: str
+    criterion: Criterion
+
+
+Measure = Written | Sent | Asked
 
 
 def measures(world: World) -> tuple[Measure, ...]:
@@ -41,14 +63,64 @@ def measures(world: World) -> tuple[Measure, ...]:
         if before is not None and before.group == member.group:
             continue
         if before is not None and rollout.phase in BEFORE_FULL:
-            found += _written(world, before)
-        found += _written(world, member)
+            found += (*_written(world, before), *_asked(world, member, before))
+        found += (*_written(world, member), *_asked(world, member, member))
+        if before is not None and rollout.phase == "stage" and traffic.share(before, member, rollout.stage):
+            found += _sent(world, before, member)
     return tuple(found)
 
 
 def keys(*members: Member) -> tuple[str, ...]:
     """Return the keys under which groups are judged."""
-    return tuple(member.group for member in members)
+    return tuple(member.group + end for member in members for end in ("", *_ends(member)))
+
+
+def end_of(criterion: Criterion) -> str:
+    """Return how the keys of a criterion end."""
+    return f"/{criterion.name}"
+
+
+def _ends(member: Member) -> Iterator[str]:
+    if member.policy.probes:
+        yield PROBES
+    yield from map(end_of, member.policy.criteria)
+
+
+def _asked(world: World, says: Member, group: Member) -> Iterator[Asked]:
+    """Yield the criteria of `says`, as they are asked for a group."""
+    stands = {
+        "group": group.group,
+        "generation": group.group.rpartition("-")[2],
+        "service": group.service,
+        "environment": world.scope.environment,
+        "project": world.scope.project,
+    }
+    for one in says.policy.criteria:
+        http, prometheus, good, bad = (filled(text, stands) for text in (one.http, one.prometheus, one.good, one.bad))
+        yield Asked(group.group + end_of(one), replace(one, http=http, prometheus=prometheus, good=good, bad=bad))
+
+
+def filled(text: str, stands: Mapping[str, str]) -> str:
+    """Return a text with names for what stands for them; any other `$` is what it is.
+
+    >>> filled('jobs{group="$group", path=~"/a$"}', {"group": "web-g2"})
+    'jobs{group="web-g2", path=~"/a$"}'
+    """
+    return re.sub(r"\$([a-z]+)\b", lambda match: stands.get(match[1], match[0]), text)
+
+
+def _sent(world: World, old: Member, new: Member) -> Iterator[Sent]:
+    if new.kind != "http":
+        return
+    ours = (old.group + PROBES, new.group + PROBES)
+    hosts = (_preview_host(world, old), _preview_host(world, new))
+    for one in new.policy.probes:
+        yield Sent(ours, hosts, world.preview_port, one.get, one.every)
+
+
+def _preview_host(world: World, member: Member) -> str:
+    number = names.generation_number(member.group.rpartition("-")[2]) or 0
+    return names.preview_host(world.scope, member.service, number)
 
 
 def _written(world: World, member: Member) -> Iterator[Written]:

@@ -7,9 +7,9 @@ answer begins, whoever gives it: an instance, or HAProxy itself, where none coul
   its status is 5xx. It is slow if it began later after the request than the map `SLOW` says for its service, which is
   changed live; a service that is not in there has no slow answers.
 - `CLIENTS` makes once of often, where clients are known (see `sticky`): it has an entry for each group, client and
-  second in which requests came, and the first answer of each kind that is counted there is counted in `TOTALS`, too. A
-  request of nobody in particular is a trial of its own. Entries leave some seconds later; if there are more clients
-  than it holds, some are counted more often, and nothing worse.
+  `CLIENT_WINDOW` in which requests came, and the first answer of each kind that is counted there is counted in
+  `TOTALS`, too. A request of nobody in particular is a trial of its own. Entries leave some seconds later; if there are
+  more clients than it holds, some are counted more often, and nothing worse.
 - The backend's own table has an entry for each bucket of times (see `anew.core.times`), with how many answers of
   instances began that long after their request. `TIMES` is a map in which HAProxy looks for the bucket: a time is
   written as an address, and a bucket as a network.
@@ -28,12 +28,12 @@ from ipaddress import IPv4Address
 
 from anew.core.times import buckets, highest
 from anew.edge.section import PREVIEW
-from anew.model import EdgeGroup
+from anew.model import CLIENT_WINDOW, EdgeGroup
 
 TOTALS, CLIENTS = "_judged", "_clients"
 SLOW, TIMES = "_slow.map", "_times.map"
-EXPIRES = "5s"  # of a client's second; an entry that a request still needs stays
-MOST_CLIENTS, MOST_GROUPS, MOST_BUCKETS = 100_000, 10_000, 4096  # some 200 bytes each, made when they are needed
+EXPIRES = f"{CLIENT_WINDOW + 5}s"  # of a client's window; an entry that a request still needs stays
+MOST_CLIENTS, MOST_GROUPS, MOST_BUCKETS = 200_000, 10_000, 4096  # some 200 bytes each, made when they are needed
 
 _TRIALS, _BAD, _LATE = range(3)
 _NEVER = 1 << 62  # microseconds
@@ -62,9 +62,9 @@ def rules(group: EdgeGroup, *, is_sticky: bool) -> Iterator[str]:
     yield f"  http-request set-var(txn.begin) date(0,us) {is_public}"
     yield f"  http-request track-sc0 str({group.name}) table {TOTALS} {is_public}"
     if is_sticky:
-        key = f"str({group.name}),concat(|,txn.client),concat(|,txn.second),xxh64(0)"
+        key = f"str({group.name}),concat(|,txn.client),concat(|,txn.window),xxh64(0)"
         known = f"if {{ {began} -m found }} {{ var(txn.client) -m found }}"
-        yield f"  http-request set-var(txn.second) {began},div(1000000)"
+        yield f"  http-request set-var(txn.window) {began},div({CLIENT_WINDOW * 1_000_000})"
         yield f"  http-request track-sc1 {key} table {CLIENTS} {known}"
     took = "date(0,us),sub(txn.begin)"
     yield f"  http-response track-sc2 {took},map_ip_int({TIMES})"

@@ -40,10 +40,10 @@ if TYPE_CHECKING:
         Seal,
         Trial,
     )
-    from anew.model.measured import OUTCOMES, Outcomes
+    from anew.model.measured import OUTCOMES, Criterion, Outcomes, Probe
     from anew.model.running import Instance, Order, Outcome, Touched
     from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
-    from anew.model.units import BUILD, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
+    from anew.model.units import BUILD, CLIENT_WINDOW, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
     from anew.model.wish import (
         AS_USUAL,
         BuildStep,
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AS_USUAL",
     "BUILD",
+    "CLIENT_WINDOW",
     "FULL",
     "OUTCOMES",
     "Actor",
@@ -87,6 +88,7 @@ __all__ = [
     "Checkpoint",
     "Copy",
     "Counts",
+    "Criterion",
     "DebianHead",
     "Declaration",
     "Digest",
@@ -126,6 +128,7 @@ __all__ = [
     "Phase",
     "Pin",
     "Policy",
+    "Probe",
     "Release",
     "Remains",
     "Rollout",
@@ -188,10 +191,10 @@ _BEHIND = {
         "Seal",
         "Trial",
     ),
-    "measured": ("OUTCOMES", "Outcomes"),
+    "measured": ("OUTCOMES", "Criterion", "Outcomes", "Probe"),
     "running": ("Instance", "Order", "Outcome", "Touched"),
     "stock": ("Checkpoint", "Gone", "Remains", "Selection", "Stock", "StoredHead", "StoredImage"),
-    "units": ("BUILD", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),
+    "units": ("BUILD", "CLIENT_WINDOW", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),
     "wish": (
         "AS_USUAL",
         "BuildStep",

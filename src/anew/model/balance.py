@@ -70,7 +70,7 @@ class Counts:
     """Exact counters of one group since the edge knows it. Of a TCP group, a request is a connection.
 
     `trials`, `bad` and `slow` are what is judged, of HTTP only, and without previews. A trial is an answered request;
-    where clients are known (`Declaration.sticky`), it is a client's requests of one second, all together, and a request
+    where clients are known (`Declaration.sticky`), it is all requests of a client in one `CLIENT_WINDOW`, and a request
     of nobody in particular. How long an answer took is from when its request was there to when it began.
     """
 

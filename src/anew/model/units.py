@@ -12,6 +12,7 @@ Bytes = int
 Weights = Mapping[str, Mapping[str, PerMille]]  # service → group → weight; each service sums to 1000, or is empty
 
 FULL: PerMille = 1000
+CLIENT_WINDOW = 10  # whole seconds in which a client that is known is one trial, and at most one bad and one slow one
 BUILD = "@build"  # stands where an environment does for what belongs to builds; no environment can have this name
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from anew.model.hygiene import Allowance
-from anew.model.measured import Outcomes
+from anew.model.measured import Criterion, Outcomes, Probe
 from anew.model.units import Bytes, PerMille, Seconds
 
 
@@ -194,6 +194,8 @@ class Policy:
     control: PerMille = 20  # a judged stage leaves the old group at least this much
     judge: Judge = field(default_factory=Judge)
     sticky: str = "none"  # what keeps a client on one side: "cookie", "address", "header:NAME"; "none": nothing does
+    probes: tuple[Probe, ...] = ()  # of a service that speaks HTTP
+    criteria: tuple[Criterion, ...] = ()  # besides the errors, sorted by name
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from anew.core.names import GENERATION, RELEASE
 from anew.errors import NotFound, SpecError
 from anew.model import (
+    Criterion,
     Generation,
     Group,
     Image,
@@ -189,12 +190,22 @@ def _policy(policy: Policy) -> Iterator[tuple[str, str]]:
     for field in fields(policy):
         value = getattr(policy, field.name)
         match value:
+            case tuple() if field.name == "probes":
+                yield field.name, ", ".join(f"GET {one.get} every {_span(one.every)}" for one in value)
+            case tuple() if field.name == "criteria":
+                yield from ((f"criteria.{one.name}", _criterion(one)) for one in value)
             case tuple():
                 yield field.name, ", ".join(f"{one / 10:g} %" for one in value)
             case float():
                 yield field.name, _span(value)
             case _:
                 yield field.name, str(value)
+
+
+def _criterion(one: Criterion) -> str:
+    asked = f"GET {one.http}" if one.http else f"{one.prometheus}: good {one.good}, bad {one.bad}"
+    own = (("tolerated", one.tolerated), ("unacceptable", one.unacceptable), ("acceptable", one.acceptable))
+    return ", ".join((asked, *(f"{name} {value:g}" for name, value in own if value is not None)))
 
 
 def _span(seconds: float) -> str:

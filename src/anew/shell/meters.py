@@ -10,10 +10,11 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from anew.core.measures import Measure
+from anew.core.measures import Asked, Measure, Sent
 from anew.model import Counts, Rollout, Sample, Seconds
 from anew.ports import Clock
-from anew.shell.sources import OpenFolder, OutcomesFile, Since, Source, Unread
+from anew.shell.inquiries import Inquiry
+from anew.shell.sources import OpenFolder, OutcomesFile, Probes, Since, Source, Unread
 
 AT_ONCE = 8  # readings: one that hangs holds up no other
 LEAVING: Seconds = 5.0  # a reading under way may take so long when all is closed
@@ -93,6 +94,10 @@ class Meters:
                     one.source.close()
 
     def _source(self, measure: Measure) -> Source:
+        if isinstance(measure, Sent):
+            return Probes(measure)
+        if isinstance(measure, Asked):
+            return Inquiry(measure)
         return OutcomesFile(measure, self._open_folder, Since(is_whole=measure.started >= self._begun))
 
     def _loop(self) -> None:

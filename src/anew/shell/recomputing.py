@@ -53,7 +53,7 @@ def _verdicts(event: Event) -> dict[str, str]:
 def _recomputed(name: str, before: Member, after: Member, rollout: Rollout, left: Sequence[Event]) -> Recomputed:
     """Judge one service again; `left` are the events that a stage was left, oldest first."""
     criteria = judging.criteria(before, after, samples(rollout.windows), is_timed=after.service in dict(rollout.slow))
-    found = judging.answers(criteria, after.policy.judge)
+    found = judging.answers(criteria, after.policy)
     decisions = []
     for stage, event in enumerate(left):
         seen = sum(window.stage <= stage for window in rollout.windows)

@@ -16,12 +16,16 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from anew.core import exposition
-from anew.core.measures import Written
+from anew.core.measures import Sent, Written
+from anew.core.world import LOOPBACK
 from anew.errors import AnewError
 from anew.model import OUTCOMES, Bytes, Counts, Sample, Seconds
+from anew.shell.fetching import Call, NoAnswer
 
 LONGEST: Bytes = 1 << 18  # of a file or an answer
 OUTCOMES_EVERY: Seconds = 1.0
+PATIENCE: Seconds = 5.0  # for an answer
+FAILED = 500  # from this status on an answer is a failure
 
 OpenFolder = Callable[[str, str], int]  # instance, path → a descriptor; see `ports.Inspection.folder`
 
@@ -50,17 +54,26 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Since:
-    """What is new in cumulative counts; `is_whole`: they began with what is looked at, so all of them are new."""
+    """What is new in cumulative counts.
+
+    `is_whole`: they began with what is looked at, so all of them are new. `has_parts`: they are a sum of others.
+    """
 
     is_whole: bool
+    has_parts: bool = False
     last: Counts | None = None
 
     def take(self, now: Counts) -> Sample:
-        """Return what is new. Counts that fell belong to a program that was started again, and counts from nothing."""
+        """Return what is new. Counts that fell are those of a program that was started again, and began at nothing.
+
+        Of a sum nobody can tell: a part may just be missing. Nothing of it is new then.
+        """
         before, self.last = self.last, now
         if before is None:
             return _sample(Counts(), now) if self.is_whole else Sample(0, 0)
         has_fallen = now.failures < before.failures or _good(now) < _good(before)
+        if has_fallen and self.has_parts:
+            return Sample(0, 0)
         return _sample(Counts() if has_fallen else before, now)
 
 
@@ -100,6 +113,46 @@ class OutcomesFile:
         if self.folder >= 0:
             os.close(self.folder)
             self.folder = -1
+
+
+@dataclass(slots=True)
+class Probes:
+    """Requests to both groups of a service; an answer below 500 is good, and none in time is bad.
+
+    Where the edge itself does not answer, neither group was asked.
+    """
+
+    measure: Sent
+    patience: Seconds = PATIENCE
+    every: Seconds = field(init=False)
+    keys: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note what it counts."""
+        self.keys, self.every = self.measure.keys, self.measure.every
+
+    def read(self) -> Mapping[str, Sample]:
+        """Ask both at once; the next pair is sent when both have answered."""
+        url = f"http://{LOOPBACK}:{self.measure.port}{self.measure.path}"
+        calls: list[Call] = []
+        try:
+            for host in self.measure.hosts:
+                calls.append(Call.to(url, self.patience, host))  # noqa: PERF401 - what was begun is to be ended
+        except NoAnswer as cause:
+            for one in calls:
+                one.close()
+            raise Unread(f"the edge can't be asked at its previews: {cause}") from cause
+        return {key: Sample(1, int(_is_bad(one))) for key, one in zip(self.measure.keys, calls, strict=True)}
+
+    def close(self) -> None:
+        """Let go of nothing: no call outlives a reading."""
+
+
+def _is_bad(call: Call) -> bool:
+    try:
+        return call.status() >= FAILED
+    except NoAnswer:
+        return True
 
 
 def content(folder: int, name: str) -> str:

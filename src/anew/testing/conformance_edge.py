@@ -4,7 +4,7 @@ Each `check_*` takes a `Bench`, runs on the real thing, and raises `Nonconformin
 not conform. `CHECKS` are all of them. A new check begins with no edge running: call `Bench.renew` in between.
 
 >>> sorted(one.__name__ for one in CHECKS)[0]
-'check_a_client_is_one_trial_a_second'
+'check_a_client_is_one_trial_in_its_window'
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def _sides(caller: Caller, users: Iterable[str]) -> dict[str, str]:
 def check_a_client_stays_while_weights_grow(bench: Bench) -> None:
     """Who is known by a header moves to the new group once, and back once, whatever reloads and connections come."""
     declaration = _sticky(bench, HEADER)
-    users = [f"user {number}" for number in range(200)]
+    users = [f"user {number}" for number in range(100)]
     before: set[str] = set()
     extra = bench.listener("shop-g1")
     for number, weight in enumerate(WEIGHTS):

@@ -16,6 +16,7 @@ LITTLE, MUCH = 4 << 20, 1 << 50  # bytes: with less no program runs in a sandbox
 SLOWEST, FASTEST = 0.01, 1024  # processors
 MANY = 1000.0  # times
 HALF = 0.5
+OFTEN = 0.1  # seconds
 
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(ms|s|m|h|d)\Z")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -118,6 +119,13 @@ def _some_seconds(value: object) -> float:
     return found
 
 
+def _every(value: object) -> float:
+    found = seconds(value)
+    if found < OFTEN:
+        raise wrong("that would be load, and no look", "write `100ms` or more")
+    return found
+
+
 def per_mille(value: object) -> int:
     """Return the weight of a share as it is written.
 
@@ -179,6 +187,7 @@ _SHARE_SCHEMA = WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-
 
 Duration = Annotated[float, BeforeValidator(seconds), _DURATION_SCHEMA]
 Wait = Annotated[float, BeforeValidator(_some_seconds), _DURATION_SCHEMA]
+Every = Annotated[float, BeforeValidator(_every), _DURATION_SCHEMA]
 Age = Annotated[float, BeforeValidator(_age), _DURATION_SCHEMA]
 OsAge = Annotated[float, BeforeValidator(_os_age), _DURATION_SCHEMA]
 Memory = Annotated[

@@ -13,7 +13,7 @@ from anew.core.spec import shapes
 from anew.core.spec.fields import NAME
 from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.judge_shapes import JudgeShape
-from anew.core.spec.measure_shapes import OutcomesShape
+from anew.core.spec.measure_shapes import CriterionShape, OutcomesShape, ProbeShape
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, mapping, shortened
 from anew.core.spec.wrong import NOT_YET
@@ -116,6 +116,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
     (("services", "*", "before", "*"), shapes.TaskShape),
     (("services", "*", "rollout"), shapes.RolloutShape),
     (("services", "*", "rollout", "judge"), JudgeShape),
+    (("services", "*", "rollout", "judge", "criteria", "*"), CriterionShape),
+    (("services", "*", "rollout", "probes", "*"), ProbeShape),
     (("services", "*", "outcomes"), OutcomesShape),
     (("services", "*", "tests", "*"), shapes.TestShape),
     (("services", "*", "tests", "*", "http"), shapes.HttpTestShape),
@@ -233,6 +235,10 @@ def _example(value: object, path: Path) -> str:
         return ""
     if _is_task(path):
         return "write `- run: [program, argument]`"
+    if shape_at(path) is ProbeShape or (shape_at(path[:-1]) is shapes.RolloutShape and path[-1:] == ("probes",)):
+        return "write `- {get: /, every: 1s}`"
+    if shape_at(path) is CriterionShape or (shape_at(path[:-1]) is JudgeShape and path[-1:] == ("criteria",)):
+        return "write `criteria: {NAME: {http: URL}}`"
     if shape_at(path) is shapes.AllowanceShape or path[-1:] == ("hygiene",):
         return "write `- {allow: private-key, path: /srv/key.pem, why: REASON}`"
     is_volumes = shape_at(path[:-1]) is shapes.ServiceShape and path[-1:] == ("volumes",)

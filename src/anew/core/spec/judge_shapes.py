@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import Self
 
 from pydantic import model_validator
@@ -9,6 +10,7 @@ from pydantic import model_validator
 from anew.core.spec import amounts as a
 from anew.core.spec import fields as f
 from anew.core.spec.head_shapes import Shape
+from anew.core.spec.measure_shapes import CriterionName, CriterionShape
 from anew.core.spec.wrong import wrong
 from anew.model import Judge
 
@@ -29,10 +31,17 @@ class JudgeShape(Shape):
 
     slow: f.Maybe[a.Quantile] = None
     """The quantile of the old group's times above which an answer is slow; `p95` if left out, `never` for none."""
+    criteria: f.Maybe[dict[CriterionName, CriterionShape]] = None
+    """What else is judged besides errors, by name: counts of good and bad that are asked for elsewhere."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         judge = self.judge()
+        for name, criterion in (self.criteria or {}).items():
+            own = replace(judge, **criterion.margins())
+            if own.unacceptable <= own.tolerated:
+                what = f"what is unacceptable by `{name}` ({own.unacceptable:g} times) must be more than what is"
+                raise wrong(f"{what} tolerated ({own.tolerated:g} times)", "write a larger `unacceptable` there")
         if judge.unacceptable <= judge.tolerated:
             what = f"what is unacceptable ({judge.unacceptable:g} times) must be more than what is tolerated"
             raise wrong(f"{what} ({judge.tolerated:g} times)", "write a larger `unacceptable` or a smaller `tolerated`")
@@ -42,5 +51,5 @@ class JudgeShape(Shape):
 
     def judge(self) -> Judge:
         """Return what is said here, and the defaults for all else."""
-        said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
-        return Judge(**said)
+        names = [field.name for field in fields(Judge)]
+        return Judge(**{name: value for name in names if (value := getattr(self, name)) is not None})

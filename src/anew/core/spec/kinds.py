@@ -85,6 +85,9 @@ def check(tree: Tree, path: Path, service: Mapping[str, object]) -> Iterator[Com
     yield from _tests(tree, (*path, "tests"), service, found)
     yield from _readiness(tree, path, service, found)
     yield from _sticky(tree, (*path, "rollout", "sticky"), service, found)
+    if "probes" in mapping(service.get("rollout")) and found != "http":
+        what = f"a probe has nothing to ask: this service {_NOUNS[found]}"
+        yield tree.complaint((*path, "rollout", "probes"), what, "remove it")
 
 
 def overrides(

@@ -166,6 +166,7 @@ def _test(test: shapes.TestShape) -> model.Test:
 
 def _policy(rollout: shapes.RolloutShape) -> model.Policy:
     default = model.Policy()
+    criteria = (rollout.judge.criteria if rollout.judge else None) or {}
 
     def said(value: float | None, otherwise: float) -> float:
         return otherwise if value is None else value
@@ -182,6 +183,8 @@ def _policy(rollout: shapes.RolloutShape) -> model.Policy:
         control=default.control if rollout.control is None else rollout.control,
         judge=rollout.judge.judge() if rollout.judge else default.judge,
         sticky=rollout.sticky,
+        probes=tuple(one.probe() for one in rollout.probes or ()),
+        criteria=tuple(one.criterion(name) for name, one in sorted(criteria.items())),
     )
 
 

@@ -18,7 +18,7 @@ from anew.core.spec import fields as f
 from anew.core.spec.cron import Schedule
 from anew.core.spec.head_shapes import HeadShape, Shape
 from anew.core.spec.judge_shapes import JudgeShape
-from anew.core.spec.measure_shapes import OutcomesShape
+from anew.core.spec.measure_shapes import OutcomesShape, ProbeShape
 from anew.core.spec.wrong import wrong
 from anew.model import FULL, OnUndecided, Policy
 
@@ -181,6 +181,8 @@ class RolloutShape(Shape):
     """The part of the traffic that a judged stage leaves the old group at least; `2%` if left out."""
     judge: f.Maybe[JudgeShape] = None
     """How the new group is compared with the old one in each stage."""
+    probes: f.Maybe[list[ProbeShape]] = None
+    """Requests of the keeper's own that are compared besides the traffic, where there is little of that."""
     grace: f.Maybe[a.Duration] = None
     """From SIGTERM to SIGKILL; `10s` if left out."""
     sticky: f.Sticky = "none"
