@@ -61,8 +61,8 @@ drawn from their exact laws, with fixed seeds; fewer than {FEW} requests per sec
 out by weight. *Drift*: the share that fails goes up and down in waves, and traffic in steps, by half and for both
 sides alike. *Bursts*: clients stay with one side, and one that failed repeats its request {REPEATS} times per
 second, which fails, too, and goes on in the next second with a chance of {100 * BURST:g} % (*long bursts*:
-{100 * LONG:g} %); the edge counts a client once in {CLIENT_WINDOW} s on its side (*by request*: it counts every request).
-What is *beyond* was never promised. False rollbacks are counted over all of the {HORIZON} s, whether the canary
+{100 * LONG:g} %); the edge counts a client once in {CLIENT_WINDOW} s on its side (*by request*: every request
+counts). What is *beyond* was never promised. False rollbacks are counted over all of the {HORIZON} s, whether the canary
 had passed before or not.
 
 The others judge the very same traces, by what they document. *Kayenta*: the judge of Netflix with its defaults,

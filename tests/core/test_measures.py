@@ -123,7 +123,7 @@ def test_probes_are_part_of_the_errors_but_a_table_of_their_own() -> None:
     worse = {**probes, "web-g2/probes": (Sample(100, 90),)}
     found = verdict_by(criteria(old, new, worse, is_timed=False), new.policy)
     assert found.kind == "fail"
-    assert keys(old) == ("web-g1", "web-g1/probes")
+    assert keys(old, "web-g1", "web-g2") == ("web-g1", "web-g1/probes", "web-g2", "web-g2/probes")
 
 
 ORDERS = Criterion("orders", "", "http://p/$group", 'n{g="$group",v="$generation",r=~"a$"}', "$service.$environment.$x")
@@ -173,3 +173,23 @@ def test_when_all_traffic_is_moved_a_criterion_trips_like_the_breaker() -> None:
     assert look(replace(warm, recent={"web-g2/orders": Sample(19, 19)})).event is None
     tripped = look(replace(warm, recent={"web-g2/orders": Sample(20, 10)}))
     assert (tripped.event, tripped.reason) == ("failed", "web-g2: 10 of the last 20 were bad by orders")
+
+
+def test_what_speaks_http_is_asked_for_its_outcomes_and_judged_by_them_besides() -> None:
+    asked = Outcomes(metrics="/metrics")
+    old, new = member("web-g1", outcomes=asked), member("web-g2", outcomes=asked)
+    (first,) = measures(
+        world(
+            generation(1, old),
+            generation(2, new, outcome=""),
+            rollout=going("warm"),
+            running={"web-g1": 1, "web-g2": 1},
+        )
+    )
+    assert isinstance(first, Written)
+    assert (first.key, first.url) == ("web-g2/outcomes", "http://127.0.0.1:20010/metrics")
+    good, bad = {"web-g1": GOOD, "web-g2": GOOD, "web-g1/outcomes": GOOD}, {"web-g2/outcomes": BAD}
+    compared = criteria(old, new, good | bad, is_timed=False)
+    assert set(compared) == {"errors", "outcomes"}
+    found = verdict_by(compared, new.policy)
+    assert (found.kind, "were bad by outcomes" in found.reason) == ("fail", True)

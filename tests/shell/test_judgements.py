@@ -63,6 +63,13 @@ def test_a_course_can_be_cut_to_its_last_moment() -> None:
     assert cut == whole[-1:]
 
 
+def test_windows_in_which_nobody_came_are_a_course_too() -> None:
+    empty = tuple(Window(one.at, one.stage, {}) for one in WINDOWS)
+    (criterion,) = judgements(Rollout(1, "rollout", 1, 2, "full", 0.0, windows=empty), generations())[0].criteria
+    assert {(one.new.requests, one.harm) for one in criterion.course} == {(0, 1.0)}
+    assert len(criterion.course) == len(WINDOWS)
+
+
 def test_what_was_never_judged_has_no_judgement() -> None:
     assert judgements(Rollout(1, "rollout", 1, 2, "full", 0.0), generations()) == ()
     assert judgements(Rollout(1, "rollout", 0, 2, "full", 0.0, windows=WINDOWS), generations()) == ()

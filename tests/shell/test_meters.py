@@ -16,7 +16,7 @@ from anew.core.measures import Measure, Sent, Written
 from anew.errors import NotFound
 from anew.model import Counts, Outcomes, Rollout, Sample
 from anew.shell.meters import Meters
-from anew.shell.sources import LONGEST, OutcomesFile, Probes, Since, Unread
+from anew.shell.sources import LONGEST, OutcomesFile, OutcomesPage, Probes, Since, Unread
 
 BEGUN = 100.0
 ROLLOUT = Rollout(7, "rollout", 1, 2, "prepare", since=BEGUN)
@@ -232,3 +232,26 @@ def test_a_reading_that_hangs_holds_up_no_other(place: Place, meters: Meters) ->
         until(lambda: meters.counts()["worker-g2"] == Counts(2, 0))
         assert "web-g1/probes" not in meters.counts()
         meters.watch(ROLLOUT, [written("a")])
+
+
+# ------------------------------------------------------------ pages
+
+
+def page(url: str) -> OutcomesPage:
+    outcomes = Outcomes(metrics="/metrics")
+    return OutcomesPage(Written("web-g2/outcomes", "a", BEGUN, outcomes, f"{url}/metrics"), Since(is_whole=True), 0.3)
+
+
+def test_what_an_instance_answers_is_counted() -> None:
+    with stranger(lambda head: http(text(5, 2), "200 OK" if head.startswith("GET /metrics ") else "404 Oh")) as one:
+        source = page(one.url)
+        assert source.read() == {"web-g2/outcomes": Sample(7, 2)}
+        assert source.read() == {"web-g2/outcomes": Sample(0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"), [(http("", "503 Busy"), "status 503"), (http("<html>"), "has no end"), (None, "timed out")]
+)
+def test_an_instance_that_answers_no_counts_is_no_evidence(answer: bytes | None, why: str) -> None:
+    with stranger(lambda _: answer) as one, pytest.raises(Unread, match=f"/metrics of a: .*{why}"):
+        page(one.url).read()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
 from anew.core.evidence import Evidence, Pair, gathered
-from anew.core.measures import PROBES, end_of
+from anew.core.measures import PROBES, end_of, end_of_outcomes
 from anew.core.verdict import ERRORS, SLOWNESS, judge
 from anew.model import Judge, Member, Policy, Sample, Verdict
 
@@ -15,6 +15,7 @@ Samples = Mapping[str, Sequence[Sample]]  # the windows of each group, oldest fi
 Compared = Mapping[str, Sequence[Pair]]  # by criterion
 
 PROBES_ALONE = PROBES.removeprefix("/")
+OUTCOMES = "outcomes"  # the criterion of those that a service says itself
 _NOTHING = Sample(0, 0)
 
 
@@ -43,7 +44,15 @@ def criteria(old: Member, new: Member, samples: Samples, *, is_timed: bool) -> d
         found[PROBES_ALONE] = of(PROBES)
     if is_timed:
         found[SLOWNESS] = tuple((_slow(before), _slow(after)) for before, after in of())
-    return found | {one.name: of(end_of(one)) for one in new.policy.criteria}
+    return found | {name: of(end) for name, end in own(new)}
+
+
+def own(member: Member) -> Iterator[tuple[str, str]]:
+    """Yield what a service says that it is judged by besides: names, and how their keys end."""
+    if member.outcomes is not None and member.kind != "worker":
+        yield OUTCOMES, end_of_outcomes(member)
+    for one in member.policy.criteria:
+        yield one.name, end_of(one)
 
 
 def standards(name: str, policy: Policy) -> Judge:

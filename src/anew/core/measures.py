@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from anew.core import names, traffic
 from anew.core.machine import BEFORE_FULL
-from anew.core.world import World
+from anew.core.world import LOOPBACK, World
 from anew.model import Criterion, Member, Outcomes, Seconds
 
 PROBES = "/probes"  # how the key of what is sent to a group ends
@@ -17,12 +17,13 @@ LOOKED_AT = BEFORE_FULL | {"full", "warm"}  # the phases from which a rollout ma
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The outcomes that one living instance writes down; `key` is its group's."""
+    """The outcomes that one living instance writes down, or answers with at `url`."""
 
     key: str
     instance: str
     started: float
     outcomes: Outcomes
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,9 @@ def measures(world: World) -> tuple[Measure, ...]:
     return tuple(found)
 
 
-def keys(*members: Member) -> tuple[str, ...]:
-    """Return the keys under which groups are judged."""
-    return tuple(member.group + end for member in members for end in ("", *_ends(member)))
+def keys(says: Member, *groups: str) -> tuple[str, ...]:
+    """Return the keys under which groups are judged, as a member says."""
+    return tuple(group + end for group in groups for end in ("", *_ends(says)))
 
 
 def end_of(criterion: Criterion) -> str:
@@ -80,9 +81,16 @@ def end_of(criterion: Criterion) -> str:
     return f"/{criterion.name}"
 
 
+def end_of_outcomes(member: Member) -> str:
+    """Return how the key of outcomes ends: those of a worker are its errors, for nothing else is counted of it."""
+    return "" if member.kind == "worker" else "/outcomes"
+
+
 def _ends(member: Member) -> Iterator[str]:
     if member.policy.probes:
         yield PROBES
+    if member.outcomes is not None:
+        yield end_of_outcomes(member)
     yield from map(end_of, member.policy.criteria)
 
 
@@ -129,4 +137,6 @@ def _written(world: World, member: Member) -> Iterator[Written]:
     for one in world.by_group.get(member.group, ()):
         seen = world.seen.get(one.name)
         if seen is not None and seen.is_alive:
-            yield Written(member.group, one.name, seen.started, member.outcomes)
+            path = member.outcomes.metrics
+            url = f"http://{seen.host or LOOPBACK}:{one.port}{path}" if path else ""
+            yield Written(member.group + end_of_outcomes(member), one.name, seen.started, member.outcomes, url)

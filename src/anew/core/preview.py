@@ -68,7 +68,7 @@ def wait(world: World, until: float) -> World:
         if one.name in seen:
             seen[one.name] = Seen(is_alive=False, is_ready=False, ended=PASSED)
     members = (member for one in world.generations.values() for member in one.members)
-    samples = dict.fromkeys(keys(*members), (PLENTY,))
+    samples = {key: (PLENTY,) for member in members for key in keys(member, member.group)}
     return replace(ageless(world), now=max(world.now, until), seen=seen, samples=samples, recent={})
 
 

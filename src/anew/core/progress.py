@@ -193,7 +193,8 @@ def _verdict(view: _View, service: str) -> Verdict:
     compared = judging.criteria(old, new, world.samples, is_timed=bool(slow))
     counted = judging.verdict_by(compared, new.policy) if compared else None
     found = _of_workers(view, new, counted) if new.kind == "worker" or counted is None else counted
-    unread = [f"{key} can't be counted: {world.unread[key]}" for key in measures.keys(old, new) if key in world.unread]
+    keys = (key for key in measures.keys(new, old.group, new.group) if key in world.unread)
+    unread = [f"{key} can't be counted: {world.unread[key]}" for key in keys]
     return replace(found, reason="; ".join((found.reason, *unread))) if unread else found
 
 
@@ -326,8 +327,8 @@ def _against_all(view: _View) -> Iterator[Happening]:
             yield Happening(
                 "failed", f"{member.group}: {recent.failures} of the last {recent.requests} requests failed"
             )
-        for one in member.policy.criteria:
-            recent = world.recent.get(member.group + measures.end_of(one))
+        for name, end in judging.own(member):
+            recent = world.recent.get(member.group + end)
             if recent is not None and verdict.has_tripped(recent):
-                says = f"{recent.failures} of the last {recent.requests} were bad by {one.name}"
+                says = f"{recent.failures} of the last {recent.requests} were bad by {name}"
                 yield Happening("failed", f"{member.group}: {says}")

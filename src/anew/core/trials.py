@@ -103,7 +103,7 @@ def runs_as(part: Part) -> dict[str, object]:
         "volumes": service.volumes,
         "secrets": service.secrets,
         "needs": service.needs,
-        **({"outcomes": service.outcomes.path} if service.outcomes else {}),
+        **({"outcomes": service.outcomes.path} if service.outcomes and service.outcomes.file else {}),
     }
 
 

@@ -172,7 +172,7 @@ class Member:
     before: tuple[Task, ...] = ()
     is_alone: bool = False  # a singleton, or with a volume that is not shared: never two groups of it at once
     max_age: Seconds = 0.0  # 0: none
-    outcomes: Outcomes | None = None  # of a worker
+    outcomes: Outcomes | None = None
 
 
 GenerationOutcome = Literal["", "promoted", "rolled back", "withdrawn"]  # "" until its rollout has ended

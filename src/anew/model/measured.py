@@ -11,26 +11,30 @@ OUTCOMES = "/run/outcomes"  # the folder of an instance for its counts
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Where an instance says how its work ended: counts since it began, as Prometheus writes them."""
+    """Where an instance says how its work ended: counts since it began, as Prometheus writes them.
 
-    file: str  # its name in the folder `OUTCOMES`
+    A worker writes them to a file, a service that speaks HTTP answers with them.
+    """
+
+    file: str = ""  # its name in the folder `OUTCOMES`
     good: str = "outcomes_good_total"  # the names of both counts
     bad: str = "outcomes_bad_total"
+    metrics: str = ""  # the path to ask for
 
     @property
     def path(self) -> str:
-        """Where the instance writes them."""
-        return f"{OUTCOMES}/{self.file}"
+        """Where the instance writes them; "" if it is asked."""
+        return f"{OUTCOMES}/{self.file}" if self.file else ""
 
     @property
     def flags(self) -> tuple[tuple[str, str], ...]:
         """What the instance is told of it."""
-        return (("OUTCOMES", self.path),)
+        return (("OUTCOMES", self.path),) if self.file else ()
 
     @property
     def writable(self) -> tuple[str, ...]:
         """The folders that it needs to be able to write to."""
-        return (OUTCOMES,)
+        return (OUTCOMES,) if self.file else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,7 +262,7 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     max_age: Seconds = 0.0  # an instance is reborn before it is older; 0: it may grow as old as it likes
     fetch: tuple[Fetch, ...] = ()  # sorted by address
-    outcomes: Outcomes | None = None  # of a worker; None: it is judged by whether it runs
+    outcomes: Outcomes | None = None  # of a worker, or a service that speaks HTTP; None: it says nothing
 
     @property
     def kind(self) -> Kind:

@@ -20,11 +20,10 @@ from anew.core import exposition
 from anew.core.measures import Asked
 from anew.model import Counts, Sample, Seconds
 from anew.shell.fetching import Call, NoAnswer
-from anew.shell.sources import Since, Unread
+from anew.shell.sources import OK, Since, Unread
 
 CRITERIA_EVERY: Seconds = 2.0
 PATIENCE: Seconds = 4.0  # for one answer
-OK = 200
 
 
 @dataclass(slots=True)

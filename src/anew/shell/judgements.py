@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from anew.core import judging, traffic
 from anew.core.intervals import rate_interval, visible_effect
 from anew.core.verdict import e_value
-from anew.shell.evidence import samples
+from anew.shell.evidence import NOTHING, samples
 from anew.views import Criterion, Judgement, Moment, Rate
 
 if TYPE_CHECKING:
@@ -63,7 +63,13 @@ def _judgement(before: Member, after: Member, rollout: Rollout, *, is_brief: boo
     )
 
 
+<<<<<<< HEAD
 def _criterion(name: str, windows: Sequence[Window], known: Sequence[Evidence], standards: Judge) -> Criterion:
+=======
+def _criterion(name: str, pairs: Sequence[Pair], windows: Sequence[Window], standards: Judge, last: int) -> Criterion:
+    silent = [(NOTHING, NOTHING)] * (len(windows) - len(pairs))  # nobody has counted anything
+    known = course((*pairs, *silent), standards)
+>>>>>>> origin/main
     visible = visible_effect(known[-1].old, known[-1].new, standards.tolerated, standards.alpha)
     return Criterion(
         name,

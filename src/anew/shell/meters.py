@@ -14,7 +14,7 @@ from anew.core.measures import Asked, Measure, Sent
 from anew.model import Counts, Rollout, Sample, Seconds
 from anew.ports import Clock
 from anew.shell.inquiries import Inquiry
-from anew.shell.sources import OpenFolder, OutcomesFile, Probes, Since, Source, Unread
+from anew.shell.sources import OpenFolder, OutcomesFile, OutcomesPage, Probes, Since, Source, Unread
 
 AT_ONCE = 8  # readings: one that hangs holds up no other
 LEAVING: Seconds = 5.0  # a reading under way may take so long when all is closed
@@ -98,7 +98,8 @@ class Meters:
             return Probes(measure)
         if isinstance(measure, Asked):
             return Inquiry(measure)
-        return OutcomesFile(measure, self._open_folder, Since(is_whole=measure.started >= self._begun))
+        since = Since(is_whole=measure.started >= self._begun)
+        return OutcomesPage(measure, since) if measure.url else OutcomesFile(measure, self._open_folder, since)
 
     def _loop(self) -> None:
         while (found := self._next()) is not None:

@@ -57,7 +57,7 @@ def _recomputed(name: str, before: Member, after: Member, rollout: Rollout, left
     decisions = []
     for stage, event in enumerate(left):
         seen = sum(window.stage <= stage for window in rollout.windows)
-        verdict = found[seen - 1] if seen else judging.verdict((), (), after.policy.judge)
+        verdict = found[seen - 1] if seen and found else judging.verdict((), (), after.policy.judge)
         was = _verdicts(event).get(after.service, "nothing")
         # A worker has to run, too: that may have kept it from passing.
         is_same = was == verdict.kind or (after.kind == "worker" and (was, verdict.kind) == ("undecided", "pass"))

@@ -25,6 +25,7 @@ from anew.shell.fetching import Call, NoAnswer
 LONGEST: Bytes = 1 << 18  # of a file or an answer
 OUTCOMES_EVERY: Seconds = 1.0
 PATIENCE: Seconds = 5.0  # for an answer
+OK = 200
 FAILED = 500  # from this status on an answer is a failure
 
 OpenFolder = Callable[[str, str], int]  # instance, path → a descriptor; see `ports.Inspection.folder`
@@ -143,6 +144,36 @@ class Probes:
                 one.close()
             raise Unread(f"the edge can't be asked at its previews: {cause}") from cause
         return {key: Sample(1, int(_is_bad(one))) for key, one in zip(self.measure.keys, calls, strict=True)}
+
+    def close(self) -> None:
+        """Let go of nothing: no call outlives a reading."""
+
+
+@dataclass(slots=True)
+class OutcomesPage:
+    """What one instance answers of how its work ended."""
+
+    measure: Written
+    since: Since
+    patience: Seconds = PATIENCE
+    every: Seconds = OUTCOMES_EVERY
+    keys: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note what it counts."""
+        self.keys = (self.measure.key,)
+
+    def read(self) -> Mapping[str, Sample]:
+        """Return what came since the last reading."""
+        said, who = self.measure.outcomes, f"{self.measure.outcomes.metrics} of {self.measure.instance}"
+        try:
+            status, body = Call.to(self.measure.url, self.patience).answer()
+            if status != OK:
+                raise Unread(f"{who}: status {status}")
+            counted = exposition.counts(body.decode("utf-8"), said.good, said.bad)
+        except (NoAnswer, ValueError) as cause:
+            raise Unread(f"{who}: {cause}") from cause
+        return {self.measure.key: self.since.take(counted)}
 
     def close(self) -> None:
         """Let go of nothing: no call outlives a reading."""

@@ -42,7 +42,6 @@ _MISSING: Mapping[str, str] = MappingProxyType(
         "allow": "write `allow: private-key`; the reference lists the rules",
         "why": "write `why: REASON`",
         "to": "write `to: /opt/tool.tar.gz`",
-        "file": "write `file: jobs.prom`",
     }
 )
 

@@ -41,14 +41,6 @@ _BELONGS: Mapping[str, tuple[Kind, Mapping[Kind, str]]] = MappingProxyType(
                 "job": "remove it, and write how long a run may take: `within: 1h`",
             },
         ),
-        "outcomes": (
-            "worker",
-            {
-                "http": "remove it: its answers are counted at the edge",
-                "tcp": "remove it: its connections are counted at the edge",
-                "job": "remove it: the exit code of a run is its outcome",
-            },
-        ),
         "within": ("job", dict.fromkeys(_NOUNS, "write it inside `before`, or `at_most` in `rollout`, or remove it")),
     }
 )
@@ -85,6 +77,7 @@ def check(tree: Tree, path: Path, service: Mapping[str, object]) -> Iterator[Com
     yield from _tests(tree, (*path, "tests"), service, found)
     yield from _readiness(tree, path, service, found)
     yield from _sticky(tree, (*path, "rollout", "sticky"), service, found)
+    yield from _outcomes(tree, (*path, "outcomes"), service, found)
     if "probes" in mapping(service.get("rollout")) and found != "http":
         what = f"a probe has nothing to ask: this service {_NOUNS[found]}"
         yield tree.complaint((*path, "rollout", "probes"), what, "remove it")
@@ -158,6 +151,18 @@ def _tests(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -
         elif found == "job" and one.get("at") == "preview":
             what = "a service with a schedule does not run before its time, so it has no preview"
             yield tree.complaint((*path, i), what, "remove `at: preview`; the image is tested anyway")
+
+
+def _outcomes(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -> Iterator[Complaint]:
+    said = mapping(service.get("outcomes"))
+    if found in {"tcp", "job"} and "outcomes" in service:
+        what = f"`outcomes` are those of workers and of what speaks HTTP, and this service {_NOUNS[found]}"
+        why = "its connections are counted at the edge" if found == "tcp" else "the exit code of a run is its outcome"
+        yield tree.complaint(path, what, f"remove it: {why}")
+    elif found == "http" and "file" in said and "metrics" not in said:
+        yield tree.complaint((*path, "file"), "what speaks HTTP is asked for its outcomes", "write `metrics: /metrics`")
+    elif found == "worker" and "metrics" in said and "file" not in said:
+        yield tree.complaint((*path, "metrics"), "a worker has no port at which it is asked", "write `file: jobs.prom`")
 
 
 def _readiness(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -> Iterator[Complaint]:

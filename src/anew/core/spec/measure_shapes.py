@@ -17,7 +17,7 @@ _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 _CRITERION = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
 _ADDRESS = re.compile(r"https?://([^\s/?#]+)(?:[/?][^\s#]*)?\Z")
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?\Z")
-RESERVED = ("errors", "slowness", "probes", "harm", "safe")
+RESERVED = ("errors", "slowness", "probes", "outcomes", "harm", "safe")
 MOST_PORT = 65_535
 _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,199}\Z")
 
@@ -132,14 +132,23 @@ class ProbeShape(Shape):
 class OutcomesShape(Shape):
     """Counts of what became of the work of an instance since it began, in the text format of Prometheus."""
 
-    file: FileName
-    """The file in which it writes them down, as often as it likes; `$OUTCOMES` is its path."""
+    file: f.Maybe[FileName] = None
+    """The file in which a worker writes them down, as often as it likes; `$OUTCOMES` is its path."""
+    metrics: f.Maybe[f.UrlPath] = None
+    """The path at which a service that speaks HTTP answers with them."""
     good: f.Maybe[MetricName] = None
     """The count of what ended well; `outcomes_good_total` if left out."""
     bad: f.Maybe[MetricName] = None
     """The count of what ended badly; `outcomes_bad_total` if left out."""
 
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        if (self.file is None) == (self.metrics is None):
+            what = f"outcomes are in a `file` or at `metrics`, and this has {'both' if self.file else 'neither'}"
+            raise wrong(what, "write `file: jobs.prom` for a worker, `metrics: /metrics` for what speaks HTTP")
+        return self
+
     def outcomes(self) -> Outcomes:
         """Return what is said here, and the defaults for all else."""
-        default = Outcomes(self.file)
-        return Outcomes(self.file, self.good or default.good, self.bad or default.bad)
+        default = Outcomes()
+        return Outcomes(self.file or "", self.good or default.good, self.bad or default.bad, self.metrics or "")

@@ -70,7 +70,7 @@ def _flags(tree: Tree, path: Path, owner: dict[str, object]) -> Found:
 
 
 def _told(tree: Tree, path: Path, owner: dict[str, object], service: dict[str, object]) -> Found:
-    if "outcomes" in service and "OUTCOMES" in mapping(owner.get("flags")):
+    if "file" in mapping(service.get("outcomes")) and "OUTCOMES" in mapping(owner.get("flags")):
         what = "anew itself sets this flag, to the file of `outcomes`"
         yield tree.complaint((*path, "OUTCOMES"), what, "remove it, and write the counts to $OUTCOMES")
 

@@ -272,7 +272,7 @@ class ServiceShape(Shape):
     ready_after: f.Maybe[a.Duration] = None
     """A worker that is alive this long is ready; `1s` if left out."""
     outcomes: f.Maybe[OutcomesShape] = None
-    """How this worker says what became of its work; if left out, it is judged by whether it runs."""
+    """How it says what became of its work; if left out, a worker is judged by whether it runs."""
     schedule: f.Maybe[Schedule] = None
     """When it runs, to its end: the five fields of cron, in UTC."""
     within: f.Maybe[a.Wait] = None
