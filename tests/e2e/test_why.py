@@ -83,12 +83,24 @@ def test_a_verdict_is_shown_while_it_grows_and_is_the_same_when_made_again(proje
     assert (told["kind"], told["criteria"][0]["name"]) == ("fail", "errors")
     assert told["reason"] in why(project, "g2")["reason"]
     text = project.expect("why", "g2")
-    assert "harm (left), 100 is enough" in text
+    assert "harm (left)" in text
     (again,) = json.loads(project.expect("why", "g2", "--recompute", "--json"))
     assert again["is_same"]
     assert again["decisions"][-1]["kind"] == again["answers"][-1]["kind"] == "fail"
     assert "was not judged" in project.anew("why", "g1", "--recompute").stderr
     assert "is about one generation" in project.anew("why", "g1", "g2", "--recompute").stderr
+
+
+def test_once_nothing_is_compared_any_more_it_is_said_what_still_takes_a_release_back(project: Rig) -> None:
+    project.write("one", warm="60s")
+    project.expect("up")
+    assert project.status()["rollout"]["guard"] == ""  # there is no way back
+    project.write("two", warm="60s")
+    project.expect("up")
+    told = project.status()
+    assert (told["rollout"]["phase"], told["judgements"]) == ("warm", [])
+    assert "only if 50 % of at least 20 requests within 10 s fail" in told["rollout"]["guard"]
+    assert "nothing is compared any more" in project.expect("status")
 
 
 def has_kept(project: Rig) -> bool:

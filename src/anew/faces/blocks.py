@@ -145,13 +145,18 @@ def of_judged(judgements: Sequence[views.Judgement]) -> Grid:
             Cell(f"{one.new} {criterion.name}", "strong"),
             Cell(_rate(criterion.course[-1].new)),
             Cell(_rate(criterion.course[-1].old)),
-            _toward(criterion.course[-1].harm, one.harm_bound),
+            _toward(criterion.course[-1].harm, alone(one)),
             _toward(criterion.course[-1].safe, one.safe_bound),
         )
         for one in judgements
         for criterion in one.criteria
     )
     return Grid(("judged", "new", "old", "harm", "safe"), rows)
+
+
+def alone(one: views.Judgement) -> float:
+    """Return how much harm by one criterion is enough, though all others have none: it is their mean that counts."""
+    return one.harm_bound * len(one.criteria)
 
 
 def _rate(side: views.Rate) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from anew.faces.blocks import Chart, line, rfc3339
+from anew.faces.blocks import Chart, alone, line, rfc3339
 
 if TYPE_CHECKING:
     from anew.faces.blocks import Block, Tone
@@ -140,7 +140,7 @@ def _charts(one: Judgement, criterion: Criterion) -> Iterator[Chart]:
 def _crossings(one: Judgement, criterion: Criterion) -> Iterator[Block]:
     """Say when which bound was first reached."""
     bounds: tuple[tuple[str, float, Callable[[Moment], float], Tone], ...] = (
-        ("harm", one.harm_bound, lambda moment: moment.harm, "bad"),
+        ("harm", alone(one), lambda moment: moment.harm, "bad"),
         ("safe", one.safe_bound, lambda moment: moment.safe, "good"),
     )
     begun = criterion.course[0].at
@@ -188,17 +188,17 @@ def _evidence(one: Judgement, name: str, columns: _Columns) -> Chart:
         return EVIDENCE if part < 0 else EVIDENCE - 1 - min(EVIDENCE - 1, math.floor(part * (EVIDENCE - 1) + 1e-9))
 
     for column, moment in enumerate(columns.moments):
-        harm, safe = row(moment.harm, one.harm_bound), row(moment.safe, one.safe_bound)
+        harm, safe = row(moment.harm, alone(one)), row(moment.safe, one.safe_bound)
         grid[safe][column] = SAFE
         grid[harm][column] = BOTH if harm == safe else HARM
     ends = tuple(
-        (f"{bound(one.harm_bound, at):>8} |", "".join(marks), f"| {bound(one.safe_bound, at)}")
+        (f"{bound(alone(one), at):>8} |", "".join(marks), f"| {bound(one.safe_bound, at)}")
         for at, marks in enumerate(grid)
     )
     return Chart(
         f"{name}: evidence, each step up a multiple; at the uppermost line it is enough",
         (
-            (HARM, f"harm (left), {one.harm_bound:g} is enough"),
+            (HARM, f"harm (left), {alone(one):g} is enough"),
             (SAFE, f"safe (right), {one.safe_bound:g} is enough"),
             (BOTH, "both"),
         ),

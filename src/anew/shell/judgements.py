@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from anew.core import judging, traffic
-from anew.core.evidence import course, gathered
 from anew.core.intervals import rate_interval, visible_effect
 from anew.core.verdict import e_value
-from anew.shell.evidence import NOTHING, samples
+from anew.shell.evidence import samples
 from anew.views import Criterion, Judgement, Moment, Rate
 
 if TYPE_CHECKING:
-    from anew.core.evidence import Evidence, Pair
+    from anew.core.evidence import Evidence
     from anew.model import Generation, Judge, Member, Rollout, Sample, Window
     from anew.views import Event
 
@@ -42,42 +41,34 @@ def rollout_ids(events: Iterable[Event], generation: str) -> tuple[int, ...]:
 
 
 def _judgement(before: Member, after: Member, rollout: Rollout, *, is_brief: bool) -> Judgement:
-    said, windows = after.policy.judge, rollout.windows
+    policy, windows = after.policy, rollout.windows
     is_timed = after.service in dict(rollout.slow)
     criteria = judging.criteria(before, after, samples(windows), is_timed=is_timed)
-    verdict = judging.verdict_by(criteria, after.policy)
+    verdict = judging.verdict_by(criteria, policy)
+    first = len(windows) if is_brief else 1
+    seen = range(first, len(windows) + 1)
+    course = [judging.known({name: pairs[:at] for name, pairs in criteria.items()}, policy) for at in seen]
     return Judgement(
         after.service,
         before.group,
         after.group,
         verdict.kind,
         verdict.reason,
-        1 / said.alpha,
-        1 / said.beta,
+        1 / policy.judge.alpha,
+        1 / policy.judge.beta,
         tuple(
-            _criterion(
-                name,
-                windows,
-                _course(pairs, len(windows), judging.standards(name, after.policy), is_brief=is_brief),
-                said,
-            )
-            for name, pairs in criteria.items()
+            _criterion(name, windows[first - 1 :], [one[name] for one in course], judging.standards(name, policy))
+            for name in course[-1]
         ),
     )
 
 
-def _course(pairs: Sequence[Pair], count: int, standards: Judge, *, is_brief: bool) -> tuple[Evidence, ...]:
-    silent = [(NOTHING, NOTHING)] * (count - len(pairs))  # nobody has counted anything
-    return (gathered(pairs, standards),) if is_brief else course((*pairs, *silent), standards)
-
-
 def _criterion(name: str, windows: Sequence[Window], known: Sequence[Evidence], standards: Judge) -> Criterion:
     visible = visible_effect(known[-1].old, known[-1].new, standards.tolerated, standards.alpha)
-    moments = zip(windows[-len(known) :], known, strict=True)
     return Criterion(
         name,
         0.0 if math.isinf(visible) else round(visible, 3),
-        tuple(_moment(window, one, standards) for window, one in moments),
+        tuple(_moment(window, one, standards) for window, one in zip(windows, known, strict=True)),
     )
 
 

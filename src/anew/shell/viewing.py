@@ -144,17 +144,19 @@ def _rollout(world: World, rollout: Rollout) -> RolloutView:
         rollout.reason,
         is_over=is_good or rollout.phase == "rolled back",
         is_good=is_good,
-        guard=_guard(rollout),
+        guard=_guard(world, rollout),
     )
 
 
-def _guard(rollout: Rollout) -> str:
+def _guard(world: World, rollout: Rollout) -> str:
     if rollout.phase not in {"full", "warm"} or not rollout.old or rollout.kind == "rollback":
         return ""
     from anew.core.verdict import BREAKER_RATE, BREAKER_REQUESTS  # noqa: PLC0415 - only after a stage
     from anew.shell.evidence import RECENT  # noqa: PLC0415 - only after a stage
 
-    breaker = f"{BREAKER_RATE:.0%} of at least {BREAKER_REQUESTS} requests within {RECENT:g} s fail"
+    own = sorted({one.name for member in world.members(rollout.new).values() for one in member.policy.criteria})
+    counted = f", or are bad by {' or '.join(own)}" if own else ""
+    breaker = f"{100 * BREAKER_RATE:g} % of at least {BREAKER_REQUESTS} requests within {RECENT:g} s fail{counted}"
     return f"nothing is compared any more: it goes back only if {breaker}, or its instances die"
 
 

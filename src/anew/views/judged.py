@@ -82,6 +82,6 @@ class Judgement:
     new: str
     kind: Kind
     reason: str
-    harm_bound: float  # of the e-values: from there on it is harm
-    safe_bound: float
+    harm_bound: float  # of the mean of all criteria's e-values: from there on it is harm
+    safe_bound: float  # of the least of them: from there on it is safe
     criteria: tuple[Criterion, ...]
