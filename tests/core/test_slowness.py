@@ -13,7 +13,7 @@ from anew.core.verdict import ERRORS, SLOWNESS
 from anew.core.world import World
 from anew.model import Judge, Member, Policy, Sample
 
-USUAL = Judge()
+USUAL = Judge(slow=0.95)
 OLD, NEW = (Member("web", f"web-g{n}", 2, Policy(), (), (), "http") for n in (1, 2))
 
 
@@ -36,12 +36,14 @@ def test_too_few_answers_tell_no_threshold() -> None:
 
 def test_who_says_never_is_judged_by_no_time() -> None:
     assert timed(preview()) == ("web",)
-    assert timed(preview(slow=0.0)) == ()
+    assert timed(preview(slow=0.0)) == timed(preview(slow=Judge().slow)) == ()
     assert thresholds(preview(slow=0.0), {"web-g1": [(100, 1000)]}) == ()
 
 
 def judged(old: Sample, new: Sample, *, is_timed: bool = True) -> str:
-    return verdict_by(criteria(OLD, NEW, {"web-g1": [old], "web-g2": [new]}, is_timed=is_timed), Policy()).kind
+    return verdict_by(
+        criteria(OLD, NEW, {"web-g1": [old], "web-g2": [new]}, is_timed=is_timed), Policy(judge=USUAL)
+    ).kind
 
 
 def test_a_release_that_is_slow_more_often_fails() -> None:
@@ -63,5 +65,5 @@ def test_a_time_in_which_both_are_slow_is_not_held_against_the_new_one() -> None
 
 
 def test_what_is_acceptable_goes_with_the_criterion() -> None:
-    assert standards(SLOWNESS, Policy()).acceptable == pytest.approx(0.05)
-    assert standards(ERRORS, Policy()) == USUAL
+    assert standards(SLOWNESS, Policy(judge=USUAL)).acceptable == pytest.approx(0.05)
+    assert standards(ERRORS, Policy(judge=USUAL)) == USUAL

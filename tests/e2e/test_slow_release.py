@@ -22,7 +22,7 @@ def write(project: Rig, release: str, pause: str) -> None:
 
 
 def test_a_release_that_is_slower_is_taken_back_and_one_that_is_as_fast_is_not(project: Rig) -> None:
-    project.stages, project.each, project.at_most = "50%", "1s", "30s"
+    project.stages, project.each, project.at_most = "50%", "1s", "30s, judge: {slow: p95}"
     write(project, "fast", "random.uniform(0.005, 0.01)")
     project.expect("up")
     load = Load(project.port, rate=150.0, keep_alive=16, fresh=0, slow=0, seconds=300.0)

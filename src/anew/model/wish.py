@@ -176,7 +176,7 @@ class Judge:
     acceptable: float = 0.005  # or once no such share of its requests can be failing; 0: only the comparison counts
     alpha: float = 0.01  # chance that a group as good as the old one is taken back, over a whole rollout
     beta: float = 0.05  # chance that an unacceptable one passes
-    slow: float = 0.95  # slow is what only this part of the old group's answers was faster than; 0: time isn't judged
+    slow: float = 0.0  # above this quantile of the old group's times an answer is slow; 0: time isn't judged
 
 
 @dataclass(frozen=True, slots=True)

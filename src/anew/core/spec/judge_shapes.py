@@ -30,7 +30,7 @@ class JudgeShape(Shape):
     """The chance that a release which is unacceptable passes; `5%` if left out."""
 
     slow: f.Maybe[a.Quantile] = None
-    """The quantile of the old group's times above which an answer is slow; `p95` if left out, `never` for none."""
+    """The quantile of the old group's times above which an answer is slow: `p95`; `never`, if left out, judges none."""
     criteria: f.Maybe[dict[CriterionName, CriterionShape]] = None
     """What else is judged besides errors, by name: counts of good and bad that are asked for elsewhere."""
 
