@@ -9,7 +9,7 @@ import pytest
 
 from anew.core.forecast import forecast, sentence
 from anew.core.judging import verdict
-from anew.model import FULL, Policy, Sample
+from anew.model import FULL, Policy, Probe, Sample
 
 USUAL = Policy()
 
@@ -50,6 +50,11 @@ def test_more_traffic_sees_smaller_failure_rates() -> None:
 
 def test_enough_traffic_needs_no_words() -> None:
     assert not sentence("web", USUAL, 1000.0, forecast(USUAL, USUAL.stages, 1000.0, 0.001))
+
+
+def test_probes_make_up_for_missing_traffic() -> None:
+    assert forecast(replace(USUAL, probes=(Probe("/", 0.1),)), USUAL.stages, 0.0, 0.0).is_decided
+    assert not forecast(replace(USUAL, probes=(Probe("/", 10.0),)), USUAL.stages, 0.0, 0.0).is_decided
 
 
 def test_without_an_acceptable_share_only_failures_tell() -> None:

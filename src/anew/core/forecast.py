@@ -42,7 +42,8 @@ def forecast(policy: Policy, stages: Iterable[PerMille], rate: float, failing: f
     new = sum(rate * each * weight / FULL for weight in weights)
     old = rate * length - new
     compared = sum(_compared(rate * each * failing, weight / FULL, policy.judge.unacceptable) for weight in weights)
-    rare = _rarer(new, failing, policy.judge)
+    probes = length * sum(1 / one.every for one in policy.probes)
+    rare = _rarer(new, failing, probes, policy.judge)
     safe = log_mean([compared, rare]) if policy.judge.acceptable else compared
     bad = Sample(round(old), min(round(old), round(old * failing)))
     effect = visible_effect(bad, Sample(round(new), 0), policy.judge.tolerated, policy.judge.alpha)
@@ -73,14 +74,15 @@ def _compared(bad: float, share: float, ratio: float) -> float:
     return bad * (math.log(1 - share + share * ratio) - share * math.log(ratio))
 
 
-def _rarer(requests: float, failing: float, judge: Judge) -> float:
+def _rarer(requests: float, failing: float, probes: float, judge: Judge) -> float:
+    """Return the logarithm of the evidence for rare failures, where all probes are answered well."""
     if not judge.acceptable:
         return 0.0
     bad = requests * failing
+    good = requests - bad + probes
     return log_mean(
         [
-            bad * math.log(part)
-            + (requests - bad) * (math.log1p(-part * judge.acceptable) - math.log1p(-judge.acceptable))
+            bad * math.log(part) + good * (math.log1p(-part * judge.acceptable) - math.log1p(-judge.acceptable))
             for part in RARER
         ]
     )
