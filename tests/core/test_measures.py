@@ -126,6 +126,15 @@ def test_probes_are_part_of_the_errors_but_a_table_of_their_own() -> None:
     assert keys(old, "web-g1", "web-g2") == ("web-g1", "web-g1/probes", "web-g2", "web-g2/probes")
 
 
+def test_probes_that_fail_on_both_sides_are_not_held_against_the_new_group() -> None:
+    old, new = web("web-g1", "/"), web("web-g2", "/")
+    bad = (Sample(20, 20),)
+    samples = {"web-g1": (Sample(40, 0),), "web-g1/probes": bad, "web-g2/probes": bad}
+    assert verdict_by(criteria(old, new, samples, is_timed=False), new.policy).kind == "undecided"
+    samples["web-g1/probes"] = (Sample(20, 0),)
+    assert verdict_by(criteria(old, new, samples, is_timed=False), new.policy).kind == "fail"
+
+
 ORDERS = Criterion("orders", "", "http://p/$group", 'n{g="$group",v="$generation",r=~"a$"}', "$service.$environment.$x")
 ASKING = replace(POLICY, criteria=(ORDERS, replace(ORDERS, name="rare", acceptable=0.2, tolerated=1.5)))
 

@@ -43,9 +43,9 @@ def test_what_came_since_the_first_answer_is_new() -> None:
         assert inquiry.read() == {KEY: Sample(0, 0)}
         said |= {"good": 1010, "bad": 402}
         assert inquiry.read() == {KEY: Sample(12, 2)}
-        said["good"] = 7  # whatever that means
+        said["good"] = 507  # a part of the sum is missing
         assert inquiry.read() == {KEY: Sample(0, 0)}
-        said["good"] = 9
+        said["good"] = 1012  # and there again: its past is no news
         assert inquiry.read() == {KEY: Sample(2, 0)}
 
 

@@ -218,6 +218,12 @@ def test_a_side_that_hangs_or_hangs_up_is_bad() -> None:
     assert found == {"web-g1/probes": Sample(1, 1), "web-g2/probes": Sample(1, 1)}
 
 
+def test_an_old_side_that_hangs_takes_nothing_from_a_new_one_that_answers() -> None:
+    with stranger(lambda head: None if "Host: g1.web" in head else http("")) as edge:
+        found = Probes(sent(edge.port), patience=0.3).read()
+    assert found == {"web-g1/probes": Sample(1, 1), "web-g2/probes": Sample(1, 0)}
+
+
 def test_where_the_edge_is_dead_nobody_was_asked() -> None:
     with pytest.raises(Unread, match="the edge can't be asked at its previews: Connection refused"):
         Probes(sent(int(dead_url().rpartition(":")[2]))).read()

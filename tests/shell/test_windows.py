@@ -7,7 +7,8 @@ from dataclasses import replace
 from anew.model import Counts, Rollout, Sample
 from anew.shell.evidence import MOST, WINDOW, Evidence
 
-BEGUN = Rollout(7, "rollout", 1, 2, "stage", since=100.0, stage=0)
+NOTHING_YET = (("web-g1", 0, 0), ("web-g2", 0, 0))
+BEGUN = Rollout(7, "rollout", 1, 2, "stage", since=100.0, stage=0, counts=NOTHING_YET)
 
 
 def counts(old: int, new: int, bad: int = 0) -> dict[str, Counts]:
@@ -98,8 +99,18 @@ def test_groups_that_did_nothing_are_left_out_of_a_window() -> None:
     assert evidence.windows[0].samples == {"web-g1": Sample(5, 0)}
 
 
-def test_an_edge_that_begins_to_count_anew_loses_nothing() -> None:
+def test_counters_that_fell_are_a_new_beginning_and_no_window() -> None:
+    """They may be what an edge had saved before the power went: its whole past must not count as of now."""
     evidence = Evidence()
-    evidence.take(101.0, BEGUN, counts(100, 10))
-    evidence.take(103.0, BEGUN, counts(7, 1))
-    assert totals(evidence) == {"web-g1": (107, 0), "web-g2": (11, 0)}
+    evidence.take(101.0, BEGUN, counts(1_000_000, 900, 400))
+    evidence.take(103.0, BEGUN, counts(999_500, 880, 390))
+    evidence.take(105.0, BEGUN, counts(999_600, 890, 391))
+    assert totals(evidence) == {"web-g1": (1_000_100, 0), "web-g2": (910, 401)}
+
+
+def test_a_stage_that_was_entered_without_an_edge_begins_with_what_is_read_first() -> None:
+    blind = replace(BEGUN, counts=())
+    evidence = Evidence()
+    evidence.take(101.0, blind, counts(1_000_000, 0))
+    evidence.take(103.0, blind, counts(1_000_090, 10, 1))
+    assert totals(evidence) == {"web-g1": (90, 0), "web-g2": (10, 1)}

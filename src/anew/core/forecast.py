@@ -61,7 +61,7 @@ def sentence(service: str, policy: Policy, rate: float, found: Forecast) -> str:
     sees = (
         f"a failure rate below {100 * found.visible:.2g} % would not be seen"
         if found.visible < 1
-        else "no failure rate would be"
+        else "no failure rate would be seen"
     )
     return (
         f"{service}: {often} of late, of which its new group will answer {answers}: too few to be sure, and {sees}."

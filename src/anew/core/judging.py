@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from anew.core.evidence import Evidence, Pair, gathered
+from anew.core.evidence import Evidence, Pair, gathered, total
 from anew.core.measures import PROBES, end_of, end_of_outcomes
-from anew.core.verdict import ERRORS, SLOWNESS, judge
+from anew.core.verdict import ERRORS, SLOWNESS, is_hopeless, judge
 from anew.model import Judge, Member, Policy, Sample, Verdict
 
 Samples = Mapping[str, Sequence[Sample]]  # the windows of each group, oldest first
@@ -81,7 +81,11 @@ def known(compared: Compared, policy: Policy) -> dict[str, Evidence]:
 
 def verdict_by(compared: Compared, policy: Policy) -> Verdict:
     """Return the verdict on a new group from what `criteria` returns, or the first windows of it."""
-    return judge(known(compared, policy), policy.judge)
+    # Traffic and probes are each compared with their like: of both together, the old group has more of what works.
+    kinds = [compared[name] for name in (ERRORS, PROBES_ALONE) if name in compared]
+    sums = [(total(old for old, _ in ones), total(new for _, new in ones)) for ones in kinds]
+    may = all(is_hopeless(old, new) for old, new in sums if new.requests)
+    return judge(known(compared, policy), policy.judge, may_be_hopeless=may)
 
 
 def answers(compared: Compared, policy: Policy) -> tuple[Verdict, ...]:

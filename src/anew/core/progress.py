@@ -195,6 +195,8 @@ def _verdict(view: _View, service: str) -> Verdict:
     found = _of_workers(view, new, counted) if new.kind == "worker" or counted is None else counted
     keys = (key for key in measures.keys(new, old.group, new.group) if key in world.unread)
     unread = [f"{key} can't be counted: {world.unread[key]}" for key in keys]
+    if new.kind == "http" and new.policy.judge.slow and not slow:
+        unread.append("time is not judged: the old group had too few answers to know what is slow")
     return replace(found, reason="; ".join((found.reason, *unread))) if unread else found
 
 

@@ -32,10 +32,11 @@ PLENTY = Sample(100_000, 0)  # after so many good requests there is no doubt
 _DOES = {ERRORS: "failed", SLOWNESS: "were slow"}
 
 
-def judge(criteria: Mapping[str, Evidence], standards: Judge) -> Verdict:
+def judge(criteria: Mapping[str, Evidence], standards: Judge, *, may_be_hopeless: bool = True) -> Verdict:
     """Say whether a canary is worse than the old group; may be asked at any time, at no penalty.
 
-    Shapes   `criteria` has what is known of each criterion, over the same windows.
+    Shapes   `criteria` has what is known of each criterion, over the same windows. `may_be_hopeless` is False if a part
+             of the errors alone speaks against that.
     Returns  `undecided` until the evidence is enough. `evidence` holds "harm", "harm bound" and "safe bound", and of
              each criterion its e-values ("errors harm", "errors safe") and of both sides counts and the ends of the
              interval of the rate ("errors new requests", "errors new bad", "errors new low", "errors new high").
@@ -50,7 +51,7 @@ def judge(criteria: Mapping[str, Evidence], standards: Judge) -> Verdict:
     harm = log_mean([one.harm for one in criteria.values()]) if criteria else 0.0
     told = _facts(criteria, standards, harm)
     for name, one in criteria.items():
-        if name == ERRORS and is_hopeless(one.old, one.new):
+        if may_be_hopeless and name == ERRORS and is_hopeless(one.old, one.new):
             return Verdict("fail", f"none of its first {one.new.requests} requests was answered well", told)
     if harm >= -math.log(standards.alpha):
         worst = max(criteria, key=lambda name: criteria[name].harm)

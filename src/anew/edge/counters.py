@@ -113,8 +113,9 @@ def _has_ended(worker: str) -> bool:
 class Counters:
     """The tally of one edge in its file, shared by all who read."""
 
-    def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic, *, is_needed: bool = True) -> None:
         self._path = path
+        self._is_needed = is_needed
         self._monotonic = monotonic
         self._saved_at = float("-inf")
         self._floor: Totals = {}
@@ -164,6 +165,8 @@ class Counters:
         except FileNotFoundError:
             return Tally()
         except msgspec.DecodeError as cause:
+            if not self._is_needed:
+                return Tally()  # a figure is no reason to hold anything up
             raise EngineError(
                 "the edge's counters can't be read",
                 where=str(self._path),

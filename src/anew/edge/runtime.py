@@ -64,7 +64,10 @@ class HaproxyEdge:
         self._program = program or LocalProgram()
         self._master = Master(self._runs.link)
         self._saved = Saved(self._folder)
-        self._counters = Counters(self._folder / "counters.json"), Counters(self._folder / "times.json")
+        self._counters = (
+            Counters(self._folder / "counters.json"),
+            Counters(self._folder / "times.json", is_needed=False),
+        )
         self._sockets = Sockets.of(self._folder, str(self._runs.exposed), is_logged=is_logged)
         self._limits = limits()
         self._look = Look(self._runs, self._master, self._saved, *self._counters)

@@ -17,6 +17,7 @@ from anew.model import (
     Generation,
     Group,
     Image,
+    Judge,
     Limits,
     Member,
     Outcomes,
@@ -198,6 +199,8 @@ def _policy(policy: Policy) -> Iterator[tuple[str, str]]:
                 yield field.name, ", ".join(f"{one / 10:g} %" for one in value)
             case float():
                 yield field.name, _span(value)
+            case Judge():
+                yield from ((f"judge.{one.name}", f"{getattr(value, one.name):g}") for one in fields(value))
             case _:
                 yield field.name, str(value)
 

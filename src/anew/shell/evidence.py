@@ -35,13 +35,15 @@ class Evidence:
         known = frozenset(self.last)  # the first window of any other holds more than the last seconds
         if stage != self.stage:
             self.stage, self.windows = stage, list(rollout.windows) if rollout else []
-            if rollout and rollout.counts:
+            if rollout and not rollout.counts:  # the edge was down then: what came before is not known
+                self.judged = {g: judged(one) for g, one in counts.items()} | self.judged
+            elif rollout:
                 slow = dict(rollout.slows)
                 self.judged |= {g: Sample(trials, bad, slow.get(g, 0)) for g, trials, bad in rollout.counts}
         did = {name: self._since(name, judged(one)) for name, one in counts.items()}
         if rollout is not None and rollout.phase == "stage":
             self._add(Window(now, rollout.stage, {n: s for n, s in did.items() if s.requests}), rollout.since)
-        lately = {n: _grown(self.last[n], one) for n, one in counts.items() if n in known}
+        lately = {n: s for n, one in counts.items() if n in known and (s := _grown(self.last[n], one)).requests}
         self.last |= counts
         self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + ([(now, lately)] if lately else [])
 
@@ -71,7 +73,7 @@ class Evidence:
     def _since(self, name: str, now: Sample) -> Sample:
         before = self.judged.get(name, NOTHING)
         if now.requests < before.requests:
-            before = NOTHING  # the edge was started anew, and counts from nothing
+            before = now  # it counts anew, or lost what was not saved: what it has by now is of no window
         self.judged[name] = now
         bad, slow = self.owed.get(name, (0, 0))
         requests = now.requests - before.requests

@@ -37,7 +37,8 @@ class Call:
 
         HTTP/1.0 keeps answers plain: no parts, and an end where the connection ends.
 
-        Blocks   at most `limit`, and so do the two other methods together with it.
+        Blocks   at most `limit`, and so do the two other methods together with it; but a name is looked up for as long
+                 as the system likes.
         Raises   NoAnswer.
         """
         until = time.monotonic() + limit
@@ -48,6 +49,7 @@ class Call:
         try:
             default = 443 if parts.scheme == "https" else 80
             line = socket.create_connection((parts.hostname or "", parts.port or default), limit)
+            line.settimeout(_left(until))
             if parts.scheme == "https":
                 line = _encrypted(line, parts.hostname or "")
             line.settimeout(_left(until))
@@ -92,8 +94,11 @@ class Call:
         self.line.close()
 
     def _part(self) -> bytes:
-        self.line.settimeout(_left(self.until))
-        return self.line.recv(_PART)
+        self.line.settimeout(max(0.0, self.until - time.monotonic()))  # what has come by then is an answer in time
+        try:
+            return self.line.recv(_PART)
+        except BlockingIOError as cause:
+            raise TimeoutError("timed out") from cause
 
 
 def _encrypted(line: socket.socket, name: str) -> socket.socket:

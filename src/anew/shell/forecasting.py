@@ -44,6 +44,8 @@ class Traffic:
             if before is None or after is None:
                 continue
             rate = max(0, after.requests - before.requests) / span
+            if after.trials > 0 and after.requests:  # trials of clients come in bursts, so not by the span
+                rate *= min(1.0, after.trials / after.requests)
             failing = after.failures / after.requests if after.requests else 0.0
             policy = new[service].policy
             stages = [traffic.share(old[service], new[service], stage) for stage in range(len(policy.stages))]

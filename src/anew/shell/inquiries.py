@@ -3,8 +3,8 @@
 Rules
 
 1. What has been counted by the first answer is from before, and no evidence.
-2. A count that falls is a sum in which something is missing now, or that began anew: nobody knows which, so what it has
-   then is not new either.
+2. A count that falls is a sum in which something is missing now, or that began anew: nobody knows which, so nothing is
+   new until it has passed what it was.
 """
 
 from __future__ import annotations

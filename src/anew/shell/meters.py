@@ -7,6 +7,7 @@ counters of the edge.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -86,8 +87,9 @@ class Meters:
             self._is_closed = True
             self._news.notify_all()
             threads = tuple(self._threads)
+        until = time.monotonic() + LEAVING
         for thread in threads:
-            thread.join(LEAVING)
+            thread.join(max(0.0, until - time.monotonic()))
         with self._news:
             for one in self._known.values():
                 if not one.is_busy:
@@ -98,7 +100,8 @@ class Meters:
             return Probes(measure)
         if isinstance(measure, Asked):
             return Inquiry(measure)
-        since = Since(is_whole=measure.started >= self._begun)
+        # A page may be answered by one of several processes, each with counts of its own.
+        since = Since(is_whole=measure.started >= self._begun, has_parts=bool(measure.url))
         return OutcomesPage(measure, since) if measure.url else OutcomesFile(measure, self._open_folder, since)
 
     def _loop(self) -> None:

@@ -67,13 +67,15 @@ class Since:
     def take(self, now: Counts) -> Sample:
         """Return what is new. Counts that fell are those of a program that was started again, and began at nothing.
 
-        Of a sum nobody can tell: a part may just be missing. Nothing of it is new then.
+        Of a sum nobody can tell: a part may just be missing, and come back. Nothing of it is new until it has passed
+        what it was.
         """
         before, self.last = self.last, now
         if before is None:
             return _sample(Counts(), now) if self.is_whole else Sample(0, 0)
         has_fallen = now.failures < before.failures or _good(now) < _good(before)
         if has_fallen and self.has_parts:
+            self.last = before
             return Sample(0, 0)
         return _sample(Counts() if has_fallen else before, now)
 

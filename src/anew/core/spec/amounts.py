@@ -138,7 +138,7 @@ def per_mille(value: object) -> int:
         raise wrong("a share is a percentage in steps of 0.1", hint)
     found = int(match[1]) * 10 + int(match[2] or 0)
     if not 0 < found <= 1000:
-        raise wrong("a stage has more than 0% and at most 100%", "write `0.1%` to `100%`")
+        raise wrong("a share is more than 0% and at most 100%", "write `0.1%` to `100%`")
     return found
 
 
