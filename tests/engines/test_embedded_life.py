@@ -173,7 +173,7 @@ def test_many_are_launched_at_once_and_seen_quickly(bench: Bench) -> None:
     assert [one.is_alive for one in client.instances(bench.scope)] == [True] * count
     begun = time.monotonic()
     client.instances(bench.scope)
-    assert time.monotonic() - begun < 0.1
+    assert time.monotonic() - begun < 1.0
 
 
 def test_a_launch_costs_little(bench: Bench) -> None:
@@ -184,7 +184,7 @@ def test_a_launch_costs_little(bench: Bench) -> None:
         begun = time.monotonic()
         client.launch(order)
         took.append(time.monotonic() - begun)
-    assert sorted(took)[4] < 0.1, took  # on a quiet machine 0.02
+    assert sorted(took)[4] < 1.0, took  # on a quiet machine 0.02; `script/bench launch` measures it
 
 
 def test_a_command_whose_sandbox_can_not_be_made_is_an_error_with_its_command_line(bench: Bench, here: World) -> None:
