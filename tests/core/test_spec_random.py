@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.parse import parse
+from anew.core.spec.rollout_shapes import RolloutShape
 from anew.core.spec.shapes import (
     BuildShape,
     EnvironmentShape,
@@ -20,7 +21,6 @@ from anew.core.spec.shapes import (
     HttpShape,
     OverrideShape,
     ProjectShape,
-    RolloutShape,
     ServiceShape,
     TaskShape,
     TestShape,

@@ -45,6 +45,22 @@ while True:
     os.replace(path + ".new", path)
     time.sleep(0.05)
 """
+ASKED = r"""
+import http.server, os, threading, time
+done = failed = 0
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"jobs_done_total {done}\njobs_failed_total {failed}\n".encode())
+    def log_message(self, *args):
+        pass
+server = http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Page)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+while True:
+    done, failed = done + 20 - BAD, failed + BAD
+    time.sleep(0.05)
+"""
 WHOLE = 'file.write(f"# TYPE jobs counter\\njobs_done_total {done}\\njobs_failed_total {failed}\\n")'
 
 
@@ -92,3 +108,17 @@ def test_what_can_not_be_read_is_no_evidence_and_is_told(project: Rig) -> None:
     assert "undecided" in what
     assert "its last line has no end" in what
     project.wait(project.is_idle, limit=20, what="the failed group is disposed of")
+
+
+def test_a_worker_that_answers_with_what_became_of_its_work_is_judged_by_that() -> None:
+    with rig() as one:
+        for number, (bad, code) in enumerate(((0, 0), (0, 0), (4, 6))):
+            write(one)
+            spec = one.root / "anew.yaml"
+            spec.write_text(spec.read_text().replace("file: jobs.prom", "metrics: /metrics"))
+            (one.root / "app" / "work.py").write_text(ASKED.replace("BAD", str(bad)) + f"# {number}\n")
+            done = one.anew("up", "--json")
+            assert done.returncode == code, done.stdout + done.stderr
+            one.wait(one.is_idle, limit=20, what="the warm window is over")
+        assert one.status()["serving"] == "g2"
+        assert "worse than tolerated" in json.loads(done.stdout)["error"]["what"]

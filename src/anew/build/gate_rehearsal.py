@@ -109,9 +109,10 @@ class Rehearsal:
         return reason
 
     def _launch(self, number: int) -> None:
-        listens = self.trial.actors[number].part.service.kind in {"http", "tcp"}
+        service = self.trial.actors[number].part.service
+        listens = service.kind in {"http", "tcp"}
         for attempt in range(PORTS):
-            order = self._order(number, self.place.port() if listens else 0)
+            order = self._order(number, self.place.port() if listens or service.is_asked else 0)
             self.orders[number] = self._launched[number] = order
             try:
                 self.compute.launch(order)
@@ -141,7 +142,7 @@ class Rehearsal:
             command=service.command,
             environment=(*host, *service.flags, *service.told, *self._addresses(actor), *own),
             writable=tuple(dict.fromkeys((*service.folders, *(volume.path for volume in service.volumes)))),
-            port=port,
+            port=0 if service.is_asked else port,  # a worker is ready by itself, whatever answers there
             secrets=tuple(Pin(name, 0, MAC) for name in service.secrets),
             service=service.name,
             limits=service.limits,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from anew.core import aside, doors, machine, placement, retention, staffing, tasks, traffic
+from anew.core import aside, control, doors, machine, names, placement, retention, staffing, tasks, traffic
 from anew.core.progress import Happening, is_at_hand, look
 from anew.core.steps import Allot, Begin, Decision, Declare, Enter, Forget, Keep, Shift, Step, Sweep, Test
 from anew.core.world import World
@@ -37,20 +37,25 @@ def _begin(world: World) -> tuple[Step, ...]:
     if world.wish == world.serving or world.wish not in world.generations:
         return ()
     kind = "rollback" if world.wish_kind == "rollback" else "rollout"
-    if _has_foreign_traffic(world):
+    is_at_once = kind == "rollback" and is_at_hand(world, world.wish) and _is_pinned(world, _rollback(world))
+    if _has_foreign_traffic(world, world.wish if is_at_once else 0):
         return ()
     reason = f"g{world.wish} is wanted" + (f", g{world.serving} serves" if world.serving else "")
-    if kind == "rollback" and is_at_hand(world, world.wish) and _is_pinned(world, _rollback(world)):
+    if is_at_once:
         wanted = traffic.wanted_weights(world.members(world.serving), world.members(world.wish), "full")
         begin = Begin("rollback", world.serving, world.wish, f"{reason}, and g{world.wish} is warm", "full")
         return (begin, Shift(traffic.guarded(world, wanted)))
     return (Begin("rollback" if kind == "rollback" else "rollout", world.serving, world.wish, reason),)
 
 
-def _has_foreign_traffic(world: World) -> bool:
-    """Say whether something else than what serves has traffic that can be taken away, which comes first."""
-    groups = {m.group for m in world.members(world.serving).values()}
-    return not world.weighted <= groups and bool(_shift(world))
+def _has_foreign_traffic(world: World, back: int) -> bool:
+    """Say whether something else than what serves has traffic that can be taken away, which comes first.
+
+    What a control had belongs to the generation `back`, if that is what gets all of the traffic now.
+    """
+    own, theirs = ({m.group for m in world.members(number).values()} for number in (world.serving, back))
+    is_foreign = any(group not in own and names.original(group) not in theirs for group in world.weighted)
+    return is_foreign and bool(_shift(world))
 
 
 def _rollback(world: World) -> Rollout:
@@ -71,8 +76,8 @@ def _move(world: World, rollout: Rollout, happening: Happening) -> tuple[Step, .
     stage = rollout.stage + 1 if (rollout.phase, phase) == ("stage", "stage") else 0
     enter = Enter(rollout.id, rollout.version, phase, stage, happening.reason)
     if phase in {"stage", "full", "rolling back"}:
-        old, new = world.members(rollout.old), world.members(rollout.new)
-        wanted = traffic.guarded(world, traffic.wanted_weights(old, new, phase, stage))
+        moved = replace(rollout, phase=phase, stage=stage)
+        wanted = traffic.guarded(world, control.weights(world, moved))
         may_shift = world.edge.is_up and _is_pinned(world, rollout) and not traffic.is_set(world, wanted)
         return (enter, Shift(wanted)) if may_shift else (enter,)
     if phase == "done":
@@ -82,7 +87,7 @@ def _move(world: World, rollout: Rollout, happening: Happening) -> tuple[Step, .
 
 def _begin_after(world: World, rollout: Rollout) -> tuple[Step, ...]:
     """A wish that ends a warm window begins in the same breath, so that going back costs no further round."""
-    return _begin(world) if world.wish != rollout.new else ()
+    return _begin(replace(world, rollout=None)) if world.wish != rollout.new else ()
 
 
 def _tend(world: World, happening: Happening) -> Decision:
@@ -127,8 +132,7 @@ def _shift(world: World) -> tuple[Step, ...]:
         members = world.members(world.serving)
         wanted = traffic.wanted_weights(members, members, "done")
     else:
-        old, new = world.members(rollout.old), world.members(rollout.new)
-        wanted = traffic.wanted_weights(old, new, rollout.phase, rollout.stage)
+        wanted = control.weights(world, rollout)
     wanted = traffic.guarded(world, wanted)
     return () if traffic.is_set(world, wanted) else (Shift(wanted),)
 
@@ -165,6 +169,7 @@ def _forget(world: World) -> tuple[Step, ...]:
         return ()
     retired = retention.expired(world)
     kept = {m.group for n, g in world.generations.items() if not g.is_retired for m in g.members}
+    kept |= {m.group for m in control.wanted(world)}
     forgotten = tuple(Forget(name) for name in sorted(world.groups) if name not in kept and name not in world.peopled)
     return (*((Keep(retired),) if retired else ()), *forgotten)
 

@@ -9,14 +9,16 @@ Rules
    nor an old caller a new one.
 2. A caller that both generations share follows the weights.
 3. So does every caller of what is handed over: there is never more than one whom it could reach.
-4. A caller whose callee is gone reaches nobody, rather than another's callee. Callers leave before their callees.
-5. A public TCP port belongs to the generation that has the traffic.
+4. A baseline (see `anew.core.control`) reaches the baseline of whom it calls, if there is one.
+5. A caller whose callee is gone reaches nobody, rather than another's callee. Callers leave before their callees.
+6. A public TCP port belongs to the generation that has the traffic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Container
 
+from anew.core import names
 from anew.core.retention import AFTER_FULL, needed
 from anew.core.world import World
 from anew.model import Declaration, Group, Listener, Member
@@ -71,6 +73,9 @@ def pin(world: World, caller: Group, callee: str, known: Container[str]) -> str 
         return None
     if _is_handed_over(world, meant[0]):
         return FOLLOWS
+    fellow = names.baseline_name(meant[0].group, names.beside(caller.name))
+    if names.beside(caller.name) and fellow in known:
+        return fellow
     return meant[0].group if meant[0].group in known else None
 
 

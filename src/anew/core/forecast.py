@@ -26,22 +26,29 @@ class Forecast:
     visible: float  # the least part of failing requests that would have been seen to be worse; 1 if none would
 
 
-def forecast(policy: Policy, stages: Iterable[PerMille], rate: float, failing: float) -> Forecast:
-    """Return what stages of these weights will show.
+def forecast(policy: Policy, stages: Iterable[tuple[PerMille, PerMille]], rate: float, failing: float) -> Forecast:
+    """Return what stages will show.
 
-    Units  `rate` is requests of the service per second, `failing` the part of them that fails.
+    Shapes  of each stage the weights of the new group and of whom it is compared with.
+    Units   `rate` is requests of the service per second, `failing` the part of them that fails.
 
-    >>> forecast(Policy(), (10, 100, 500), rate=100.0, failing=0.0).is_decided
+    >>> forecast(Policy(), [(10, 990), (100, 900), (500, 500)], rate=100.0, failing=0.0).is_decided
     True
-    >>> forecast(Policy(), (10, 100, 500), rate=0.5, failing=0.0).is_decided
+    >>> forecast(Policy(), [(10, 990), (100, 900), (500, 500)], rate=0.5, failing=0.0).is_decided
     False
     """
     weights = tuple(stages)
     each = policy.at_most * (TIMES if policy.on_undecided == "extend" else 1)
     length = each * len(weights)
-    new = sum(rate * each * weight / FULL for weight in weights)
-    old = rate * length - new
-    compared = sum(_compared(rate * each * failing, weight / FULL, policy.judge.unacceptable) for weight in weights)
+    new = sum(rate * each * weight / FULL for weight, _ in weights)
+    old = sum(rate * each * control / FULL for _, control in weights)
+    compared = sum(
+        _compared(
+            rate * each * failing * (weight + control) / FULL, weight / (weight + control), policy.judge.unacceptable
+        )
+        for weight, control in weights
+        if weight and control
+    )
     probes = length * sum(1 / one.every for one in policy.probes)
     rare = _rarer(new, failing, probes, policy.judge)
     safe = log_mean([compared, rare]) if policy.judge.acceptable else compared

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from anew.core.digest import canonical, digest
-from anew.model import Digest, Limits, OnUndecided, Part, Policy, Release, Service
+from anew.model import Digest, Limits, OnUndecided, Part, Policy, Release, Seal, Service
 
 _AT_FIRST = frozenset({"stages", "each", "at_most", "on_undecided", "ready", "warm", "drain", "grace", "control"})
 _UNSAID = "advance"  # what stood there where nothing was said
@@ -39,6 +39,14 @@ def _as_before(told: dict[str, object]) -> dict[str, object]:
     for part in parts:
         part["service"] = {name: value for name, value in part["service"].items() if later.get(name, ...) != value}
     return {**told, "parts": parts}
+
+
+def seal_digest(seal: Seal) -> Digest:
+    """Return the digest of a seal; what came later counts where it is said, so groups of before keep theirs."""
+    said = asdict(seal)
+    if not seal.is_asked:
+        del said["is_asked"]
+    return digest(said)
 
 
 def release_identity(project: str, parts: Sequence[Part]) -> dict[str, object]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from anew.core import names, traffic
+from anew.core import control, names
 from anew.core.machine import BEFORE_FULL
 from anew.core.world import LOOPBACK, World
 from anew.model import Criterion, Member, Outcomes, Seconds
@@ -58,15 +58,16 @@ def measures(world: World) -> tuple[Measure, ...]:
     if rollout is None or rollout.kind == "rollback" or not rollout.old or rollout.phase not in LOOKED_AT:
         return ()
     old, new = world.members(rollout.old), world.members(rollout.new)
+    beside, watched = control.controls(rollout, old, new), control.watched(rollout, old, new)
     found: list[Measure] = []
     for service, member in sorted(new.items()):
-        before = old.get(service)
+        before = beside.get(service, old.get(service))
         if before is not None and before.group == member.group:
             continue
-        if before is not None and rollout.phase in BEFORE_FULL:
+        if before is not None and (rollout.phase in BEFORE_FULL or service in watched):
             found += (*_written(world, before), *_asked(world, member, before))
         found += (*_written(world, member), *_asked(world, member, member))
-        if before is not None and rollout.phase == "stage" and traffic.share(before, member, rollout.stage):
+        if before is not None and service in watched:
             found += _sent(world, before, member)
     return tuple(found)
 
@@ -127,8 +128,7 @@ def _sent(world: World, old: Member, new: Member) -> Iterator[Sent]:
 
 
 def _preview_host(world: World, member: Member) -> str:
-    number = names.generation_number(member.group.rpartition("-")[2]) or 0
-    return names.preview_host(world.scope, member.service, number)
+    return names.preview_host(world.scope, member.group)
 
 
 def _written(world: World, member: Member) -> Iterator[Written]:

@@ -8,9 +8,11 @@ from anew.model import Door, Scope
 
 LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 GENERATION = re.compile(r"g([1-9][0-9]*)\Z")
+BASELINE = re.compile(r"(-g[1-9][0-9]*)b([1-9][0-9]*)\Z")
 RELEASE = re.compile(r"r([1-9][0-9]*)\Z")
 MOST = 63  # RFC 1035, section 2.3.4: octets of a label
 SUFFIX = "-g99999-99999"  # an instance's name must fit in one label for as long as anybody counts
+LONGER = "-g99999b99999-99999"  # of one that may have a baseline
 
 
 def is_label(text: str) -> bool:
@@ -22,9 +24,9 @@ def is_label(text: str) -> bool:
     return LABEL.match(text) is not None
 
 
-def fits(project: str, environment: str, service: str) -> bool:
+def fits(project: str, environment: str, service: str, suffix: str = SUFFIX) -> bool:
     """Say whether every instance of the service will have a name that fits in a label."""
-    return len(f"{project}-{environment}-{service}{SUFFIX}") <= MOST
+    return len(f"{project}-{environment}-{service}{suffix}") <= MOST
 
 
 def group_name(service: str, generation: int) -> str:
@@ -45,13 +47,42 @@ def instance_name(scope: Scope, group: str, ordinal: int) -> str:
     return f"{scope.project}-{scope.environment}-{group}-{ordinal}"
 
 
-def preview_host(scope: Scope, service: str, generation: int) -> str:
+def baseline_name(group: str, beside: int) -> str:
+    """Return the name of the group of new instances of `group` that the generation `beside` is compared with.
+
+    >>> baseline_name("web-g42", 43)
+    'web-g42b43'
+    """
+    return f"{group}b{beside}"
+
+
+def original(group: str) -> str:
+    """Return the group whose seal a group has: of a baseline another one.
+
+    >>> original("web-g42b43"), original("web-g42")
+    ('web-g42', 'web-g42')
+    """
+    return BASELINE.sub(r"\1", group)
+
+
+def beside(group: str) -> int:
+    """Return the generation that a baseline is there for; 0 if the group is none.
+
+    >>> beside("web-g42b43"), beside("web-g42")
+    (43, 0)
+    """
+    match = BASELINE.search(group)
+    return int(match[2]) if match else 0
+
+
+def preview_host(scope: Scope, group: str) -> str:
     """Return the Host name under which the preview listener serves a group.
 
-    >>> preview_host(Scope("shop", "production"), "web", 43)
+    >>> preview_host(Scope("shop", "production"), "web-g43")
     'g43.web.production.shop.internal'
     """
-    return f"g{generation}.{service}.{scope.environment}.{scope.project}.internal"
+    service, _, build = group.rpartition("-")
+    return f"{build}.{service}.{scope.environment}.{scope.project}.internal"
 
 
 def local_host(project: str, service: str) -> str:

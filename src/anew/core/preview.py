@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from anew.core import names
 from anew.core.consequences import Change, consequences
+from anew.core.control import groups_beside, wanted
 from anew.core.decide import decide
 from anew.core.machine import ENDS
 from anew.core.measures import keys
@@ -67,8 +68,10 @@ def wait(world: World, until: float) -> World:
     for one in world.running.values():
         if one.name in seen:
             seen[one.name] = Seen(is_alive=False, is_ready=False, ended=PASSED)
-    members = (member for one in world.generations.values() for member in one.members)
-    samples = {key: (PLENTY,) for member in members for key in keys(member, member.group)}
+    members = [member for one in world.generations.values() for member in one.members]
+    counted = [(member, member.group) for member in members]
+    counted += [(member, one.group) for one in wanted(world) for member in members if member.service == one.service]
+    samples = {key: (PLENTY,) for member, group in counted for key in keys(member, group)}
     return replace(ageless(world), now=max(world.now, until), seen=seen, samples=samples, recent={})
 
 
@@ -172,7 +175,8 @@ def _assume_phase(world: World, step: Begin | Enter | Test) -> World:
     match step:
         case Begin(kind, old, new, reason, phase):
             begun = Rollout(1, kind, old, new, phase, world.now, reason=reason, begun=world.now)
-            return replace(world, rollout=begun, samples={}, recent={})
+            after = replace(world, rollout=begun, samples={}, recent={})
+            return replace(after, groups={**world.groups, **groups_beside(after)})
         case Test():
             rollout = replace(world.rollout, tested="passed") if world.rollout else None
             return replace(world, rollout=rollout)

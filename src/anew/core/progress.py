@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from anew.core import aside, judging, measures, staffing, tasks, traffic, undecided, verdict
+from anew.core import aside, control, judging, measures, staffing, tasks, traffic, undecided, verdict
 from anew.core.machine import Event
 from anew.core.world import World
 from anew.model import Member, Rollout, Seconds, Verdict
@@ -42,7 +42,7 @@ def look(world: World, rollout: Rollout) -> Happening:
         case "warm":
             return _warm(view)
         case _:
-            wanted = traffic.wanted_weights(view.old, view.new, rollout.phase)
+            wanted = control.weights(world, rollout)
             if traffic.is_set(world, wanted):
                 return Happening("back", rollout.reason)
             # What can't take its traffic back in time gets it once it can; until then another wish can be acted on.
@@ -103,10 +103,12 @@ def _prepare(view: _View) -> Happening:
     if failed:
         return Happening("failed", failed)
     undone, allowed = tasks.waiting(world, rollout)
-    if not undone and is_at_hand(world, rollout.new) and _is_routed(world, rollout.new):
+    baselines = control.wanted(world)
+    is_comparable = all(world.reachable(m.group) >= m.size for m in baselines)
+    if not undone and is_comparable and is_at_hand(world, rollout.new) and _is_routed(world, rollout.new):
         event: Event = "unjudged" if rollout.kind == "rollback" else "ready"
         return Happening(event, f"all instances of g{rollout.new} are ready")
-    short = [m for m in view.new.values() if world.ready(m.group) < m.size]
+    short = [m for m in (*view.new.values(), *baselines) if world.ready(m.group) < m.size]
     waiting = [m for m in short if not staffing.is_taken_in_turn(world, m, rollout.old)]
     says = "; ".join(f"{m.group} has {world.ready(m.group)} of {m.size} instances ready" for m in waiting)
     if undone:
@@ -168,7 +170,7 @@ def _stage(view: _View) -> Happening:
     least = rollout.since + max((p.each for p in policies), default=0.0)
     most = max(least, rollout.since + max((p.at_most for p in policies), default=0.0))
     onward: Event = "last" if rollout.stage + 1 >= count else "passed"
-    if not traffic.is_set(world, traffic.wanted_weights(view.old, view.new, "stage", rollout.stage)):
+    if not traffic.is_set(world, control.weights(world, rollout)):
         return Happening(None, f"{where}: waiting for the edge", most)
     if all(v.kind == "pass" for v in found.values()):
         return Happening(onward if world.now >= least else None, f"{where}: {says}", least)
@@ -182,13 +184,14 @@ def _stage(view: _View) -> Happening:
 
 
 def verdicts(world: World, rollout: Rollout) -> Mapping[str, Verdict]:
-    """Return what is to be said now of each judged service of a rollout, whatever phase it is in."""
+    """Return what is to be said now of each service of a rollout that is compared with another group."""
     view = _View.of(world, rollout)
-    return {service: _verdict(view, service) for service in traffic.judged(view.old, view.new)}
+    found = control.watched(rollout, view.old, view.new)
+    return {service: _verdict(view, old, view.new[service]) for service, old in found.items()}
 
 
-def _verdict(view: _View, service: str) -> Verdict:
-    old, new, world = view.old[service], view.new[service], view.world
+def _verdict(view: _View, old: Member, new: Member) -> Verdict:
+    service, world = new.service, view.world
     slow = dict(view.rollout.slow).get(service, 0)
     compared = judging.criteria(old, new, world.samples, is_timed=bool(slow))
     counted = judging.verdict_by(compared, new.policy) if compared else None
@@ -225,8 +228,8 @@ def _full(view: _View) -> Happening:
     gone = next(_against_all(view), None)
     if gone is not None:
         return gone
-    wanted = traffic.wanted_weights(view.old, view.new, "full")
     world, rollout = view.world, view.rollout
+    wanted = control.weights(world, rollout)
     is_moved = traffic.is_set(world, wanted) and _is_routed(world, rollout.new)
     if is_moved and (rollout.kind == "rollback" or not rollout.old or staffing.is_staffed(world, rollout.new)):
         return Happening("confirmed", f"g{rollout.new} has all the traffic")
@@ -256,7 +259,7 @@ def _warm(view: _View) -> Happening:
     world, rollout = view.world, view.rollout
     if world.wish != rollout.new:
         return Happening("over", f"g{world.wish} is wanted now")
-    gone = next(_against_all(view), None)
+    gone = next(_against_all(view), None) or next(_worse(view), None)
     if gone is not None:
         return gone
     # What only changes sizes has nothing to prove, and a first generation no way back.
@@ -265,6 +268,13 @@ def _warm(view: _View) -> Happening:
     if world.now >= rollout.since + window:
         return Happening("over", f"g{rollout.new} serves" + (", the warm window is over" if is_changed else ""))
     return Happening(None, f"g{rollout.new} serves; g{rollout.old} is warm", rollout.since + window)
+
+
+def _worse(view: _View) -> Iterator[Happening]:
+    """Yield what a comparison that goes on after `full` has found."""
+    for service, one in verdicts(view.world, view.rollout).items():
+        if one.kind == "fail":
+            yield Happening("failed", f"after all stages: {view.new[service].group}: {one.reason}")
 
 
 def _against(view: _View) -> Iterator[Happening]:

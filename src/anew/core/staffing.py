@@ -13,7 +13,7 @@ Rules
 
 from __future__ import annotations
 
-from anew.core import tasks, traffic
+from anew.core import control, tasks, traffic
 from anew.core.retention import AFTER_FULL, needed
 from anew.core.world import World
 from anew.model import Member, Rollout
@@ -28,6 +28,7 @@ def sizes(world: World) -> dict[str, int]:
     for number in needed(world):
         for member in world.members(number).values():
             out[member.group] = max(out.get(member.group, 0), _size(world, number, member))
+    out |= {member.group: member.size for member in control.wanted(world)}
     if world.rollout is None or world.rollout.phase == "warm":
         for member in world.members(world.serving).values():
             out[member.group] = _size(world, world.serving, member)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from anew.core import doors, names
 from anew.core.retention import AFTER_FULL, needed
@@ -10,6 +11,7 @@ from anew.core.world import World
 from anew.model import FULL, Declaration, EdgeGroup, Kind, Member, PerMille, Phase, Route, Target
 
 LISTENING: frozenset[Kind] = frozenset({"http", "tcp"})
+ALONE: Mapping[str, Member] = MappingProxyType({})  # nobody to compare with
 
 
 def stage_count(old: Mapping[str, Member], new: Mapping[str, Member]) -> int:
@@ -59,10 +61,15 @@ def stage_weight(member: Member, stage: int) -> PerMille:
 
 
 def wanted_weights(
-    old: Mapping[str, Member], new: Mapping[str, Member], phase: Phase, stage: int = 0
+    old: Mapping[str, Member],
+    new: Mapping[str, Member],
+    phase: Phase,
+    stage: int = 0,
+    controls: Mapping[str, Member] = ALONE,
 ) -> dict[str, dict[str, PerMille]]:
     """Return the weights that belong to a phase. A service that nobody serves (yet) has none; so has a worker.
 
+    Shapes   `controls` has by service with whom its new group is compared (see `anew.core.control`).
     Returns  service → group → weight; the weights of a service sum to 1000, or it has none at all.
     """
     out: dict[str, dict[str, PerMille]] = {}
@@ -71,16 +78,30 @@ def wanted_weights(
         if before is None and after is None:
             continue
         if phase in AFTER_FULL:
-            out[service] = {after.group: FULL} if after else {}
+            out[service] = _after_full(after, controls.get(service), phase) if after else {}
         elif before is None:
             is_added = service not in old  # what only begins to listen changes its kind, and waits for `full`
             out[service] = {after.group: FULL} if after and is_added and phase == "stage" else {}
         elif after is None or after.group == before.group or phase != "stage":
             out[service] = {before.group: FULL}
         else:
-            weight = share(before, after, stage)
-            out[service] = {after.group: weight, before.group: FULL - weight}
+            out[service] = _staged(before, after, controls.get(service, before), share(before, after, stage))
     return out
+
+
+def _staged(before: Member, after: Member, control: Member, weight: PerMille) -> dict[str, PerMille]:
+    """Return the weights of a stage: an instance of a baseline gets as much as a new one, if so much is left."""
+    left = FULL - weight
+    if control.group == before.group:
+        return {after.group: weight, before.group: left}
+    alike = max(1, round(weight * control.size / max(1, after.size))) if weight else 0
+    fresh = min(alike, left - 1)
+    return {after.group: weight, control.group: fresh, before.group: left - fresh}
+
+
+def _after_full(after: Member, control: Member | None, phase: Phase) -> dict[str, PerMille]:
+    left = after.policy.warm_control if control is not None and phase != "done" else 0
+    return {after.group: FULL - left} | ({control.group: left} if control is not None and left else {})
 
 
 def guarded(world: World, wanted: Mapping[str, Mapping[str, PerMille]]) -> dict[str, dict[str, PerMille]]:
@@ -142,8 +163,7 @@ def _edge_group(world: World, name: str) -> EdgeGroup:
         for one in world.by_group.get(name, ())
         if _is_alive(world, one.name) and (one.name in world.told or world.is_ready(one.name))
     )
-    number = names.generation_number(name.rpartition("-")[2]) or 0
-    host = names.preview_host(world.scope, group.service, number)
+    host = names.preview_host(world.scope, name)
     return EdgeGroup(name, group.service, group.seal.health, targets, host, group.seal.kind == "tcp")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from anew.core.names import original
 from anew.model import Counts, EdgeReading, Environment, Generation, Group, Member, Rollout, Sample, Scope, Window
 
 PASSED = "exit code 0"  # how a task ends that did what it should
@@ -132,11 +133,14 @@ class World:
 
     @cached_property
     def homes(self) -> Mapping[str, tuple[int, ...]]:
-        """The generations that map to each group, oldest first."""
+        """The generations that map to each group, oldest first; a baseline is at home where its original is."""
         out: dict[str, list[int]] = {}
         for number, generation in sorted(self.generations.items()):
             for member in generation.members:
                 out.setdefault(member.group, []).append(number)
+        for name in self.groups:
+            if original(name) in out:
+                out[name] = out[original(name)]
         return {group: tuple(numbers) for group, numbers in out.items()}
 
     @cached_property

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from anew.model.units import BUILD, CLIENT_WINDOW, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
     from anew.model.wish import (
         AS_USUAL,
+        Baseline,
         BuildStep,
         BuiltHead,
         Copy,
@@ -82,6 +83,7 @@ __all__ = [
     "OUTCOMES",
     "Actor",
     "Allowance",
+    "Baseline",
     "BuildStep",
     "BuiltHead",
     "Bytes",
@@ -197,6 +199,7 @@ _BEHIND = {
     "units": ("BUILD", "CLIENT_WINDOW", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),
     "wish": (
         "AS_USUAL",
+        "Baseline",
         "BuildStep",
         "BuiltHead",
         "Copy",

@@ -132,11 +132,17 @@ class Seal:
     schedule: str = ""  # of a job
     within: Seconds = 0.0  # of a job's run
     limits: Limits = field(default_factory=Limits)
+    is_asked: bool = False  # a worker that answers with the outcomes of its work
 
     @property
     def listens(self) -> bool:
-        """Whether its instances get a port."""
+        """Whether it waits for requests or connections, which come to it through the edge."""
         return self.kind in {"http", "tcp"}
+
+    @property
+    def has_port(self) -> bool:
+        """Whether its instances get a port."""
+        return self.listens or self.is_asked
 
     @property
     def is_exclusive(self) -> bool:

@@ -13,7 +13,7 @@ OUTCOMES = "/run/outcomes"  # the folder of an instance for its counts
 class Outcomes:
     """Where an instance says how its work ended: counts since it began, as Prometheus writes them.
 
-    A worker writes them to a file, a service that speaks HTTP answers with them.
+    A worker writes them to a file, or answers with them as a service that speaks HTTP does.
     """
 
     file: str = ""  # its name in the folder `OUTCOMES`

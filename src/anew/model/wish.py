@@ -162,6 +162,7 @@ class Test:
 
 
 OnUndecided = Literal["extend", "promote", "rollback", "ask"]
+Baseline = Literal["old", "fresh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,13 @@ class Policy:
     sticky: str = "none"  # what keeps a client on one side: "cookie", "address", "header:NAME"; "none": nothing does
     probes: tuple[Probe, ...] = ()  # of a service that speaks HTTP
     criteria: tuple[Criterion, ...] = ()  # besides the errors, sorted by name
+    baseline: Baseline = "old"  # "fresh": the new group is compared with new instances of the old one
+    warm_control: PerMille = 0  # this much stays where it was while it is warm, to compare on; 0: all is moved
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether new instances of the old group are started to compare with."""
+        return self.baseline == "fresh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +278,11 @@ class Service:
         if self.http is not None:
             return "http"
         return "tcp" if self.is_tcp else "job" if self.schedule else "worker"
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is a worker that is asked for the outcomes of its work."""
+        return self.kind == "worker" and self.outcomes is not None and bool(self.outcomes.metrics)
 
     @property
     def told(self) -> tuple[tuple[str, str], ...]:

@@ -23,7 +23,7 @@ from anew.shell.keeperlock import KeeperLock
 if TYPE_CHECKING:
     from anew import views
     from anew.core.ageing import Aged
-    from anew.model import Digest, Environment, Outcome, Release, Seconds, Spec
+    from anew.model import Digest, Environment, Outcome, Release, Rollout, Seconds, Spec
     from anew.ports import Say
     from anew.shell.clock import SystemClock
     from anew.shell.journal import EnvironmentRow, Journal
@@ -246,11 +246,17 @@ class App(Developing, Carrying):
 
     def why(self, environment: str, generation: int) -> views.Why:
         """Return why a generation is what it is."""
+        from anew.core.control import late_stage
         from anew.shell.autopsy import why
         from anew.shell.evidence import up_to_now
 
         scope, row = self._existing(environment)
-        now = lambda one: up_to_now(one, self._clock.now(), self._parts.edge(scope).reading().counts)  # noqa: E731
+        known = self._journal.generations.all(scope)
+
+        def now(rollout: Rollout) -> Rollout:
+            counts = self._parts.edge(scope).reading().counts
+            return up_to_now(rollout, self._clock.now(), counts, late_stage(rollout, known))
+
         return why(self._journal, self._parts.compute(scope), row, generation, now)
 
     def verify(self, environment: str) -> views.Verified:

@@ -39,7 +39,7 @@ def why(
     mine = [groups[m.group] for m in one.members if m.group in groups]
     events = journal.ledger.events(row.scope, EVENTS)
     rollout = journal.windows.of(row.scope, rollout_ids(events, one.name))
-    if rollout is not None and rollout.phase == "stage":
+    if rollout is not None:
         rollout = up_to_now(rollout)
     return Why(
         generation=one.name,

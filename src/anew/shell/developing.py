@@ -56,7 +56,10 @@ class Developing(Building):
         known = {one.name: one for one in spec.services}
         tree = self._parts.source_tree(self._root, known.get(service, chosen.service))
         name = f"{scope.project}-{scope.environment}-{service}-dev-{os.urandom(3).hex()}"
-        with self._company(scope, chosen, terminal) as company, self._port(listens=chosen.group.seal.listens) as port:
+        with (
+            self._company(scope, chosen, terminal) as company,
+            self._port(is_wanted=chosen.group.seal.has_port) as port,
+        ):
             asked = development.order(scope, chosen, name, port, company)
             for note in development.notes(chosen, asked):
                 terminal.say(note)
@@ -146,9 +149,9 @@ class Developing(Building):
                 self._journal.ports.give_back(one)
 
     @contextmanager
-    def _port(self, *, listens: bool) -> Iterator[int]:
+    def _port(self, *, is_wanted: bool) -> Iterator[int]:
         """Yield a port that is ours as long as we live; 0 if none is wanted."""
-        port = self._journal.ports.lend(self._parts.is_free) if listens else 0
+        port = self._journal.ports.lend(self._parts.is_free) if is_wanted else 0
         try:
             yield port
         finally:

@@ -56,10 +56,9 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a network of its own
 def order_of(scope: Scope, group: Group, name: str, port: int, inside: str) -> Order:
     """Return all that an engine needs to run one instance of `group`, which calls the edge at the address `inside`."""
     seal = group.seal
-    listen = port if seal.listens else 0
-    own = (("PORT", str(listen)),) if listen else ()
+    own = (("PORT", str(port)),) if port and seal.has_port else ()
     # Where instances share the machine's network nobody else shall reach them; elsewhere the edge is another machine.
-    host = (("HOST", LOOPBACK if inside == LOOPBACK else EVERYWHERE),) if listen else ()
+    host = (("HOST", LOOPBACK if inside == LOOPBACK else EVERYWHERE),) if own else ()
     doors = tuple(flag for door in group.doors if door.service != group.service for flag in address_of(door, inside))
     return Order(
         name=name,
@@ -69,7 +68,7 @@ def order_of(scope: Scope, group: Group, name: str, port: int, inside: str) -> O
         command=seal.command,
         environment=(*host, *seal.flags, *doors, *own),
         writable=seal.writable,
-        port=listen,
+        port=port if seal.listens else 0,
         secrets=seal.secrets,
         volumes=seal.volumes,
         service=seal.service,
@@ -153,7 +152,7 @@ class Effects:
     def _commit(self, world: World, step: Begin | Enter | Allot | Taint | Drain | Forget | Keep) -> None:
         match step:
             case Begin():
-                self.journal.begin(self.scope, step)
+                self.journal.begin(self.scope, step, self.parts.is_free)
             case Enter():
                 self._enter(world, step)
             case Allot():
@@ -181,7 +180,7 @@ class Effects:
         follows = consequences(world, moved)
         also = Also(serving=follows.serving, wish=follows.wish, changes=follows.generations)
         counts, slows = kept(world.edge.counts)
-        found = progress.verdicts(world, rollout) if rollout.phase == "stage" else {}
+        found = progress.verdicts(world, rollout) if rollout.phase != "full" else {}  # `warm` goes on with that
         seen = Observed(
             counts=counts,
             slows=slows,
@@ -242,8 +241,7 @@ class Effects:
     def _one_test(self, world: World, group: str, test: OneTest) -> str:
         state = world.groups[group].group
         if test.get:
-            number = names.generation_number(group.rpartition("-")[2]) or 0
-            host = names.preview_host(self.scope, state.service, number)
+            host = names.preview_host(self.scope, group)
             return self.parts.http_failure(test, world.preview_port, host)
         name = f"{self.scope.project}-{self.scope.environment}-{group}-test"
         order = replace(order_of(self.scope, state, name, 0, world.inside), command=test.run)

@@ -29,8 +29,13 @@ class Evidence:
     windows: list[Window] = field(default_factory=list)
     recent: list[tuple[float, dict[str, Sample]]] = field(default_factory=list)
 
-    def take(self, now: float, rollout: Rollout | None, counts: Mapping[str, Counts]) -> None:
-        """Add one reading of the counters; what it does not tell of is as it was."""
+    def take(
+        self, now: float, rollout: Rollout | None, counts: Mapping[str, Counts], late_stage: int | None = None
+    ) -> None:
+        """Add one reading of the counters; what it does not tell of is as it was.
+
+        `late_stage` is the number under which that is counted what comes after all stages; None: nothing is compared.
+        """
         stage = (rollout.id, rollout.since) if rollout else (0, 0.0)
         known = frozenset(self.last)  # the first window of any other holds more than the last seconds
         if stage != self.stage:
@@ -41,8 +46,9 @@ class Evidence:
                 slow = dict(rollout.slows)
                 self.judged |= {g: Sample(trials, bad, slow.get(g, 0)) for g, trials, bad in rollout.counts}
         did = {name: self._since(name, judged(one)) for name, one in counts.items()}
-        if rollout is not None and rollout.phase == "stage":
-            self._add(Window(now, rollout.stage, {n: s for n, s in did.items() if s.requests}), rollout.since)
+        number = rollout.stage if rollout is not None and rollout.phase == "stage" else late_stage
+        if rollout is not None and number is not None:
+            self._add(Window(now, number, {n: s for n, s in did.items() if s.requests}), rollout.since)
         lately = {n: s for n, one in counts.items() if n in known and (s := _grown(self.last[n], one)).requests}
         self.last |= counts
         self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + ([(now, lately)] if lately else [])
@@ -112,12 +118,12 @@ def kept(counts: Mapping[str, Counts]) -> tuple[tuple[tuple[str, int, int], ...]
     return tuple((group, one.requests, one.failures) for group, one in counted.items()), slows
 
 
-def up_to_now(rollout: Rollout, now: float, counts: Mapping[str, Counts]) -> Rollout:
+def up_to_now(rollout: Rollout, now: float, counts: Mapping[str, Counts], late_stage: int | None = None) -> Rollout:
     """Return a rollout with the windows until now: what came since its last commit is the newest."""
-    if rollout.phase != "stage" or not counts:
+    if not counts or (rollout.phase != "stage" and late_stage is None):
         return rollout
     evidence = Evidence()
-    evidence.take(now, rollout, counts)
+    evidence.take(now, rollout, counts, late_stage)
     return replace(rollout, windows=tuple(evidence.windows))
 
 

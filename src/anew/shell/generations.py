@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from anew.core.digest import digest, digest_bytes
-from anew.core.names import group_name
+from anew.core.control import baselines
+from anew.core.digest import digest_bytes
+from anew.core.identity import seal_digest
+from anew.core.names import group_name, original
 from anew.core.steps import Keep
 from anew.errors import Bug, Conflict, NotFound
 from anew.model import Door, Generation, Group, Need
@@ -17,7 +19,7 @@ from anew.shell.portpool import next_port
 
 if TYPE_CHECKING:
     from anew.core.consequences import Change
-    from anew.model import Digest, Member, Release, Scope, Seal
+    from anew.model import Digest, Member, Release, Rollout, Scope, Seal
     from anew.ports import Clock
     from anew.shell.database import Database
     from anew.shell.ledger import Ledger
@@ -60,7 +62,7 @@ class Generations:
             last, serving = (row["last_generation"], row["serving"]) if row else (0, 0)
             number = last + 1
             known = {(g["service"], g["digest"]): g["name"] for g in self._database.rows("groups", environment=place)}
-            digests = {one.service: digest(one) for one in seals}
+            digests = {one.service: seal_digest(one) for one in seals}
             names = {s: known.get((s, d), group_name(s, number)) for s, d in digests.items()}
             filled = tuple(replace(one, group=names[one.service]) for one in members)
             for one in (self._find(place, last), self._find(place, row["wish"]) if row else None):
@@ -120,7 +122,7 @@ class Generations:
         A generation failed with the seals that it brought in, all of them together: if one of them differs now, what
         failed is not repeated. A later generation that was promoted with the same seals lifts the failure.
         """
-        wanted = {(one.service, digest(one)) for one in seals}
+        wanted = {(one.service, seal_digest(one)) for one in seals}
         with self._database.reading():
             rows = self._database.rows("ended_with_seal", environment=self._database.place(scope))
         ended: dict[int, list[sqlite3.Row]] = {}
@@ -166,6 +168,25 @@ class Generations:
         told = ", ".join(f"{group.name} {'new' if is_new else 'as before'}" for group, is_new in groups)
         self._ledger.append(place, "decision", f"seal {generation.release} as {generation.name}: {told}", facts)
 
+    def add_baselines(self, scope: Scope, place: int, rollout: Rollout, free: Callable[[int], bool]) -> None:
+        """Have the groups that stand beside the new ones of a rollout, to be compared with; inside `writing` only."""
+        old, new = (self._members(place, number) for number in (rollout.old, rollout.new))
+        for member in baselines(rollout, old, new):
+            row = self._database.row("group_body", environment=place, name=original(member.group))
+            if row is None:
+                raise Bug(f"{original(member.group)} serves, and nothing is recorded of it", where=str(scope))
+            known = self._database.decode(row["body"], Group)
+            group = self._with_doors(replace(known, name=member.group, doors=()), free)
+            was = self._database.row("group", environment=place, name=group.name)
+            if was is None:
+                self._add_group(scope, place, group)
+            elif was["is_forgotten"]:  # it stood there in an earlier rollout; its ordinals go on
+                self._database.change("revive_group", environment=place, name=group.name, body=encode(group))
+
+    def _members(self, place: int, number: int) -> dict[str, Member]:
+        one = self._find(place, number) if number else None
+        return {member.service: member for member in one.members} if one else {}
+
     def _with_doors(self, group: Group, free: Callable[[int], bool]) -> Group:
         seal, doors = group.seal, []
         wanted = [*seal.needs, *((Need(group.service, is_tcp=True),) if seal.kind == "tcp" else ())]
@@ -183,12 +204,13 @@ class Generations:
                 where=label,
                 hint=f"rename the service {group.service}, the environment or the project",
             )
+        is_baseline = original(group.name) != group.name
         self._database.change(
             "add_group",
             environment=place,
             name=group.name,
             service=group.service,
-            digest=group.digest,
+            digest=group.name if is_baseline else group.digest,  # no generation is ever mapped to a baseline
             label=label,
             body=encode(group),
         )

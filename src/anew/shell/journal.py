@@ -210,8 +210,8 @@ class Journal:
 
     # ------------------------------------------------------------ rollouts
 
-    def begin(self, scope: Scope, step: Begin) -> Rollout:
-        """Commit that a rollout begins, in the phase that `step` says.
+    def begin(self, scope: Scope, step: Begin, free: Callable[[int], bool] = lambda _port: True) -> Rollout:
+        """Commit that a rollout begins, in the phase that `step` says, and which groups stand beside the new ones.
 
         Raises  Conflict if one is under way; Stale if `step.new` is not the wish any more.
         """
@@ -231,6 +231,7 @@ class Journal:
             begun = Rollout(0, step.kind, step.old, step.new, step.phase, now, reason=clean(step.reason), begun=now)
             number = self._database.add("add_rollout", environment=place, body=encode(begun))
             begun = replace(begun, id=number)
+            self.generations.add_baselines(scope, place, begun, free)
             self.ledger.append(place, "decision", step.describe(), _facts(begun))
         return begun
 

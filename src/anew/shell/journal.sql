@@ -314,6 +314,15 @@ where environment = :environment and is_forgotten = 0 order by name;
 select name, service, next_ordinal, deaths, outcome, is_forgotten from seal_groups
 where environment = :environment and name = :name;
 
+-- name: group_body
+-- What is recorded of one group.
+select body from seal_groups where environment = :environment and name = :name;
+
+-- name: revive_group
+-- A group that may have been disposed of stands again.
+update seal_groups set is_forgotten = 0, body = :body, deaths = '[]', outcome = ''
+where environment = :environment and name = :name;
+
 -- name: label_taken
 -- The environment whose instances would have the same names.
 select e.project, e.name from seal_groups s join environments e on e.id = s.environment where s.label = :label;

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from anew.core import judging, traffic
+from anew.core import control, judging
 from anew.core.intervals import rate_interval, visible_effect
 from anew.core.verdict import e_value
 from anew.shell.evidence import samples
@@ -27,11 +27,10 @@ def judgements(
 
 
 def compared(rollout: Rollout, generations: Mapping[int, Generation]) -> tuple[tuple[Member, Member], ...]:
-    """Return the old and the new member of each service that is judged by what is counted, sorted by service."""
+    """Return with whom each service that is judged by what is counted is compared, and its new member, sorted."""
     old, new = ({m.service: m for m in generations[n].members} if n else {} for n in (rollout.old, rollout.new))
-    return tuple(
-        (old[s], new[s]) for s in traffic.judged(old, new) if judging.criteria(old[s], new[s], {}, is_timed=False)
-    )
+    found = control.controls(rollout, old, new)
+    return tuple((one, new[s]) for s, one in found.items() if judging.criteria(one, new[s], {}, is_timed=False))
 
 
 def rollout_ids(events: Iterable[Event], generation: str) -> tuple[int, ...]:

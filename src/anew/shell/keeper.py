@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from anew.core.control import watched
 from anew.core.decide import decide
 from anew.core.machine import BEFORE_FULL
 from anew.core.measures import measures
@@ -170,9 +171,11 @@ class Keeper:
         write(self._says_path, says)
 
     def _keep_windows(self, world: World) -> None:
-        """Commit what the groups did in a stage, now and then."""
+        """Commit what the groups did while they are compared, now and then."""
         rollout, now = world.rollout, self._clock.monotonic()
-        if rollout is None or rollout.phase != "stage" or not world.edge.is_up or now - self._kept < EVERY:
+        if rollout is None or not world.edge.is_up or now - self._kept < EVERY:
+            return
+        if not watched(rollout, world.members(rollout.old), world.members(rollout.new)):
             return
         self._kept = now
         counts, slows = kept(world.edge.counts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from anew.core import control
 from anew.core.world import LOOPBACK, Seen, World
 from anew.errors import EngineError, Unsupported
 
@@ -35,6 +36,11 @@ class Committed:
     rollout: Rollout | None
     generations: Mapping[int, Generation]
     tasks: Mapping[str, TaskState]
+
+    @property
+    def late_stage(self) -> int | None:
+        """See `anew.core.control.late_stage`."""
+        return control.late_stage(self.rollout, self.generations) if self.rollout else None
 
 
 @dataclass(slots=True)
@@ -79,7 +85,8 @@ class Observer:
         now = self.clock.now()
         if self.evidence is not None and (reading.is_up or self.meters is not None):
             counted = self.meters.counts() if self.meters is not None else {}
-            self.evidence.take(now, rollout, {**(reading.counts if reading.is_up else {}), **counted})
+            counts = {**(reading.counts if reading.is_up else {}), **counted}
+            self.evidence.take(now, rollout, counts, known.late_stage)
         return World(
             now=now,
             scope=self.scope,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from anew.core import digest, preview, traffic, undecided
+from anew.core import preview, traffic, undecided
+from anew.core.identity import seal_digest
 from anew.core.world import GroupState, World
 from anew.model import Generation, Group, Identity, Image, Part, Release
 from anew.shell import ageing
@@ -51,9 +52,9 @@ def imagined(world: World, sealed: Sealed) -> World:
     groups = dict(world.groups)
     members = []
     for member, one, image in zip(sealed.members, sealed.seals, sealed.images, strict=True):
-        known = [n for n, g in groups.items() if g.group.digest == digest.digest(one)]
+        known = [n for n, g in groups.items() if g.group.digest == seal_digest(one)]
         name = known[-1] if known else f"{member.service}-g{number}"
-        groups.setdefault(name, GroupState(Group(name, member.service, digest.digest(one), one, image)))
+        groups.setdefault(name, GroupState(Group(name, member.service, seal_digest(one), one, image)))
         members.append(replace(member, group=name))
     serving = world.generations.get(world.serving)
     if serving is not None and serving.members == tuple(members):

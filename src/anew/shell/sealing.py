@@ -89,6 +89,7 @@ def _seal(
         schedule=service.schedule,
         within=service.within if service.kind == "job" else 0.0,
         limits=_limits(service.limits, override.limits or Limits()),
+        is_asked=service.is_asked,
     )
 
 

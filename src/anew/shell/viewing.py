@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from anew.core import names, traffic
+from anew.core import control, names, traffic
 from anew.core.machine import BEFORE_FULL
 from anew.errors import NotFound
 from anew.model import FULL
@@ -45,12 +45,17 @@ def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Statu
 
 def _judgements(world: World) -> tuple[Judgement, ...]:
     rollout = world.rollout
-    if rollout is None or rollout.phase != "stage":
+    if rollout is None or not _is_compared(world, rollout):
         return ()
     from anew.shell.evidence import up_to_now  # noqa: PLC0415 - only in a stage
     from anew.shell.judgements import judgements  # noqa: PLC0415 - only in a stage
 
-    return judgements(up_to_now(rollout, world.now, world.edge.counts), world.generations, is_brief=True)
+    late = control.late_stage(rollout, world.generations)
+    return judgements(up_to_now(rollout, world.now, world.edge.counts, late), world.generations, is_brief=True)
+
+
+def _is_compared(world: World, rollout: Rollout) -> bool:
+    return bool(control.watched(rollout, world.members(rollout.old), world.members(rollout.new)))
 
 
 def _unkept(world: World) -> str:
@@ -92,7 +97,8 @@ def _weight(world: World, group: str) -> int:
 
 
 def _group(world: World, name: str, ready: frozenset[str] | None) -> GroupView:
-    mapped = [n for n, g in sorted(world.generations.items()) if any(m.group == name for m in g.members)]
+    original, baselines = names.original(name), {m.group: m.size for m in control.wanted(world)}
+    mapped = [n for n, g in sorted(world.generations.items()) if any(m.group == original for m in g.members)]
     size = next((m.size for n in reversed(mapped) for m in world.generations[n].members if m.group == name), 0)
     ones = world.by_group.get(name, ())
     staying = [a for a in ones if not a.draining]
@@ -103,15 +109,17 @@ def _group(world: World, name: str, ready: frozenset[str] | None) -> GroupView:
         f"g{mapped[-1]}" if mapped else "",
         _weight(world, name),
         answering,
-        size,
+        baselines.get(name, size),
         world.counts(name).in_flight,
         _role(world, name),
         marked,
     )
 
 
-def _role(world: World, name: str) -> Literal["live", "new", "warm", "leaving"]:
+def _role(world: World, name: str) -> Literal["live", "new", "control", "warm", "leaving"]:
     rollout = world.rollout
+    if any(m.group == name for m in control.wanted(world)):
+        return "control"
     if any(m.group == name for m in world.members(world.serving).values()):
         return "live"
     if (
@@ -151,6 +159,11 @@ def _rollout(world: World, rollout: Rollout) -> RolloutView:
 def _guard(world: World, rollout: Rollout) -> str:
     if rollout.phase not in {"full", "warm"} or not rollout.old or rollout.kind == "rollback":
         return ""
+    old, new = world.members(rollout.old), world.members(rollout.new)
+    beside = control.watched(rollout, old, new).values()
+    left = [f"{one.group}, which keeps {new[one.service].policy.warm_control / 10:g} %" for one in beside]
+    if left:
+        return f"it is still compared with {' and '.join(left)}, until the warm window is over"
     from anew.core.verdict import BREAKER_RATE, BREAKER_REQUESTS  # noqa: PLC0415 - only after a stage
     from anew.shell.evidence import RECENT  # noqa: PLC0415 - only after a stage
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from anew.core import aside
 from anew.core.machine import TABLE
+from anew.core.names import original
 from anew.core.preview import assume
 from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Launch, Retire, Shift, Step, Stop
 from anew.core.world import World
@@ -22,6 +23,7 @@ from anew.testing.looks import (
     Breach,
     Invariant,
     allotment,
+    beside,
     fresh,
     in_turn,
     is_handed_over,
@@ -129,8 +131,11 @@ def _gives_traffic_to_what_has_none(world: World, step: Step) -> str:
     elif rollout.phase == "stage":
         numbers = {rollout.old, rollout.new}
     else:
-        numbers = {rollout.new if rollout.phase in AFTER_FULL else rollout.old}
-    may = {m.group for n in numbers for m in world.members(n).values()}
+        is_watched = any(m.policy.warm_control for m in world.members(rollout.new).values())
+        is_after = rollout.phase in AFTER_FULL
+        numbers = {rollout.new if is_after else rollout.old}
+        numbers |= {rollout.old} if is_after and is_watched and rollout.kind == "rollout" else set()
+    may = {m.group for n in numbers for m in world.members(n).values()} | beside(world)
     for service, wanted in step.weights.items():
         for group, weight in wanted.items():
             if weight > world.weight(service, group) and group not in may:
@@ -218,10 +223,14 @@ def _takes_the_control(world: World, step: Step) -> str:
     old, new = world.members(rollout.old), world.members(rollout.new)
     for service in old.keys() & new.keys():
         before, after = old[service], new[service]
-        left = step.weights.get(service, {}).get(before.group, 0)
-        least = min(after.policy.control, world.weight(service, before.group))
+        ours = [before.group, *(g for g in beside(world) if original(g) == before.group)]
+        wanted = step.weights.get(service, {})
+        left = sum(wanted.get(group, 0) for group in ours)
+        least = min(after.policy.control, sum(world.weight(service, group) for group in ours))
         if before.group != after.group and left < least:
             return f"{before.group} keeps {left}, and the control is {after.policy.control}"
+        if any(wanted.get(group) for group in ours[1:]) and not wanted.get(before.group):
+            return f"{before.group} keeps nothing beside its baseline"
     return ""
 
 

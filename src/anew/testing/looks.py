@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from anew.core import names
 from anew.core.steps import Step
 from anew.core.world import Allotment, World
 from anew.model import Generation, Member, Policy
@@ -90,6 +91,24 @@ def in_turn(world: World, member: Member) -> bool:
     if before.group == member.group:
         return False
     return member.kind == "worker" or before.is_alone or member.is_alone
+
+
+def beside(world: World) -> frozenset[str]:
+    """Return the groups that stand beside the new ones of the rollout to be compared with, while that goes on."""
+    rollout = world.rollout
+    if rollout is None or rollout.kind == "rollback" or rollout.phase == "rolling back":
+        return frozenset()
+    new = world.members(rollout.new)
+    of_old = {m.group: new[s].policy for s, m in world.members(rollout.old).items() if s in new}
+    is_after = rollout.phase in AFTER_FULL
+    return frozenset(
+        name
+        for name in world.groups
+        if names.beside(name) == rollout.new
+        and (policy := of_old.get(names.original(name))) is not None
+        and policy.is_fresh
+        and (policy.warm_control or not is_after)
+    )
 
 
 def living(world: World, group: str) -> tuple[str, ...]:

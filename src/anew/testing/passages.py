@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anew.core import aside
+from anew.core.names import original
 from anew.core.preview import assume
 from anew.core.retention import needed
 from anew.core.steps import Allot, Begin, Declare, Drain, Enter, Launch, Shift, Step, Stop
@@ -47,10 +48,11 @@ def skewed(world: World) -> frozenset[tuple[str, str]]:
 
 def is_current(world: World, caller: str) -> bool:
     """Say whether a caller belongs to a generation between which traffic passes, or to the one that serves."""
-    return any(m.group == caller for n in now(world) for m in world.members(n).values())
+    return any(m.group == original(caller) for n in now(world) for m in world.members(n).values())
 
 
 def _may_reach(world: World, caller: str, service: str, callee: str) -> bool:
+    caller, callee = original(caller), original(callee)
     homes = [n for n, g in world.generations.items() if any(m.group == caller for m in g.members)]
     current = [n for n in now(world) if n in homes]
     # One that was warm and is wanted again is told of its new callee before any traffic.
@@ -192,9 +194,11 @@ def _begins_before_the_other_is_back(world: World, step: Step) -> str:
     match step:
         case Begin() if rollout is None and world.edge.is_up:
             own = world.members(world.serving)
+            is_at_once = step.kind == "rollback" and step.phase == "full"
+            back = {m.group for m in world.members(step.new).values()} if is_at_once else set()
             for service, groups in weights(world).items():
                 mine = own[service].group if service in own else ""
-                left = [g for g in groups if g != mine]
+                left = [g for g in groups if g != mine and original(g) not in back]
                 if left and (not mine or serving(world, mine)):
                     return f"{', '.join(left)} of {service} still has traffic"
         case Enter(_, _, "rolled back") if rollout is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from anew.core import names
+from anew.core.control import late_stage
 from anew.core.machine import BEFORE_FULL
 from anew.core.retention import way_back
 from anew.model import Environment, Generation, Group, Kind, Member, Policy, Rollout, Sample, Seconds, Task, Test
@@ -21,6 +22,9 @@ POLICIES = (
     Policy(stages=(), each=2.0, at_most=8.0, ready=8.0, warm=20.0, drain=0.0, grace=1.0),
     Policy((200, 600), each=1.0, at_most=4.0, ready=8.0, warm=15.0, drain=3.0, grace=1.0, on_undecided="extend"),
     Policy((300,), each=1.0, at_most=4.0, ready=8.0, warm=15.0, drain=3.0, grace=1.0, on_undecided="ask"),
+    Policy((100, 500), each=1.0, at_most=4.0, ready=8.0, warm=15.0, drain=3.0, grace=1.0, baseline="fresh"),
+    Policy((300,), 1.0, 4.0, "rollback", 8.0, warm=15.0, drain=3.0, grace=1.0, baseline="fresh", warm_control=100),
+    Policy((100,), each=1.0, at_most=4.0, ready=8.0, warm=15.0, drain=3.0, grace=1.0, warm_control=50),
 )
 GOOD = (Nature(), Nature(ready_after=1.5), Nature(takes=2.0))
 DYING = (  # of whatever runs
@@ -290,7 +294,9 @@ class Scene:
             is_stuck = self.random.random() < self.faults.stuck
             if name not in busy and not is_stuck:
                 one.in_flight = 0
-        platform.evidence.add(platform.now, platform.journal.rollout, window)
+        rollout = platform.journal.rollout
+        is_late = rollout is not None and late_stage(rollout, platform.journal.generations) is not None
+        platform.evidence.add(platform.now, rollout, window, is_compared=is_late)
 
     def _befall(self, span: Seconds) -> None:
         for name, one in self.platform.engine.processes.items():

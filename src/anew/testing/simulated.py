@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from anew.core import names
 from anew.core.consequences import consequences
+from anew.core.control import groups_beside
 from anew.core.machine import ENDS
+from anew.core.names import original
 from anew.core.preview import ageless
 from anew.core.steps import Allot, Begin, Drain, Enter, Forget, Keep, Retire, Taint
 from anew.core.world import PASSED, Allotment, GroupState, Seen, TaskState, World
@@ -52,6 +54,7 @@ class Journal:
     allotted: set[tuple[str, int]] = field(default_factory=set)  # every ordinal ever
     ended: list[Rollout] = field(default_factory=list)
     tasks: dict[str, TaskState] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)  # of baselines that are disposed of, their next ordinal
     port: int = 20_000
 
     def seal(self, generation: Generation, groups: Iterable[Group]) -> None:
@@ -66,11 +69,8 @@ class Journal:
         Raises  Conflict if what it was decided on has changed meanwhile; Bug if an ordinal is used twice.
         """
         match step:
-            case Begin(kind, old, new, reason, phase):
-                if self.rollout is not None or self.wish != new:
-                    raise Conflict("a rollout is under way, or another generation is wanted")
-                number = len(self.ended) + 1
-                self.rollout = Rollout(number, kind, old, new, phase, now, reason=reason, begun=now)
+            case Begin():
+                self._begin(world, step, now)
             case Enter():
                 self._enter(world, step, now)
             case Allot():
@@ -81,12 +81,30 @@ class Journal:
                 if name in self.allotments and not self.allotments[name].draining:
                     self.allotments[name] = replace(self.allotments[name], draining=now)
             case Forget(group):
-                if any(a.group == group for a in self.allotments.values()):
-                    raise Conflict(f"{group} has instances")
-                self.groups.pop(group, None)
+                self._forget(group)
             case Keep(retired):
                 for number in retired:
                     self.generations[number] = replace(self.generations[number], is_retired=True)
+
+    def _begin(self, world: World, step: Begin, now: float) -> None:
+        """Begin a rollout, with its baselines: they have doors of their own, and ordinals are never used again."""
+        if self.rollout is not None or self.wish != step.new:
+            raise Conflict("a rollout is under way, or another generation is wanted")
+        number = len(self.ended) + 1
+        begun = Rollout(number, step.kind, step.old, step.new, step.phase, now, reason=step.reason, begun=now)
+        self.rollout = begun
+        for name, state in groups_beside(replace(world, rollout=begun)).items():
+            doors = self.groups[original(name)].group.doors
+            moved = tuple(replace(door, port=door.port + 100_000 * step.new) for door in doors)
+            first = self.beside.get(name, 0)
+            self.groups[name] = replace(state, group=replace(state.group, doors=moved), next_ordinal=first)
+
+    def _forget(self, group: str) -> None:
+        if any(a.group == group for a in self.allotments.values()):
+            raise Conflict(f"{group} has instances")
+        gone = self.groups.pop(group, None)
+        if gone is not None and original(group) != group:
+            self.beside[group] = gone.next_ordinal
 
     def retire(self, step: Retire, now: float) -> None:
         """Commit that an instance has ended; success if that is known."""
@@ -182,7 +200,7 @@ class Engine:
 
     def nature(self, group: str) -> Nature:
         """Return how a group behaves."""
-        return self.natures.get(group, self.usual)
+        return self.natures.get(original(group), self.usual)
 
     def launch(self, name: str, group: str, now: float, task: str = "") -> None:
         """Start an instance; one of that name is left as it is.

@@ -87,11 +87,13 @@ class Evidence:
     windows: list[Mapping[str, Sample]] = field(default_factory=list)
     recent: list[tuple[float, Mapping[str, Sample]]] = field(default_factory=list)
 
-    def add(self, now: float, rollout: Rollout | None, window: Mapping[str, Sample]) -> None:
+    def add(
+        self, now: float, rollout: Rollout | None, window: Mapping[str, Sample], *, is_compared: bool = False
+    ) -> None:
         """Add one window; a new rollout begins with none."""
         if (rollout.id if rollout else 0) != self.rollout:
             self.rollout, self.windows = rollout.id if rollout else 0, []
-        elif rollout and rollout.phase == "stage":
+        elif rollout and (rollout.phase == "stage" or is_compared):
             self.windows.append(window)
         self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + [(now, window)]
 

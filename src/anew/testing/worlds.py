@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 from hypothesis import strategies as st
 
 from anew.core import names, tasks
+from anew.core.control import baselines
 from anew.core.traffic import declaration as wanted_declaration
 from anew.core.world import PASSED, Allotment, GroupState, Seen, TaskState, World
 from anew.model import (
@@ -64,6 +65,9 @@ POLICIES = (
     Policy(stages=(1, 999), control=50, drain=0.0, ready=5.0, on_undecided="ask"),
     Policy(stages=(10, 1000), control=500, warm=10.0, on_undecided="extend"),
     Policy(stages=(600, 990), each=0.0, control=100),
+    Policy(stages=(10, 500), baseline="fresh", warm=60.0),
+    Policy(stages=(300,), each=0.0, baseline="fresh", warm=60.0, warm_control=20),
+    Policy(stages=(1, 980), warm=30.0, warm_control=500),
 )
 PHASES: tuple[Phase, ...] = ("prepare", "preview", "stage", "full", "warm", "rolling back")
 
@@ -264,6 +268,8 @@ def _draw_outcomes(draw: st.DrawFn, draft: Draft) -> None:
 def _draw_instances(draw: st.DrawFn, draft: Draft) -> None:
     kept = {m.group: (g, m) for g in draft.generations.values() for m in g.members if not g.is_retired}
     left = {m.group: (g, m) for g in draft.generations.values() for m in g.members if g.is_retired}
+    beside = _draw_beside(draw, draft)
+    kept |= beside
     allotments: list[Allotment] = []
     for number, (name, (generation, member)) in enumerate(sorted({**left, **kept}.items())):
         ordinals = draw(ORDINALS) if member.kind != "job" else []
@@ -279,6 +285,16 @@ def _draw_instances(draw: st.DrawFn, draft: Draft) -> None:
         group = group_for(member, {m.service: m.kind for m in generation.members}, 40_000 + 10 * number)
         draft.groups[name] = GroupState(group, first, deaths, "exit code 1" if deaths else "")
     draft.allotments = tuple(allotments)
+
+
+def _draw_beside(draw: st.DrawFn, draft: Draft) -> dict[str, tuple[Generation, Member]]:
+    """Return the baselines of the rollout, all of them unless it is an older anew's."""
+    rollout = draft.rollout
+    if rollout is None or not rollout.old or _is_one_in(draw, 6):
+        return {}
+    old, new = (draft.generations[number] for number in (rollout.old, rollout.new))
+    members = [{m.service: m for m in one.members} for one in (old, new)]
+    return {m.group: (old, m) for m in baselines(rollout, *members)}
 
 
 def _draw_tasks(draw: st.DrawFn, draft: Draft) -> None:
@@ -347,8 +363,7 @@ def _draw_edge_group(draw: st.DrawFn, name: str, draft: Draft) -> EdgeGroup:
         Target(a.name, a.port, is_draining=bool(a.draining) and draw(COIN)) for a in own if not _is_one_in(draw, 4)
     )
     group = draft.groups[name].group
-    number = names.generation_number(name.rpartition("-")[2]) or 0
-    host = names.preview_host(SCOPE, group.service, number)
+    host = names.preview_host(SCOPE, name)
     return EdgeGroup(name, group.service, group.seal.health, targets, host, group.seal.kind == "tcp")
 
 

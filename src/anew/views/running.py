@@ -21,7 +21,7 @@ class GroupView:
     ready: int
     size: int
     in_flight: int
-    role: Literal["live", "new", "warm", "leaving"]
+    role: Literal["live", "new", "control", "warm", "leaving"]
     marked: Mapping[str, str] = field(default_factory=dict)  # instances that are tainted or have to leave, and why
 
 

@@ -14,6 +14,7 @@ from anew.core.spec.fields import NAME
 from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.judge_shapes import JudgeShape
 from anew.core.spec.measure_shapes import CriterionShape, OutcomesShape, ProbeShape
+from anew.core.spec.rollout_shapes import MAPPING, TEXT, RolloutShape, WarmShape
 from anew.core.spec.room import advice
 from anew.core.spec.tree import Path, Tree, mapping, shortened
 from anew.core.spec.wrong import NOT_YET
@@ -41,6 +42,7 @@ _MISSING: Mapping[str, str] = MappingProxyType(
         "run": "write `run: COMMAND`",
         "allow": "write `allow: private-key`; the reference lists the rules",
         "why": "write `why: REASON`",
+        "control": "write `control: 2%`, or `warm: 30m` alone",
         "to": "write `to: /opt/tool.tar.gz`",
     }
 )
@@ -113,7 +115,8 @@ _SHAPES: tuple[tuple[tuple[str, ...], type[BaseModel]], ...] = (
     (("services", "*", "expose"), shapes.ExposeShape),
     (("services", "*", "volumes", "*"), shapes.VolumeShape),
     (("services", "*", "before", "*"), shapes.TaskShape),
-    (("services", "*", "rollout"), shapes.RolloutShape),
+    (("services", "*", "rollout"), RolloutShape),
+    (("services", "*", "rollout", "warm"), WarmShape),
     (("services", "*", "rollout", "judge"), JudgeShape),
     (("services", "*", "rollout", "judge", "criteria", "*"), CriterionShape),
     (("services", "*", "rollout", "probes", "*"), ProbeShape),
@@ -187,7 +190,7 @@ def _path(detail: ErrorDetails, tree: Tree) -> Path:
     """Return where the file says what the finding is about: pydantic also names keys as such, and ways to write."""
     path: Path = ()
     for i, piece in enumerate(detail["loc"], 1):
-        marks = {shapes.TEXT, shapes.MAPPING} | ({"[key]"} if i == len(detail["loc"]) else set())
+        marks = {TEXT, MAPPING} | ({"[key]"} if i == len(detail["loc"]) else set())
         if piece not in marks or (*path, piece) in tree.lines:
             path = (*path, piece)
     return path
@@ -234,7 +237,7 @@ def _example(value: object, path: Path) -> str:
         return ""
     if _is_task(path):
         return "write `- run: [program, argument]`"
-    if shape_at(path) is ProbeShape or (shape_at(path[:-1]) is shapes.RolloutShape and path[-1:] == ("probes",)):
+    if shape_at(path) is ProbeShape or (shape_at(path[:-1]) is RolloutShape and path[-1:] == ("probes",)):
         return "write `- {get: /, every: 1s}`"
     if shape_at(path) is CriterionShape or (shape_at(path[:-1]) is JudgeShape and path[-1:] == ("criteria",)):
         return "write `criteria: {NAME: {http: URL}}`"
@@ -274,9 +277,9 @@ def _unknown(tree: Tree, path: Path) -> tuple[Complaint, bool]:
     homes: dict[str, type[BaseModel]] = {
         "http": shapes.HttpShape,
         "expose": shapes.ExposeShape,
-        "rollout": shapes.RolloutShape,
+        "rollout": RolloutShape,
     }
-    hint = _CALLED.get(name, "") if shape is shapes.RolloutShape else ""
+    hint = _CALLED.get(name, "") if shape is RolloutShape else ""
     hint = hint or nearest(name, known)
     if shape is shapes.ServiceShape:
         home = next((home for home, inner in homes.items() if name in keys(inner)), None)

@@ -81,6 +81,7 @@ def check(tree: Tree, path: Path, service: Mapping[str, object]) -> Iterator[Com
     if "probes" in mapping(service.get("rollout")) and found != "http":
         what = f"a probe has nothing to ask: this service {_NOUNS[found]}"
         yield tree.complaint((*path, "rollout", "probes"), what, "remove it")
+    yield from _control(tree, (*path, "rollout"), service, found)
 
 
 def overrides(
@@ -161,8 +162,6 @@ def _outcomes(tree: Tree, path: Path, service: Mapping[str, object], found: Kind
         yield tree.complaint(path, what, f"remove it: {why}")
     elif found == "http" and "file" in said and "metrics" not in said:
         yield tree.complaint((*path, "file"), "what speaks HTTP is asked for its outcomes", "write `metrics: /metrics`")
-    elif found == "worker" and "metrics" in said and "file" not in said:
-        yield tree.complaint((*path, "metrics"), "a worker has no port at which it is asked", "write `file: jobs.prom`")
 
 
 def _readiness(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -> Iterator[Complaint]:
@@ -172,6 +171,19 @@ def _readiness(tree: Tree, path: Path, service: Mapping[str, object], found: Kin
     if found == "worker" and after is not None and after >= most:
         what = f"it would be ready after {after:g} s, and a rollout waits {most:g} s for that"
         yield tree.complaint((*path, "ready_after"), what, f"write less, or `rollout: {{ready: {after + 60:g}s}}`")
+
+
+def _control(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -> Iterator[Complaint]:
+    """Yield complaints about traffic that is to be left to somebody, where there is none."""
+    rollout = mapping(service.get("rollout"))
+    if found in {"http", "tcp"}:
+        return
+    if rollout.get("baseline") == "fresh":
+        what = f"a baseline has a part of the traffic, and this service {_NOUNS[found]}: it gets none"
+        yield tree.complaint((*path, "baseline"), what, "remove it")
+    if "control" in mapping(rollout.get("warm")):
+        what = f"a control keeps a part of the traffic, and this service {_NOUNS[found]}: it gets none"
+        yield tree.complaint((*path, "warm", "control"), what, "write `warm: 30m`")
 
 
 def _sticky(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -> Iterator[Complaint]:

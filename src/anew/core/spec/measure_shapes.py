@@ -135,7 +135,7 @@ class OutcomesShape(Shape):
     file: f.Maybe[FileName] = None
     """The file in which a worker writes them down, as often as it likes; `$OUTCOMES` is its path."""
     metrics: f.Maybe[f.UrlPath] = None
-    """The path at which a service that speaks HTTP answers with them."""
+    """The path at which it answers with them: a service that speaks HTTP, or a worker, which gets a `$PORT` for it."""
     good: f.Maybe[MetricName] = None
     """The count of what ended well; `outcomes_good_total` if left out."""
     bad: f.Maybe[MetricName] = None
@@ -145,7 +145,7 @@ class OutcomesShape(Shape):
     def _is_one_kind(self) -> Self:
         if (self.file is None) == (self.metrics is None):
             what = f"outcomes are in a `file` or at `metrics`, and this has {'both' if self.file else 'neither'}"
-            raise wrong(what, "write `file: jobs.prom` for a worker, `metrics: /metrics` for what speaks HTTP")
+            raise wrong(what, "write `metrics: /metrics`, or for a worker `file: jobs.prom`")
         return self
 
     def outcomes(self) -> Outcomes:

@@ -6,6 +6,8 @@ made of the right keys and values), the references (do the parts go together). T
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import ValidationError
 
 from anew import model
@@ -14,8 +16,11 @@ from anew.core.spec import fetches, references, shapes
 from anew.core.spec.complaints import of_shape
 from anew.core.spec.fields import address
 from anew.core.spec.head_shapes import HeadShape
+from anew.core.spec.rollout_shapes import RolloutShape, WarmShape
 from anew.core.spec.tree import read
 from anew.errors import Complaint, SpecError, Unsupported
+
+USUAL_SLOW = 0.95  # of the old group's times, where time is judged though nothing is said of it
 
 
 def parse(text: str, file: str = "anew.yaml") -> model.Spec:
@@ -95,7 +100,7 @@ def _service(name: str, service: shapes.ServiceShape) -> model.Service:
         flags=tuple(sorted(service.flags.items())),
         writable=tuple(service.writable),
         tests=tuple(_test(test) for test in service.tests),
-        policy=_policy(service.rollout or shapes.RolloutShape()),
+        policy=_policy(service.rollout or RolloutShape()),
         is_tcp=service.tcp is not None,
         port=expose.port or default.port,
         needs=tuple(sorted(service.needs)),
@@ -164,28 +169,38 @@ def _test(test: shapes.TestShape) -> model.Test:
     )
 
 
-def _policy(rollout: shapes.RolloutShape) -> model.Policy:
+def _policy(rollout: RolloutShape) -> model.Policy:
     default = model.Policy()
     criteria = (rollout.judge.criteria if rollout.judge else None) or {}
 
     def said(value: float | None, otherwise: float) -> float:
         return otherwise if value is None else value
 
+    warm = rollout.warm
     return model.Policy(
         stages=default.stages if rollout.stages is None else tuple(w for w in rollout.stages if w < model.FULL),
         each=said(rollout.each, default.each),
         at_most=said(rollout.at_most, default.at_most),
         on_undecided=rollout.on_undecided or default.on_undecided,
         ready=said(rollout.ready, default.ready),
-        warm=said(rollout.warm, default.warm),
+        warm=said(warm.for_ if isinstance(warm, WarmShape) else warm, default.warm),
         drain=said(rollout.drain, default.drain),
         grace=said(rollout.grace, default.grace),
         control=default.control if rollout.control is None else rollout.control,
-        judge=rollout.judge.judge() if rollout.judge else default.judge,
+        judge=_judge(rollout),
         sticky=rollout.sticky,
         probes=tuple(one.probe() for one in rollout.probes or ()),
         criteria=tuple(one.criterion(name) for name, one in sorted(criteria.items())),
+        baseline=rollout.baseline,
+        warm_control=warm.control if isinstance(warm, WarmShape) else default.warm_control,
     )
+
+
+def _judge(rollout: RolloutShape) -> model.Judge:
+    """Return how a service is judged; beside what is as new as the canary, time can be judged, too."""
+    found = rollout.judge.judge() if rollout.judge else model.Judge()
+    is_said = rollout.judge is not None and rollout.judge.slow is not None
+    return replace(found, slow=USUAL_SLOW) if rollout.baseline == "fresh" and not is_said else found
 
 
 def _environment(name: str, environment: shapes.EnvironmentShape, project: shapes.ProjectShape) -> model.Environment:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from anew.core.names import MOST, SUFFIX, fits, is_label
+from anew.core.names import LONGER, MOST, SUFFIX, fits, is_label
 from anew.core.spec import fetches, folders, kinds, needs, public, steps
 from anew.core.spec.complaints import nearest
 from anew.core.spec.room import advice
@@ -81,12 +81,16 @@ def _names(tree: Tree, root: dict[str, object], services: Iterable[str], environ
         return
     for environment in environments or ("local",):
         for service in services:
-            if is_label(service) and is_label(environment) and not fits(project, environment, service):
+            rollout = mapping(mapping(mapping(root.get("services")).get(service)).get("rollout"))
+            has_baseline = rollout.get("baseline") == "fresh"
+            suffix = LONGER if has_baseline else SUFFIX
+            if is_label(service) and is_label(environment) and not fits(project, environment, service, suffix):
                 name = f"{project}-{environment}-{service}"
-                most = MOST - len(SUFFIX)
+                most = MOST - len(suffix)
                 what = f"`{name}` has {len(name)} characters, and {most} leave room for generation and ordinal"
                 path: Path = ("services", service)
-                yield tree.complaint(path, what, advice(service, root, path))
+                more = f"write a shorter one, or no `baseline`: that takes {len(LONGER) - len(SUFFIX)} of them"
+                yield tree.complaint(path, what, more if has_baseline else advice(service, root, path))
 
 
 def _environment(tree: Tree, path: Path, environment: dict[str, object], services: dict[str, object]) -> Found:

@@ -7,7 +7,6 @@ rollout are those of `model.Policy`, so a shape leaves out what the file leaves 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
@@ -17,12 +16,11 @@ from anew.core.spec import amounts as a
 from anew.core.spec import fields as f
 from anew.core.spec.cron import Schedule
 from anew.core.spec.head_shapes import HeadShape, Shape
-from anew.core.spec.judge_shapes import JudgeShape
-from anew.core.spec.measure_shapes import OutcomesShape, ProbeShape
+from anew.core.spec.measure_shapes import OutcomesShape
+from anew.core.spec.rollout_shapes import MAPPING, TEXT, RolloutShape
 from anew.core.spec.wrong import wrong
-from anew.model import FULL, OnUndecided, Policy
+from anew.model import OnUndecided
 
-MOST_CONTROL = FULL // 2
 Size = Annotated[int, Field(ge=1, le=100)]
 STEP_KINDS = ("run", "ansible", "puppet", "files")
 STEP_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # of a step, and with which kinds of it they go
@@ -35,7 +33,6 @@ STEP_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(  # of a step, and w
         "owner": ("files",),
     }
 )
-TEXT, MAPPING = "<text>", "<mapping>"  # how pydantic names the two ways to write a volume
 
 
 class BuildShape(Shape):
@@ -157,56 +154,6 @@ class TestShape(Shape):
         if (self.http is None) == (self.run is None):
             what = "a test is either `http` or `run`, and this has " + ("both" if self.http else "neither")
             raise wrong(what, "write `- http: {get: /}` or `- run: [program, argument]`")
-        return self
-
-
-class RolloutShape(Shape):
-    """How a new generation comes into traffic."""
-
-    stages: f.Maybe[list[a.Share]] = None
-    """Shares of the traffic, ascending; all of it follows anyway, so `100%` at the end may be left out."""
-    each: f.Maybe[a.Duration] = None
-    """A stage lasts at least this long; `10s` if left out."""
-    at_most: f.Maybe[a.Wait] = None
-    """A stage waits this long for evidence; `60s` if left out."""
-    on_undecided: f.Maybe[OnUndecided] = None
-    """What becomes of a stage whose `at_most` is over without enough evidence; as the environment says if left out."""
-    ready: f.Maybe[a.Wait] = None
-    """New instances become ready within this, or the rollout goes back; `60s` if left out."""
-    warm: f.Maybe[a.Duration] = None
-    """The old instances keep running this long after the switch; `30m` if left out."""
-    drain: f.Maybe[a.Duration] = None
-    """Requests in flight may take this long before an instance is stopped; `30s` if left out."""
-    control: f.Maybe[a.Share] = None
-    """The part of the traffic that a judged stage leaves the old group at least; `2%` if left out."""
-    judge: f.Maybe[JudgeShape] = None
-    """How the new group is compared with the old one in each stage."""
-    probes: f.Maybe[list[ProbeShape]] = None
-    """Requests of the keeper's own that are compared besides the traffic, where there is little of that."""
-    grace: f.Maybe[a.Duration] = None
-    """From SIGTERM to SIGKILL; `10s` if left out."""
-    sticky: f.Sticky = "none"
-    """What keeps a client on one side while weights grow: `cookie`, `address`, `header:NAME`, or `none`."""
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        stages = self.stages or []
-        for before, after in pairwise(stages):
-            if after <= before:
-                raise wrong(f"stages ascend, and {after / 10:g}% follows {before / 10:g}%", "write them in order")
-        default = Policy()
-        control = default.control if self.control is None else self.control
-        if control > MOST_CONTROL:
-            raise wrong("the old group would keep more than half", f"write `control: {MOST_CONTROL / 10:g}%` or less")
-        for share in stages:
-            if FULL - control < share < FULL:
-                what = f"a stage of {share / 10:g}% leaves the old group less than {control / 10:g}%"
-                raise wrong(f"{what}, too little to compare with", f"write `{(FULL - control) / 10:g}%`, or `100%`")
-        each = default.each if self.each is None else self.each
-        at_most = default.at_most if self.at_most is None else self.at_most
-        if at_most < each and self.stages != []:
-            what = f"a stage would wait {at_most:g} s for evidence and last {each:g} s at least"
-            raise wrong(what, f"write `at_most: {each:g}s` or more")
         return self
 
 
