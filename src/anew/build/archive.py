@@ -17,6 +17,7 @@ from anew.build.drafts import disk_errors
 from anew.build.entries import WHITEOUT, Entry, Kind, Region, is_kept
 from anew.build.epoch import EPOCH
 from anew.errors import Conflict, SpecError
+from anew.model import CHUNK
 
 _XATTR = "SCHILY.xattr."
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -54,7 +55,7 @@ def plain(archive: Path, folder: Path, where: str) -> Path:
     target = folder / "plain.tar"
     try:
         with disk_errors(folder), opener(archive) as source, target.open("wb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
+            shutil.copyfileobj(source, out, CHUNK)
     except (EOFError, lzma.LZMAError, zlib.error, OSError) as e:
         # A reader of compressed files says with an OSError without number that the data is damaged.
         if isinstance(e, OSError) and e.errno is not None:

@@ -21,9 +21,8 @@ from anew.build.drafts import Draft, drafted, locked, shared, write
 from anew.build.oci import INDEX, LAYOUT, MANIFEST, REFERENCE
 from anew.core.digest import PREFIX, canonical, digest_bytes
 from anew.errors import Conflict, NotFound
-from anew.model import Digest
+from anew.model import CHUNK, Digest
 
-_CHUNK = 1 << 20
 _MEND = "`anew build` makes it again"
 
 
@@ -140,7 +139,7 @@ class Blobs:
         """Add a copy of a file; return its digest."""
         sha = hashlib.sha256()
         with drafted(self.drafts) as draft, path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(CHUNK):
                 sha.update(chunk)
                 draft.file.write(chunk)
             digest = PREFIX + sha.hexdigest()

@@ -32,7 +32,7 @@ from anew.build.filecache import FileDigests
 from anew.build.flatten import flattened
 from anew.build.programs import streamed
 from anew.errors import EngineError, SpecError, Unsupported
-from anew.model import BuiltHead, Copy, Service
+from anew.model import CHUNK, BuiltHead, Copy, Service
 from anew.ports import Say
 
 REPOSITORY = "anew-head"
@@ -290,7 +290,7 @@ def _layers(folder: Path, where: str) -> Sequence[Path]:
                     raise KeyError(name)  # noqa: TRY301 - as the archive itself says it
                 path = folder / f"layer{number}.tar"
                 with source, path.open("wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
+                    shutil.copyfileobj(source, target, CHUNK)
                 place = folder / f"layer{number}"
                 place.mkdir()
                 out.append(plain(path, place, where))

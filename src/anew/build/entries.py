@@ -18,6 +18,7 @@ from typing import Literal
 
 from anew.build.epoch import EPOCH
 from anew.errors import SpecError
+from anew.model import CHUNK
 
 Kind = Literal["file", "dir", "symlink", "hardlink", "char", "block", "fifo"]
 
@@ -26,7 +27,6 @@ OPAQUE = b".wh..wh..opq"
 OPAQUE_ATTRIBUTE = "user.overlay.opaque"
 _KEPT = ("user.", "security.capability")  # others belong to the machine, not to the image
 _NOISE = "user.overlay."
-_CHUNK = 1 << 20
 _SHOWN = 60  # bytes of a path that is too long
 
 
@@ -177,7 +177,7 @@ def chunks(entry: Entry) -> Iterator[bytes]:
             yield data
         case Path() as path:
             # Without a file object, and with room for one byte more than there should be: most files are small.
-            most = min(_CHUNK, entry.size + 1)
+            most = min(CHUNK, entry.size + 1)
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 while chunk := os.read(fd, most):
@@ -187,7 +187,7 @@ def chunks(entry: Entry) -> Iterator[bytes]:
         case Region(path=path, offset=offset, size=left):
             with path.open("rb", buffering=0) as file:
                 file.seek(offset)
-                while left and (chunk := file.read(min(left, _CHUNK))):
+                while left and (chunk := file.read(min(left, CHUNK))):
                     left -= len(chunk)
                     yield chunk
         case None:

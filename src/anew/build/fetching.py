@@ -28,14 +28,13 @@ from urllib.parse import urlsplit
 from anew.build.drafts import Draft, drafted
 from anew.core.digest import PREFIX
 from anew.errors import AnewError, Conflict, EngineError, NotFound
-from anew.model import Bytes, Digest, Seconds
+from anew.model import CHUNK, Bytes, Digest, Seconds
 from anew.ports import Say
 
 PATIENCE: Seconds = 30.0  # for the next bytes
 LONGEST: Seconds = 3600.0  # for a whole file
 _TRIES = 3
 _REDIRECTIONS = 10
-_CHUNK = 1 << 20
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # and not of the network
 _RESERVE: Bytes = 256 << 20  # of the disk, that no download takes
 _LOOPBACK = re.compile(r"localhost|127(?:\.[0-9]{1,3}){3}|::1")
@@ -158,7 +157,7 @@ def _received(wanted: Wanted, answer: _Answer, draft: Draft, say: Say) -> Fetche
     _require_room(wanted, draft.path, length or 0)
     say(f"fetching {wanted.url}" + (f", {length / 1e6:.1f} MB" if length is not None else ""))
     sha, size, end = hashlib.sha256(), 0, time.monotonic() + LONGEST
-    while chunk := answer.read(_CHUNK):
+    while chunk := answer.read(CHUNK):
         size += len(chunk)
         sha.update(chunk)
         draft.file.write(chunk)

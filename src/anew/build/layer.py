@@ -20,10 +20,9 @@ from anew.build.epoch import EPOCH, clamped
 from anew.build.listing import Node, node
 from anew.core.digest import PREFIX
 from anew.errors import Conflict
-from anew.model import Bytes, Digest
+from anew.model import CHUNK, Bytes, Digest
 
 BLOCK = 512
-_CHUNK = 1 << 20  # bytes that go to file and hashing thread at once
 _DEPTH = 8  # chunks that may wait for the hashing thread
 _RECORD = 20 * BLOCK  # archives end on a multiple of this, as every tar writes them
 _NAME = 100  # bytes that ustar has for a name
@@ -69,7 +68,7 @@ class _Sink:
     def write(self, data: bytes) -> None:
         self._buffer += data
         self.size += len(data)
-        if len(self._buffer) >= _CHUNK:
+        if len(self._buffer) >= CHUNK:
             self._flush()
 
     def _flush(self) -> None:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from anew.model.measured import OUTCOMES, Criterion, Outcomes, Probe
     from anew.model.running import Instance, Order, Outcome, Touched
     from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
-    from anew.model.units import BUILD, CLIENT_WINDOW, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
+    from anew.model.units import BUILD, CHUNK, CLIENT_WINDOW, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
     from anew.model.wish import (
         AS_USUAL,
         Baseline,
@@ -78,6 +78,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AS_USUAL",
     "BUILD",
+    "CHUNK",
     "CLIENT_WINDOW",
     "FULL",
     "OUTCOMES",
@@ -196,7 +197,7 @@ _BEHIND = {
     "measured": ("OUTCOMES", "Criterion", "Outcomes", "Probe"),
     "running": ("Instance", "Order", "Outcome", "Touched"),
     "stock": ("Checkpoint", "Gone", "Remains", "Selection", "Stock", "StoredHead", "StoredImage"),
-    "units": ("BUILD", "CLIENT_WINDOW", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),
+    "units": ("BUILD", "CHUNK", "CLIENT_WINDOW", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),
     "wish": (
         "AS_USUAL",
         "Baseline",

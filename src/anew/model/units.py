@@ -13,6 +13,7 @@ Weights = Mapping[str, Mapping[str, PerMille]]  # service → group → weight; 
 
 FULL: PerMille = 1000
 CLIENT_WINDOW = 10  # whole seconds in which a client that is known is one trial, and at most one bad and one slow one
+CHUNK: Bytes = 1 << 18  # read or written at once; writes of a whole MB may take the page cache four times as long
 BUILD = "@build"  # stands where an environment does for what belongs to builds; no environment can have this name
 
 

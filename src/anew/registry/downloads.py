@@ -12,12 +12,11 @@ from typing import BinaryIO
 
 from anew.core.digest import PREFIX
 from anew.errors import Conflict, NotFound
-from anew.model import Bytes
+from anew.model import CHUNK, Bytes
 from anew.registry.client import Described, Registry, altered
 from anew.registry.failures import PassingError
 from anew.registry.wire import PAUSES, Answer, require
 
-_CHUNK = 1 << 20
 _TELL: Bytes = 8 << 20
 _BEGINS = re.compile(r"bytes ([0-9]{1,18})-")
 
@@ -70,7 +69,7 @@ def fetch(registry: Registry, blob: Described, file: BinaryIO) -> Bytes:
 
 def _resumed(blob: Described, file: BinaryIO) -> _Partial:
     partial = _Partial(file)
-    buffer = memoryview(bytearray(_CHUNK))
+    buffer = memoryview(bytearray(CHUNK))
     file.seek(0)
     while count := file.readinto(buffer):  # type: ignore[attr-defined]
         partial.sha.update(buffer[:count])
@@ -126,7 +125,7 @@ def _begun(found: Answer, blob: Described, partial: _Partial) -> None:
 
 
 def _read(found: Answer, blob: Described, partial: _Partial) -> None:
-    buffer = memoryview(bytearray(_CHUNK))
+    buffer = memoryview(bytearray(CHUNK))
     while count := found.read_into(buffer):
         if partial.at + count > blob.size:
             raise _other_size(found, blob)

@@ -16,14 +16,13 @@ from pathlib import Path
 
 from anew.core.digest import PREFIX
 from anew.errors import Conflict, EngineError, NotFound
-from anew.model import Bytes, Digest
+from anew.model import CHUNK, Bytes, Digest
 from anew.registry.client import Registry, altered
 from anew.registry.failures import PassingError, TooLargeError, UploadLostError
 from anew.registry.notes import Notes
 from anew.registry.wire import PAUSES, Answer, Body, require
 
 _SMALL: Bytes = 1 << 20  # what is not worth going on with
-_CHUNK = 1 << 20
 _SLICE: Bytes = 32 << 20  # of a blob, for a registry that takes no more at once
 _BEGINNINGS = 4
 _LOST = frozenset({400, 404, 409, 416})
@@ -62,7 +61,7 @@ class _Reading:
             )
 
     def _pour(self, begin: Bytes, end: Bytes, send: Callable[[bytes | memoryview], None]) -> None:
-        buffer = memoryview(bytearray(_CHUNK))
+        buffer = memoryview(bytearray(CHUNK))
         with self._opened() as file:
             if self.at != begin:
                 self._sha, self.at = hashlib.sha256(), 0

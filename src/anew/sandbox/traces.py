@@ -10,10 +10,9 @@ import stat
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from anew.model import CHUNK
 from anew.model.developed import Trace
 from anew.sandbox import view
-
-_CHUNK = 1 << 20
 
 
 def traces(upper: Path, roots: Sequence[Path], mounted: Collection[str] = ()) -> Iterator[Trace]:
@@ -63,8 +62,8 @@ def _differs(path: Path, now: os.stat_result, before: Path) -> bool:
 def _has_same_content(one: Path, other: Path) -> bool:
     try:
         with one.open("rb") as file, other.open("rb") as against:
-            while chunk := file.read(_CHUNK):
-                if chunk != against.read(_CHUNK):
+            while chunk := file.read(CHUNK):
+                if chunk != against.read(CHUNK):
                     return False
     except PermissionError:  # an ordinary user may not read what he may not: then it was not changed by him either
         return True

@@ -22,12 +22,11 @@ from anew.core.digest import PREFIX, canonical, digest, short
 from anew.engines.docker import labels
 from anew.engines.docker.client import LONG, Client
 from anew.errors import Conflict, EngineError, NotFound, Unsupported
-from anew.model import Digest, Image
+from anew.model import CHUNK, Digest, Image
 
 REPOSITORY = "anew.internal"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
-_CHUNK = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
 
 
@@ -203,7 +202,7 @@ def archive(image: Image, tag: str, blobs: list[Path]) -> Iterator[bytes]:
         size = blob.stat().st_size
         yield _header(path, size)
         with blob.open("rb") as file:
-            while part := file.read(_CHUNK):
+            while part := file.read(CHUNK):
                 yield part
         yield _padding(size)
     yield bytes(2 * _BLOCK)
