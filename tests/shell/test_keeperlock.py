@@ -15,7 +15,8 @@ import pytest
 
 from anew.errors import Bug, Unsupported
 from anew.model import Scope
-from anew.shell.keeperlock import KeeperLock, process_start
+from anew.shell.keeperlock import KeeperLock
+from anew.shell.processes import process_start
 
 LOCAL = Scope("shop", "local")
 HOLD = """

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
         EdgeReading,
         Listener,
         Route,
-        Sample,
         Target,
         Verdict,
-        Window,
     )
+    from anew.model.counted import Sample, Window
     from anew.model.hygiene import Allowance, Finding, Rule
     from anew.model.made import (
         Actor,
@@ -169,11 +168,10 @@ _BEHIND = {
         "EdgeReading",
         "Listener",
         "Route",
-        "Sample",
         "Target",
         "Verdict",
-        "Window",
     ),
+    "counted": ("Sample", "Window"),
     "hygiene": ("Allowance", "Finding", "Rule"),
     "made": (
         "Actor",

@@ -96,24 +96,6 @@ class EdgeReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Requests and failures of one group in one window of time."""
-
-    requests: int
-    failures: int
-    slow: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What the groups did in one stretch of a stage."""
-
-    at: float  # its end
-    stage: int
-    samples: Mapping[str, Sample]  # by group; those that did nothing are left out
-
-
-@dataclass(frozen=True, slots=True)
 class Verdict:
     """A gate's answer from evidence."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from anew.model.balance import Window
+from anew.model.counted import Window
 from anew.model.measured import Outcomes
 from anew.model.units import Digest, Seconds
 from anew.model.wish import Kind, Limits, Policy, Service, Task, Test, Volume

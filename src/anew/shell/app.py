@@ -18,7 +18,6 @@ from anew.model import BUILD, OsAge, Scope
 from anew.shell import ageing, custody, refusing
 from anew.shell.carrying import Carrying
 from anew.shell.developing import Developing
-from anew.shell.keeperlock import KeeperLock
 
 if TYPE_CHECKING:
     from anew import views
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from anew.shell.clock import SystemClock
     from anew.shell.journal import EnvironmentRow, Journal
     from anew.shell.keeper import Keeper
+    from anew.shell.keeperlock import KeeperLock
     from anew.shell.mending import Mending
     from anew.shell.observe import Observer
     from anew.shell.parts import Parts
@@ -320,6 +320,8 @@ class App(Developing, Carrying):
         return Keeper(scope, self._clock, self._journal, self._parts, lock, self._says(scope))
 
     def _lock(self, scope: Scope) -> KeeperLock:
+        from anew.shell.keeperlock import KeeperLock
+
         return KeeperLock(self._home / "keepers", scope)
 
     def _says(self, scope: Scope) -> Path:

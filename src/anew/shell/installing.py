@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 from anew import views
 from anew.errors import Conflict, EngineError, Unsupported
 from anew.shell.app import App
-from anew.shell.keeperlock import end_keeper
-from anew.shell.systemd import here
-from anew.shell.unit import Unit, name_of, owner_of, target_of
 
 if TYPE_CHECKING:
     from anew.model import Scope, Seconds
     from anew.ports import Say
     from anew.shell.keeperlock import KeeperLock
     from anew.shell.systemd import Systemd
+    from anew.shell.unit import Unit
 
 KEEPS_WITHIN: Seconds = 30.0  # from its start; measured: 0.4 s
 LOOKS_EVERY: Seconds = 0.05
@@ -43,6 +41,8 @@ class InstallableApp(App):
                 without systemd, and then nothing is written; EngineError if it does not start.
         """
         scope, row = self._existing(environment)
+        from anew.shell.unit import Unit
+
         systemd = _at(below)
         unit = Unit(
             scope=scope,
@@ -73,6 +73,8 @@ class InstallableApp(App):
         Idempotent. Blocks  until the service has ended. Raises Conflict if the unit is somebody else's.
         """
         scope = self._scope(self._project(), environment)
+        from anew.shell.unit import name_of, target_of
+
         systemd, name = _at(below), name_of(scope)
         path = systemd.place(name)
         if _owner(path) is None:
@@ -106,6 +108,9 @@ class Service:
 
 def installed(scope: Scope) -> Service | None:
     """Return the service that `install` made for an environment; None if there is none that could be started."""
+    from anew.shell.systemd import here
+    from anew.shell.unit import name_of
+
     name, systemd = name_of(scope), here()
     if _owner(systemd.place(name)) != scope.owner or systemd.missing():
         return None
@@ -113,6 +118,8 @@ def installed(scope: Scope) -> Service | None:
 
 
 def _at(below: Path | None) -> Systemd:
+    from anew.shell.systemd import here
+
     return here() if below is None else replace(here(), top=below.absolute())
 
 
@@ -135,6 +142,8 @@ def _require(systemd: Systemd, unit: Unit) -> None:
 
 def _owner(path: Path) -> str | None:
     """Return whose a unit is, "" if it is not anew's; None if there is none."""
+    from anew.shell.unit import owner_of
+
     try:
         return owner_of(path.read_text("utf-8", "replace"))
     except FileNotFoundError:
@@ -199,6 +208,8 @@ def _unwritable(path: Path, cause: OSError) -> Unsupported:
 
 def _begin(systemd: Systemd, name: str, lock: KeeperLock, say: Say, *, is_new: bool) -> None:
     """Hand the environment over to the service, and wait until it keeps."""
+    from anew.shell.keeperlock import end_keeper
+
     systemd.reload()
     systemd.enable(name)
     holder, main = lock.holder(), systemd.main(name)

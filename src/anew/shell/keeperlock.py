@@ -23,21 +23,12 @@ from anew.errors import Bug, Conflict, EngineError, Unsupported
 if TYPE_CHECKING:
     from anew.errors import AnewError
     from anew.model import Scope, Seconds
+from anew.shell.processes import process_start
 
 ATTEMPTS = 100  # a reader holds the lock for microseconds; so often a keeper asks again before it takes it for a keeper
 PAUSE: Seconds = 0.005
 PATIENCE: Seconds = 60.0  # for a keeper that was asked to end: it carries out its round first
 UNNAMED = -1  # the lock is held, by a process that can't be named
-
-
-def process_start(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot; 0 if it is gone. With `pid` it identifies it."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    state, *rest = stat.rpartition(b")")[2].split()
-    return 0 if state in {b"Z", b"X"} else int(rest[18])
 
 
 class KeeperLock:

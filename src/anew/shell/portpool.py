@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from anew.errors import Conflict
 from anew.shell.database import FIRST_PORT, LAST_PORT
-from anew.shell.keeperlock import process_start
+from anew.shell.processes import process_start
 
 if TYPE_CHECKING:
     from anew.shell.database import Database

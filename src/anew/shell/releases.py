@@ -10,12 +10,12 @@ from anew.core.names import RELEASE
 from anew.errors import NotFound
 from anew.model import Release
 from anew.shell.database import encode
-from anew.views import Tested
 
 if TYPE_CHECKING:
     from anew.model import Digest
     from anew.ports import Clock
     from anew.shell.database import Database
+    from anew.views import Tested
 
 
 class Releases:
@@ -82,7 +82,11 @@ class Releases:
     def verdict(self, key: str) -> Tested | None:
         """Return what the image gate found under `key` (images, tests and flags); None if it was never asked."""
         row = self._database.row("verdict", key=key)
-        return None if row is None else self._database.decode(row["body"], Tested)
+        if row is None:
+            return None
+        from anew.views import Tested  # noqa: PLC0415 - most commands read none
+
+        return self._database.decode(row["body"], Tested)
 
     def save_verdict(self, key: str, tested: Tested) -> None:
         """Remember a verdict of the image gate; the last one counts."""

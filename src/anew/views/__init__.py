@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from anew.door import door
 
 if TYPE_CHECKING:
+    from anew.views.built import Built, HeadUsed
     from anew.views.judged import Answer, Criterion, Decided, Judgement, Moment, Rate, Recomputed
     from anew.views.kept import (
         Check,
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
         Vouched,
     )
     from anew.views.made import (
-        Built,
         Carried,
         Difference,
-        HeadUsed,
         HeadView,
         PackageMove,
         Plan,
@@ -102,6 +101,7 @@ __all__ = [
 ]
 
 _BEHIND = {
+    "built": ("Built", "HeadUsed"),
     "judged": ("Answer", "Criterion", "Decided", "Judgement", "Moment", "Rate", "Recomputed"),
     "kept": (
         "Check",
@@ -122,10 +122,8 @@ _BEHIND = {
         "Vouched",
     ),
     "made": (
-        "Built",
         "Carried",
         "Difference",
-        "HeadUsed",
         "HeadView",
         "PackageMove",
         "Plan",
