@@ -152,6 +152,14 @@ def test_a_part_of_the_traffic_stays_behind_until_the_warm_window_is_over() -> N
     assert over.edge.weights == {"web": {"web-g2": 1000}}
 
 
+def test_what_stayed_behind_and_can_not_be_reached_keeps_nothing() -> None:
+    policy = Policy(stages=(500,), warm=60.0, warm_control=20)
+    one = until(world([member("web-g1")], [member("web-g2", policy)]), "warm")
+    assert one.rollout is not None
+    hung = {name: replace(seen, is_ready="web-g1-" not in name) for name, seen in one.seen.items()}
+    assert weights(replace(one, seen=hung), one.rollout) == {"web": {"web-g2": 1000}}
+
+
 def test_the_baseline_goes_on_as_the_control_where_both_are_asked_for() -> None:
     policy = Policy(stages=(500,), warm=60.0, warm_control=20, baseline="fresh")
     one = until(world([member("web-g1")], [member("web-g2", policy)]), "warm")

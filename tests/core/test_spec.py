@@ -148,7 +148,6 @@ def test_the_rollout_of_the_reference_is_the_default() -> None:
     assert spec.services[1].policy == model.Policy(
         baseline="fresh",
         warm_control=20,
-        judge=model.Judge(slow=0.95),  # beside a baseline time is judged, unless `slow` says otherwise
         probes=(model.Probe("/healthz", 0.5),),
         criteria=(
             model.Criterion("checkout", "", "http://127.0.0.1:9090", asked % "paid", asked % "lost", 1.5, 3.0, 0.01),

@@ -8,7 +8,7 @@ Rules
 2. An instance of the baseline gets as much traffic as a new one, as far as the stage leaves so much; the old group has
    the rest, and has all of that while no instance of the baseline can be reached.
 3. With `warm: {control: 2%}` the comparison goes on after `full`: whom the new group was compared with keeps so much
-   until the warm window is over.
+   until the warm window is over, or as long as any instance of it can be reached.
 4. A service that is called by others only has a baseline if requests come there: by weights, from a caller that both
    generations share, or from the baseline of a caller.
 5. What is not judged in stages is compared with nobody; nor is what a rollback goes back to.
@@ -79,9 +79,11 @@ def weights(world: World, rollout: Rollout) -> dict[str, dict[str, PerMille]]:
     """Return the weights that belong to the phase of a rollout, as `traffic.wanted_weights` does."""
     old, new = world.members(rollout.old), world.members(rollout.new)
     found = controls(rollout, old, new)
-    reached = {s: one for s, one in found.items() if one.group == old[s].group or world.reachable(one.group)}
-    lost = {s: old[s] for s in found.keys() - reached.keys()}
-    return traffic.wanted_weights(old, new, rollout.phase, rollout.stage, reached | lost)
+    if rollout.phase in _AFTER:
+        found = {s: one for s, one in found.items() if world.reachable(one.group)}
+    else:
+        found = {s: one if world.reachable(one.group) else old[s] for s, one in found.items()}
+    return traffic.wanted_weights(old, new, rollout.phase, rollout.stage, found)
 
 
 def groups_beside(world: World) -> dict[str, GroupState]:

@@ -182,6 +182,7 @@ class Generations:
                 self._add_group(scope, place, group)
             elif was["is_forgotten"]:  # it stood there in an earlier rollout; its ordinals go on
                 self._database.change("revive_group", environment=place, name=group.name, body=encode(group))
+                self._open_doors(place, group)
 
     def _members(self, place: int, number: int) -> dict[str, Member]:
         one = self._find(place, number) if number else None
@@ -214,6 +215,9 @@ class Generations:
             label=label,
             body=encode(group),
         )
+        self._open_doors(place, group)
+
+    def _open_doors(self, place: int, group: Group) -> None:
         for door in group.doors:
             self._database.change(
                 "add_door", port=door.port, environment=place, group_name=group.name, service=door.service

@@ -6,8 +6,6 @@ made of the right keys and values), the references (do the parts go together). T
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydantic import ValidationError
 
 from anew import model
@@ -19,8 +17,6 @@ from anew.core.spec.head_shapes import HeadShape
 from anew.core.spec.rollout_shapes import RolloutShape, WarmShape
 from anew.core.spec.tree import read
 from anew.errors import Complaint, SpecError, Unsupported
-
-USUAL_SLOW = 0.95  # of the old group's times, where time is judged though nothing is said of it
 
 
 def parse(text: str, file: str = "anew.yaml") -> model.Spec:
@@ -187,20 +183,13 @@ def _policy(rollout: RolloutShape) -> model.Policy:
         drain=said(rollout.drain, default.drain),
         grace=said(rollout.grace, default.grace),
         control=default.control if rollout.control is None else rollout.control,
-        judge=_judge(rollout),
+        judge=rollout.judge.judge() if rollout.judge else default.judge,
         sticky=rollout.sticky,
         probes=tuple(one.probe() for one in rollout.probes or ()),
         criteria=tuple(one.criterion(name) for name, one in sorted(criteria.items())),
         baseline=rollout.baseline,
         warm_control=warm.control if isinstance(warm, WarmShape) else default.warm_control,
     )
-
-
-def _judge(rollout: RolloutShape) -> model.Judge:
-    """Return how a service is judged; beside what is as new as the canary, time can be judged, too."""
-    found = rollout.judge.judge() if rollout.judge else model.Judge()
-    is_said = rollout.judge is not None and rollout.judge.slow is not None
-    return replace(found, slow=USUAL_SLOW) if rollout.baseline == "fresh" and not is_said else found
 
 
 def _environment(name: str, environment: shapes.EnvironmentShape, project: shapes.ProjectShape) -> model.Environment:
