@@ -6,14 +6,14 @@ from itertools import count
 import pytest
 
 from anew.core import judging
-from anew.core.control import baselines, controls, late_stage, watched, weights
+from anew.core.control import apart, baselines, controls, late_stage, watched, weights
 from anew.core.decide import decide
 from anew.core.doors import pin
 from anew.core.preview import assume, preview, wait
 from anew.core.staffing import sizes
 from anew.core.steps import Allot, Begin, Forget, Shift
 from anew.core.world import GroupState, World
-from anew.model import EdgeReading, Generation, Kind, Member, Phase, Policy, Rollout, Sample
+from anew.model import EdgeReading, Generation, Kind, Member, Phase, Policy, Rollout, Sample, Task
 from anew.testing.groups import group_for
 from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, SCOPE
 
@@ -192,10 +192,11 @@ def test_a_rollback_by_hand_has_no_control() -> None:
             ["api-g1b2", "web-g1b2"],
         ),
         (
-            [member("api-g1", hosts=()), member("web-g1", needs=("api",))],
-            [member("api-g2", hosts=()), member("web-g2", Policy(), needs=("api",))],
+            [member("api-g1", hosts=("api.shop.localhost",)), member("web-g1", needs=("api",))],
+            [member("api-g2", hosts=("api.shop.localhost",)), member("web-g2", Policy(), needs=("api",))],
             [],
         ),
+        ([member("api-g1"), member("web-g1", needs=("api",))], [member("api-g2")], []),
         (
             [member("api-g1", hosts=()), member("web-g1", needs=("api",))],
             [member("api-g2", hosts=()), member("web-g1", needs=("api",))],
@@ -215,6 +216,41 @@ def test_a_baseline_calls_the_baseline_of_whom_it_calls() -> None:
     known = frozenset(one.groups)
     callers = {name: pin(one, one.groups[name].group, "api", known) for name in ("web-g1", "web-g1b2", "web-g2")}
     assert callers == {"web-g1": "api-g1", "web-g1b2": "api-g1b2", "web-g2": "api-g2"}
+
+
+def test_a_baseline_calls_the_old_group_while_that_of_whom_it_calls_is_gone() -> None:
+    old = [member("api-g1"), member("web-g1", needs=("api",))]
+    one = until(world(old, [member("api-g2"), member("web-g2", needs=("api",))]), "stage")
+    gone = {name: replace(seen, is_ready="api-g1b2" not in name) for name, seen in one.seen.items()}
+    without = replace(one, seen=gone)
+    assert pin(without, one.groups["web-g1b2"].group, "api", frozenset(one.groups)) == "api-g1"
+
+
+def test_what_comes_while_the_control_has_no_traffic_is_no_evidence() -> None:
+    policy = Policy(stages=(500,), warm=60.0, warm_control=20)
+    one = until(world([member("web-g1")], [member("web-g2", policy)]), "warm")
+    assert one.rollout is not None
+    both, alone = {"web": {"web-g1": 20, "web-g2": 980}}, {"web": {"web-g2": 1000}}
+    assert apart(one.rollout, one.generations, both) == frozenset()
+    assert apart(one.rollout, one.generations, alone) == {"web-g1", "web-g2"}
+
+
+def test_after_all_stages_nothing_goes_back_to_a_group_without_a_ready_instance() -> None:
+    policy = Policy(stages=(500,), warm=60.0, warm_control=20, baseline="fresh")
+    one = until(world([member("web-g1")], [member("web-g2", policy)]), "warm")
+    samples = {"web-g1b2": (Sample(100, 0),), "web-g2": (Sample(4900, 490),)}
+    gone = {name: replace(seen, is_ready="web-g1-" not in name) for name, seen in one.seen.items()}
+    bad = replace(one, samples=samples)
+    assert decide(bad).steps[0].describe().startswith("enter rolling back")
+    assert not [s for s in decide(replace(bad, seen=gone)).steps if "rolling back" in s.describe()]
+
+
+def test_a_command_of_before_waits_until_the_baseline_is_ready() -> None:
+    new = member("web-g2", before=(Task(("/bin/prepare",), 5.0),))
+    steps = preview(world([member("web-g1")], [new]))
+    names = [one.describe() for one in steps]
+    ready = next(n for n, one in enumerate(names) if "web-g1b2 (1)" in one)
+    assert next(n for n, one in enumerate(names) if "/bin/prepare" in one or "before g2" in one) > ready
 
 
 def test_a_plan_shows_the_baseline() -> None:

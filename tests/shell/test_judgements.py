@@ -124,7 +124,7 @@ def judged(journal: Journal) -> Journal:
     for phase, stage, seen in (
         ("stage", 0, Observed()),
         ("stage", 1, Observed(windows=bad[:5], verdicts=(("web", "undecided"),))),
-        ("rolling back", 0, Observed(windows=bad, verdicts=(("web", "fail"),))),
+        ("rolling back", 0, Observed(windows=bad, verdicts=(("web", "fail"),), stage=1)),
         ("rolled back", 0, Observed()),
     ):
         enter = Enter(moving.id, moving.version, phase, stage, "so it goes")  # type: ignore[arg-type]
@@ -137,6 +137,26 @@ def test_a_verdict_that_is_made_again_is_the_same(judged: Journal) -> None:
     assert (one.service, one.group, one.windows, one.is_same) == ("web", "web-g2", 10, True)
     assert [(a.kind, a.stage) for a in one.answers] == [("undecided", 1), ("fail", 2)]
     assert [(d.stage, d.kind, d.again) for d in one.decisions] == [(1, "undecided", "undecided"), (2, "fail", "fail")]
+
+
+def test_a_stage_that_was_skipped_and_a_service_that_was_not_compared_change_nothing(journal: Journal) -> None:
+    rolled_out(journal, "a", ())
+    generation = sealed(journal, web="b", api="c")
+    journal.wish(LOCAL, generation.number, "rollout", None)
+    moving = journal.begin(LOCAL, Begin("rollout", 1, generation.number, "it is wanted"))
+    early = Window(100.0, 0, {"web-g1": Sample(9, 0), "web-g2": Sample(1, 0)})
+    late = Window(130.0, 3, {"web-g1": Sample(200, 0), "web-g2": Sample(9800, 980)})
+    for phase, seen in (
+        ("stage", Observed()),
+        ("full", Observed(windows=(early,), verdicts=(("web", "undecided"),))),  # promoted by hand
+        ("warm", Observed()),
+        ("rolling back", Observed(windows=(early, late), verdicts=(("web", "fail"),), stage=3)),
+    ):
+        enter = Enter(moving.id, moving.version, phase, 0, "so it goes")  # type: ignore[arg-type]
+        moving = journal.enter(LOCAL, enter, seen=seen)
+    (one,) = recomputed(journal, LOCAL, 2)
+    assert [(d.stage, d.kind, d.again) for d in one.decisions] == [(1, "undecided", "undecided"), (4, "fail", "fail")]
+    assert one.is_same
 
 
 def test_another_policy_than_it_had_gives_another_verdict(judged: Journal, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ Rules
    the rest, and has all of that while no instance of the baseline can be reached.
 3. With `warm: {control: 2%}` the comparison goes on after `full`: whom the new group was compared with keeps so much
    until the warm window is over, or as long as any instance of it can be reached.
-4. A service that is called by others only has a baseline if requests come there: by weights, from a caller that both
-   generations share, or from the baseline of a caller.
+4. A service that others call has a baseline only if each of these callers is shared by both generations, or has a
+   baseline itself: no other requests would come there than to the new group.
 5. What is not judged in stages is compared with nobody; nor is what a rollback goes back to.
 """
 
@@ -75,6 +75,19 @@ def late_stage(rollout: Rollout, generations: Mapping[int, Generation]) -> int |
     return traffic.stage_count(old, new) if watched(rollout, old, new) else None
 
 
+def apart(
+    rollout: Rollout, generations: Mapping[int, Generation], has: Mapping[str, Mapping[str, PerMille]]
+) -> frozenset[str]:
+    """Return the groups whose requests say nothing just now: whom they are compared with has no part of the traffic.
+
+    Of an outage in that time only one side would tell, and be blamed for it.
+    """
+    old, new = ({m.service: m for m in generations[n].members} if n else {} for n in (rollout.old, rollout.new))
+    found = [one for one in watched(rollout, old, new).values() if new[one.service].kind in traffic.LISTENING]
+    lonely = [one for one in found if not has.get(one.service, {}).get(one.group)]
+    return frozenset(group for one in lonely for group in (one.group, new[one.service].group))
+
+
 def weights(world: World, rollout: Rollout) -> dict[str, dict[str, PerMille]]:
     """Return the weights that belong to the phase of a rollout, as `traffic.wanted_weights` does."""
     old, new = world.members(rollout.old), world.members(rollout.new)
@@ -99,16 +112,15 @@ def _copied(group: Group, name: str) -> Group:
 
 
 def _fresh(services: Sequence[str], old: Members, new: Members) -> set[str]:
-    """Return which of these services have a baseline to which requests come."""
-    found = {s for s in services if new[s].hosts or new[s].port or _has_shared_caller(s, old, new)}
-    while more := {s for s in services if s not in found and any(s in old[one].needs for one in found)}:
-        found |= more
+    """Return which of these services have a baseline to which the same requests come as to the new group.
+
+    A changed caller reaches the callee of its own generation, whatever the weights are; so does its baseline.
+    """
+    found = set(services)
+    changed = {s: one for s, one in old.items() if s not in new or new[s].group != one.group}
+    while lost := {s for s in found if any(s in one.needs and caller not in found for caller, one in changed.items())}:
+        found -= lost
     return found
-
-
-def _has_shared_caller(service: str, old: Members, new: Members) -> bool:
-    shared = (one for s, one in old.items() if s in new and new[s].group == one.group)
-    return any(service in one.needs for one in shared)
 
 
 def _may_be_fresh(member: Member) -> bool:

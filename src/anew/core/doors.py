@@ -9,7 +9,7 @@ Rules
    nor an old caller a new one.
 2. A caller that both generations share follows the weights.
 3. So does every caller of what is handed over: there is never more than one whom it could reach.
-4. A baseline (see `anew.core.control`) reaches the baseline of whom it calls, if there is one.
+4. A baseline (see `anew.core.control`) reaches the baseline of whom it calls, while anything of that can be reached.
 5. A caller whose callee is gone reaches nobody, rather than another's callee. Callers leave before their callees.
 6. A public TCP port belongs to the generation that has the traffic.
 """
@@ -74,7 +74,7 @@ def pin(world: World, caller: Group, callee: str, known: Container[str]) -> str 
     if _is_handed_over(world, meant[0]):
         return FOLLOWS
     fellow = names.baseline_name(meant[0].group, names.beside(caller.name))
-    if names.beside(caller.name) and fellow in known:
+    if names.beside(caller.name) and fellow in known and world.reachable(fellow):
         return fellow
     return meant[0].group if meant[0].group in known else None
 

@@ -232,7 +232,8 @@ def _full(view: _View) -> Happening:
     wanted = control.weights(world, rollout)
     is_moved = traffic.is_set(world, wanted) and _is_routed(world, rollout.new)
     if is_moved and (rollout.kind == "rollback" or not rollout.old or staffing.is_staffed(world, rollout.new)):
-        return Happening("confirmed", f"g{rollout.new} has all the traffic")
+        left = " but what stays behind to be compared with" if control.watched(rollout, view.old, view.new) else ""
+        return Happening("confirmed", f"g{rollout.new} has all the traffic{left}")
     bound = rollout.since + max((_patience(view, m) for m in view.new.values()), default=0.0)
     if world.now < bound:
         return Happening(None, f"g{rollout.new} takes all the traffic", world.now)
@@ -259,7 +260,7 @@ def _warm(view: _View) -> Happening:
     world, rollout = view.world, view.rollout
     if world.wish != rollout.new:
         return Happening("over", f"g{world.wish} is wanted now")
-    gone = next(_against_all(view), None) or next(_worse(view), None)
+    gone = next(_against_all(view), None)
     if gone is not None:
         return gone
     # What only changes sizes has nothing to prove, and a first generation no way back.
@@ -268,13 +269,6 @@ def _warm(view: _View) -> Happening:
     if world.now >= rollout.since + window:
         return Happening("over", f"g{rollout.new} serves" + (", the warm window is over" if is_changed else ""))
     return Happening(None, f"g{rollout.new} serves; g{rollout.old} is warm", rollout.since + window)
-
-
-def _worse(view: _View) -> Iterator[Happening]:
-    """Yield what a comparison that goes on after `full` has found."""
-    for service, one in verdicts(view.world, view.rollout).items():
-        if one.kind == "fail":
-            yield Happening("failed", f"after all stages: {view.new[service].group}: {one.reason}")
 
 
 def _against(view: _View) -> Iterator[Happening]:
@@ -344,3 +338,6 @@ def _against_all(view: _View) -> Iterator[Happening]:
             if recent is not None and verdict.has_tripped(recent):
                 says = f"{recent.failures} of the last {recent.requests} were bad by {name}"
                 yield Happening("failed", f"{member.group}: {says}")
+    for service, one in verdicts(world, rollout).items() if rollout.phase == "warm" else ():
+        if one.kind == "fail":
+            yield Happening("failed", f"after all stages: {view.new[service].group}: {one.reason}")

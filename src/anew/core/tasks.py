@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
-from anew.core import traffic
+from anew.core import control, traffic
 from anew.core.steps import Allot, Drain, Launch, Retire, Step, Stop
 from anew.core.world import Allotment, TaskState, World
 from anew.model import Member, Rollout, Seconds
@@ -147,6 +147,8 @@ def _begun_before(world: World) -> Iterator[tuple[str, str, float]]:
         return
     if any(key.startswith("before ") and not _is_wanted(world, one) for key, one in world.running.items()):
         return  # what another rollout has left is not disturbed: it ends first
+    if any(world.reachable(one.group) < one.size for one in control.wanted(world)):
+        return  # what can't be started again is no way back, so nothing is done yet that can't be undone
     for member in world.members(rollout.new).values():
         key = _next(world, _keys(world, rollout, member))
         if key and _can_call(world, rollout, member):

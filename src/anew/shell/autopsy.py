@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from anew.core import names
 from anew.core.world import Allotment
 from anew.errors import NotFound
 from anew.model import Generation, Group, Rollout, Scope
@@ -37,6 +38,7 @@ def why(
     one = generations[number]
     groups, _ = journal.instances.all_groups(row.scope)
     mine = [groups[m.group] for m in one.members if m.group in groups]
+    beside = [group for name, group in groups.items() if names.beside(name) == number]
     events = journal.ledger.events(row.scope, EVENTS)
     rollout = journal.windows.of(row.scope, rollout_ids(events, one.name))
     if rollout is not None:
@@ -50,7 +52,7 @@ def why(
         before=f"g{one.previous}" if one.previous else "",
         sealed=tuple(_sealed(one, group) for group in mine),
         course=tuple(_course(events, one.name)),
-        instances=_Autopsies(journal, compute, row.scope, dissecting.found(events)).of(mine),
+        instances=_Autopsies(journal, compute, row.scope, dissecting.found(events)).of([*mine, *beside]),
         judgements=judgements(rollout, generations) if rollout else (),
     )
 

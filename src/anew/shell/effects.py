@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from anew.core import names, progress, tasks
 from anew.core.consequences import Change, consequences
+from anew.core.control import late_stage
 from anew.core.names import address_of
 from anew.core.slowness import thresholds, timed
 from anew.core.steps import (
@@ -187,6 +188,7 @@ class Effects:
             slow=self._slow(world) if step.phase == "stage" and rollout.phase != "stage" else (),
             windows=world.windows,
             verdicts=tuple((service, one.kind) for service, one in sorted(found.items())),
+            stage=late_stage(rollout, world.generations) or rollout.stage,
         )
         self.journal.enter(self.scope, step, seen=seen, also=also)
         if any(change.outcome == "promoted" for change in follows.generations):

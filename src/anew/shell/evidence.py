@@ -7,9 +7,10 @@ looked is in the first window of the next keeper.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from anew.core.measures import PROBES
 from anew.model import Counts, Rollout, Sample, Seconds, Window
 
 WINDOW: Seconds = 0.5  # windows are at least this long
@@ -30,11 +31,17 @@ class Evidence:
     recent: list[tuple[float, dict[str, Sample]]] = field(default_factory=list)
 
     def take(
-        self, now: float, rollout: Rollout | None, counts: Mapping[str, Counts], late_stage: int | None = None
+        self,
+        now: float,
+        rollout: Rollout | None,
+        counts: Mapping[str, Counts],
+        late_stage: int | None = None,
+        apart: Collection[str] = (),
     ) -> None:
         """Add one reading of the counters; what it does not tell of is as it was.
 
         `late_stage` is the number under which that is counted what comes after all stages; None: nothing is compared.
+        `apart` are the groups that can't be compared just now (see `anew.core.control`): what they did is left out.
         """
         stage = (rollout.id, rollout.since) if rollout else (0, 0.0)
         known = frozenset(self.last)  # the first window of any other holds more than the last seconds
@@ -48,7 +55,10 @@ class Evidence:
         did = {name: self._since(name, judged(one)) for name, one in counts.items()}
         number = rollout.stage if rollout is not None and rollout.phase == "stage" else late_stage
         if rollout is not None and number is not None:
-            self._add(Window(now, number, {n: s for n, s in did.items() if s.requests}), rollout.since)
+            seen = {
+                n: s for n, s in did.items() if s.requests and (n.endswith(PROBES) or n.partition("/")[0] not in apart)
+            }
+            self._add(Window(now, number, seen), rollout.since)
         lately = {n: s for n, one in counts.items() if n in known and (s := _grown(self.last[n], one)).requests}
         self.last |= counts
         self.recent = [(at, w) for at, w in self.recent if now - at < RECENT] + ([(now, lately)] if lately else [])

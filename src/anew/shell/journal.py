@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Also", "EnvironmentRow", "Journal", "Observed", "Stale"]
 
 Kind = Literal["rollout", "rollback"]
+JUDGED = "judged stage"  # a fact of the same event: the number of that stage, from 0
 VERDICT = "verdict "  # a fact of the event that a stage was left: what was said of a service
 OVER = frozenset({"done", "rolled back"})
 
@@ -79,6 +80,7 @@ class Observed:
     slow: tuple[tuple[str, int], ...] = ()  # service → microseconds; (): as before
     windows: tuple[Window, ...] = ()
     verdicts: tuple[tuple[str, str], ...] = ()  # service, "pass" or "fail" or "undecided"; when a stage was left
+    stage: int = 0  # that was left
 
 
 class Journal:
@@ -268,6 +270,7 @@ class Journal:
                 self._database.change("set_wish", environment=place, generation=wish, kind=kind)
             self.generations.apply(place, also.changes)
             told = _told(also, wish) | {f"{VERDICT}{service}": kind for service, kind in seen.verdicts}
+            told |= {JUDGED: str(seen.stage)} if seen.verdicts else {}
             self.ledger.append(place, "decision", clean(step.describe()), _facts(entered) | told)
         return entered
 

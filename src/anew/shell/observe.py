@@ -42,6 +42,12 @@ class Committed:
         """See `anew.core.control.late_stage`."""
         return control.late_stage(self.rollout, self.generations) if self.rollout else None
 
+    def apart(self, reading: EdgeReading) -> frozenset[str]:
+        """See `anew.core.control.apart`."""
+        if self.rollout is None or not reading.is_up:
+            return frozenset()
+        return control.apart(self.rollout, self.generations, reading.weights)
+
 
 @dataclass(slots=True)
 class Observer:
@@ -86,7 +92,7 @@ class Observer:
         if self.evidence is not None and (reading.is_up or self.meters is not None):
             counted = self.meters.counts() if self.meters is not None else {}
             counts = {**(reading.counts if reading.is_up else {}), **counted}
-            self.evidence.take(now, rollout, counts, known.late_stage)
+            self.evidence.take(now, rollout, counts, known.late_stage, known.apart(reading))
         return World(
             now=now,
             scope=self.scope,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from anew.core import preview, traffic, undecided
 from anew.core.identity import seal_digest
+from anew.core.names import original
 from anew.core.world import GroupState, World
 from anew.model import Generation, Group, Identity, Image, Part, Release
 from anew.shell import ageing
@@ -52,7 +53,7 @@ def imagined(world: World, sealed: Sealed) -> World:
     groups = dict(world.groups)
     members = []
     for member, one, image in zip(sealed.members, sealed.seals, sealed.images, strict=True):
-        known = [n for n, g in groups.items() if g.group.digest == seal_digest(one)]
+        known = [n for n, g in groups.items() if original(n) == n and g.group.digest == seal_digest(one)]
         name = known[-1] if known else f"{member.service}-g{number}"
         groups.setdefault(name, GroupState(Group(name, member.service, seal_digest(one), one, image)))
         members.append(replace(member, group=name))

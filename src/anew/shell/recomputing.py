@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from anew.core import judging
 from anew.errors import NotFound
 from anew.shell.evidence import samples
-from anew.shell.journal import VERDICT
+from anew.shell.journal import JUDGED, VERDICT
 from anew.shell.judgements import compared, rollout_ids
 from anew.views import Answer, Decided, Event, Recomputed
 
@@ -55,10 +55,13 @@ def _recomputed(name: str, before: Member, after: Member, rollout: Rollout, left
     criteria = judging.criteria(before, after, samples(rollout.windows), is_timed=after.service in dict(rollout.slow))
     found = judging.answers(criteria, after.policy)
     decisions = []
-    for stage, event in enumerate(left):
+    for index, event in enumerate(left):
+        was = _verdicts(event).get(after.service)
+        if was is None:
+            continue  # after all stages not every service is compared
+        stage = int(event.facts.get(JUDGED, index))
         seen = sum(window.stage <= stage for window in rollout.windows)
         verdict = found[seen - 1] if seen and found else judging.verdict((), (), after.policy.judge)
-        was = _verdicts(event).get(after.service, "nothing")
         # A worker has to run, too: that may have kept it from passing.
         is_same = was == verdict.kind or (after.kind == "worker" and (was, verdict.kind) == ("undecided", "pass"))
         decisions.append(Decided(stage + 1, was, verdict.kind, verdict.reason, is_same))

@@ -163,7 +163,7 @@ def _guard(world: World, rollout: Rollout) -> str:
     beside = control.watched(rollout, old, new).values()
     left = [f"{one.group}, which keeps {new[one.service].policy.warm_control / 10:g} %" for one in beside]
     if left:
-        return f"it is still compared with {' and '.join(left)}, until the warm window is over"
+        return f"until the warm window is over it is still compared with {'; with '.join(left)}"
     from anew.core.verdict import BREAKER_RATE, BREAKER_REQUESTS  # noqa: PLC0415 - only after a stage
     from anew.shell.evidence import RECENT  # noqa: PLC0415 - only after a stage
 

@@ -176,13 +176,20 @@ def _readiness(tree: Tree, path: Path, service: Mapping[str, object], found: Kin
 def _control(tree: Tree, path: Path, service: Mapping[str, object], found: Kind) -> Iterator[Complaint]:
     """Yield complaints about traffic that is to be left to somebody, where there is none."""
     rollout = mapping(service.get("rollout"))
-    if found in {"http", "tcp"}:
+    stages = rollout.get("stages")
+    volumes = mapping(service.get("volumes")).values()
+    if found not in {"http", "tcp"}:
+        why = f"this service {_NOUNS[found]}: it has no part of the traffic"
+    elif isinstance(stages, list) and all(one == "100%" for one in stages):
+        why = "this service has no stage in which it could be compared"
+    elif any(mapping(one).get("shared") is not True for one in volumes):
+        why = "what has a volume that is not `shared` is handed over, and never compared"
+    else:
         return
     if rollout.get("baseline") == "fresh":
-        what = f"a baseline has a part of the traffic, and this service {_NOUNS[found]}: it gets none"
-        yield tree.complaint((*path, "baseline"), what, "remove it")
+        yield tree.complaint((*path, "baseline"), f"nothing is compared with a baseline: {why}", "remove it")
     if "control" in mapping(rollout.get("warm")):
-        what = f"a control keeps a part of the traffic, and this service {_NOUNS[found]}: it gets none"
+        what = f"nothing stays behind to be compared with: {why}"
         yield tree.complaint((*path, "warm", "control"), what, "write `warm: 30m`")
 
 

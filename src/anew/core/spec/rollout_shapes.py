@@ -16,6 +16,7 @@ from anew.core.spec.wrong import wrong
 from anew.model import FULL, Baseline, OnUndecided, Policy
 
 MOST_CONTROL = FULL // 2
+LEAST_FRESH = 2  # one in a thousand each
 TEXT, MAPPING = "<text>", "<mapping>"  # how pydantic names the two ways to write a value
 
 
@@ -90,6 +91,9 @@ class RolloutShape(Shape):
             if FULL - control < share < FULL:
                 what = f"a stage of {share / 10:g}% leaves the old group less than {control / 10:g}%"
                 raise wrong(f"{what}, too little to compare with", f"write `{(FULL - control) / 10:g}%`, or `100%`")
+        if self.baseline == "fresh" and control < LEAST_FRESH:
+            what = "the old group and its baseline can't share less than 0.2%"
+            raise wrong(what, "write `control: 0.2%` or more, or no `baseline`")
         each = default.each if self.each is None else self.each
         at_most = default.at_most if self.at_most is None else self.at_most
         if at_most < each and self.stages != []:

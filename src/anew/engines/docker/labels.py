@@ -23,7 +23,7 @@ LAUNCHER = "anew.launcher"  # pid and start of the process that made it
 EXPECTED = "anew.expected"  # what `anew.engines.docker.drift` compares with
 
 Kind = Literal["instance", "throwaway", "network"]
-_GENERATION = re.compile(r"-g([1-9][0-9]*)\Z")
+_GENERATION = re.compile(r"-(g[1-9][0-9]*(?:b[1-9][0-9]*)?)\Z")  # of a baseline: g7b8
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def of_order(order: Order, lot: Lot) -> dict[str, str]:
         NAME: order.name,
         SERVICE: order.service,
         GROUP: order.group,
-        GENERATION: f"g{generation[1]}" if generation else "",
+        GENERATION: generation[1] if generation else "",
         IMAGE: order.image.digest,
         PORT: str(order.port) if order.port else "",
         UID: str(lot.uid),
