@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from anew.views import Check, Start
 
 SPEC = "anew.yaml"
+GARBAGE = 100_000  # objects until the collector looks; at its usual 700 it takes a twentieth of a short command
 
 
 def main() -> int:
@@ -38,6 +39,7 @@ def main() -> int:
 
     from anew.faces.entry import main as command_line
 
+    gc.set_threshold(GARBAGE)
     try:
         return command_line(sys.argv[1:], open_anew, _demo, _start)
     finally:

@@ -87,8 +87,9 @@ def scanned(root: Path) -> tuple[Entry, ...]:
 def _found(root: Path) -> tuple[Entry, ...]:
     first: dict[tuple[int, int], bytes] = {}
     found: list[Entry] = []
-    for path, status in sorted(_walk(os.fsencode(root), b"")):
-        full = os.path.join(os.fsencode(root), path)
+    folder = os.path.join(os.fsencode(root), b"")
+    for path, status in sorted(_walk(folder)):
+        full = folder + path
         key = (status.st_dev, status.st_ino)
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1 and key in first:
             found.append(_entry(path, full, status, link=first[key]))
@@ -98,19 +99,22 @@ def _found(root: Path) -> tuple[Entry, ...]:
     return tuple(sorted(found, key=lambda e: e.path))
 
 
-def _walk(root: bytes, below: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
-    with os.scandir(os.path.join(root, below)) as names:
-        for one in names:
-            path = os.path.join(below, one.name)
-            if one.name.startswith(WHITEOUT):
-                raise SpecError(
-                    f"{os.fsdecode(path)!r} can't be part of an image: names that begin with `.wh.` mark removals",
-                    hint="rename the file",
-                )
-            status = one.stat(follow_symlinks=False)
-            yield path, status
-            if stat.S_ISDIR(status.st_mode):
-                yield from _walk(root, path)
+def _walk(root: bytes) -> Iterator[tuple[bytes, os.stat_result]]:
+    left = [b""]
+    while left:
+        below = left.pop()
+        with os.scandir(root + below) as names:
+            for one in names:
+                path = below + one.name
+                if one.name.startswith(WHITEOUT):
+                    raise SpecError(
+                        f"{os.fsdecode(path)!r} can't be part of an image: names that begin with `.wh.` mark removals",
+                        hint="rename the file",
+                    )
+                status = one.stat(follow_symlinks=False)
+                yield path, status
+                if stat.S_ISDIR(status.st_mode):
+                    left.append(path + b"/")
 
 
 def _entries(path: bytes, full: bytes, status: os.stat_result) -> Iterator[Entry]:
@@ -182,6 +186,8 @@ def chunks(entry: Entry) -> Iterator[bytes]:
             try:
                 while chunk := os.read(fd, most):
                     yield chunk
+                    if len(chunk) < most:
+                        break  # of a file, less than was asked for is the end
             finally:
                 os.close(fd)
         case Region(path=path, offset=offset, size=left):

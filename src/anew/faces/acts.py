@@ -14,12 +14,11 @@ from anew.errors import Conflict, GateClosed, NotFound, SpecError, Unsupported
 from anew.faces import blocks, screen
 from anew.faces.render import plain
 from anew.faces.report import INTERRUPTED
-from anew.faces.watch import Changes, Watch, follow
 
 if TYPE_CHECKING:
     from anew.cases import Anew, Starter
     from anew.faces.blocks import Block
-    from anew.faces.watch import Ended, Wanted
+    from anew.faces.watch import Ended, Wanted, Watch
     from anew.model import Manner
 
 _GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")
@@ -126,7 +125,7 @@ def up(session: Session, wish: Wish, *, is_detached: bool) -> int:
     number = anew.up(
         session.environment, wish.release or wish.source, session.say, again=wish.is_again, supersede=wish.may_supersede
     )
-    return _follow(session, anew, Watch(session.environment, f"g{number}", "serves", before), is_detached=is_detached)
+    return _follow(session, anew, _watch(session, number, "serves", before), is_detached=is_detached)
 
 
 def rollback(session: Session, generation: str, *, is_detached: bool) -> int:
@@ -136,7 +135,7 @@ def rollback(session: Session, generation: str, *, is_detached: bool) -> int:
     before = anew.status(session.environment).rollout
     number = anew.rollback(session.environment, asked)
     wanted: Wanted = "serves" if asked else "either"
-    return _follow(session, anew, Watch(session.environment, f"g{number}", wanted, before), is_detached=is_detached)
+    return _follow(session, anew, _watch(session, number, wanted, before), is_detached=is_detached)
 
 
 def _number(generation: str) -> int:
@@ -152,14 +151,14 @@ def promote(session: Session, *, is_detached: bool) -> int:
     """Skip the stages that remain."""
     anew = session.anew()
     number = anew.promote(session.environment)
-    return _follow(session, anew, Watch(session.environment, f"g{number}"), is_detached=is_detached)
+    return _follow(session, anew, _watch(session, number), is_detached=is_detached)
 
 
 def abort(session: Session, *, is_detached: bool) -> int:
     """Take the rollout back."""
     anew = session.anew()
     number = anew.abort(session.environment)
-    return _follow(session, anew, Watch(session.environment, f"g{number}", "leaves"), is_detached=is_detached)
+    return _follow(session, anew, _watch(session, number, "leaves"), is_detached=is_detached)
 
 
 def dispose(session: Session) -> int:
@@ -258,6 +257,12 @@ def serve(session: Session, *, is_until_idle: bool) -> int:
     return 0
 
 
+def _watch(session: Session, number: int, wanted: Wanted = "serves", before: views.RolloutView | None = None) -> Watch:
+    from anew.faces.watch import Watch  # only what changes something is followed
+
+    return Watch(session.environment, f"g{number}", wanted, before)
+
+
 def _follow(session: Session, anew: Anew, watch: Watch, *, is_detached: bool) -> int:
     """Follow a rollout to its end, or say that it goes on without anybody looking."""
 
@@ -280,6 +285,8 @@ def _follow(session: Session, anew: Anew, watch: Watch, *, is_detached: bool) ->
 
 
 def _watched(session: Session, read: Callable[[], views.Status], watch: Watch) -> Ended:
+    from anew.faces.watch import Changes, follow
+
     if session.is_json or not screen.is_terminal(sys.stdout):
         return follow(read, watch, Changes(session.say, watch))
     from anew.faces import terminal  # only a terminal pays for Rich

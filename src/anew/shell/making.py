@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from anew import views
 from anew.errors import GateClosed, NotFound, SpecError
 from anew.model import (
     AS_USUAL,
@@ -16,7 +17,6 @@ from anew.model import (
     Scope,
 )
 from anew.shell.throwaways import GATE
-from anew.views import Plan, Tested
 
 if TYPE_CHECKING:
     from anew.core.trials import Skew
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anew.shell.observe import Observer
     from anew.shell.parts import Parts
     from anew.shell.throwaways import Throwaways
-    from anew.views import Built
+    from anew.views import Built, Plan, Tested
 
 TESTS_AT_ONCE = 4
 
@@ -169,7 +169,9 @@ class Workshop:
             say(f"{service.name}: the verdict of {_ago(known.at)} on this very image{company} stands")
             return replace(known, is_reused=True)
         results = self._try(scope, trial, say)
-        verdict = Tested(service.name, image.digest, all(not why for _, why in results), False, results, time.time())
+        verdict = views.Tested(
+            service.name, image.digest, all(not why for _, why in results), False, results, time.time()
+        )
         self.journal.releases.save_verdict(key, verdict)
         return verdict
 
