@@ -27,6 +27,7 @@ _NO_INIT = ("container-init binary", "docker-init", "catatonit")
 
 
 NAME_TAKEN = "already in use"  # as engines say it
+GONE_MEANWHILE = "no such process"  # so, too
 
 
 class NameTaken(Conflict):
@@ -83,8 +84,16 @@ class Containers:
 
     def listed(self, filters: list[str]) -> list[Mapping[str, Any]]:
         """Return what the engine says in short of all containers with these labels."""
-        with self.client.asking("listing containers", "GET /containers/json?all=true") as api:
-            found: list[Mapping[str, Any]] = api.containers(all=True, filters={"label": filters})
+        for is_last in (False, False, True):
+            try:
+                with self.client.asking("listing containers", "GET /containers/json?all=true") as api:
+                    found: list[Mapping[str, Any]] = api.containers(all=True, filters={"label": filters})
+                break
+            except (
+                EngineError
+            ) as error:  # Podman fails where a process ends while it looks; what is asked again is known
+                if is_last or GONE_MEANWHILE not in error.what:
+                    raise
         return found
 
     def of_scope(self, scope: Scope, kind: labels.Kind) -> list[Mapping[str, Any]]:
