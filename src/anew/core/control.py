@@ -30,6 +30,12 @@ _AFTER: frozenset[Phase] = frozenset({"full", "warm"})
 Members = Mapping[str, Member]  # by service
 
 
+def sides(rollout: Rollout, generations: Mapping[int, Generation]) -> tuple[Members, Members]:
+    """Return the members of the old and of the new generation of a rollout."""
+    old, new = ({m.service: m for m in generations[n].members} if n else {} for n in (rollout.old, rollout.new))
+    return old, new
+
+
 def controls(rollout: Rollout, old: Members, new: Members) -> dict[str, Member]:
     """Return with whom the new group of each judged service is compared."""
     if rollout.kind == "rollback":
@@ -71,7 +77,7 @@ def late_stage(rollout: Rollout, generations: Mapping[int, Generation]) -> int |
     """
     if rollout.phase not in _AFTER:
         return None
-    old, new = ({m.service: m for m in generations[n].members} if n else {} for n in (rollout.old, rollout.new))
+    old, new = sides(rollout, generations)
     return traffic.stage_count(old, new) if watched(rollout, old, new) else None
 
 
@@ -82,7 +88,7 @@ def apart(
 
     Of an outage in that time only one side would tell, and be blamed for it.
     """
-    old, new = ({m.service: m for m in generations[n].members} if n else {} for n in (rollout.old, rollout.new))
+    old, new = sides(rollout, generations)
     found = [one for one in watched(rollout, old, new).values() if new[one.service].kind in traffic.LISTENING]
     lonely = [one for one in found if not has.get(one.service, {}).get(one.group)]
     return frozenset(group for one in lonely for group in (one.group, new[one.service].group))

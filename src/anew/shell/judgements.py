@@ -28,7 +28,7 @@ def judgements(
 
 def compared(rollout: Rollout, generations: Mapping[int, Generation]) -> tuple[tuple[Member, Member], ...]:
     """Return with whom each service that is judged by what is counted is compared, and its new member, sorted."""
-    old, new = ({m.service: m for m in generations[n].members} if n else {} for n in (rollout.old, rollout.new))
+    old, new = control.sides(rollout, generations)
     found = control.controls(rollout, old, new)
     return tuple((one, new[s]) for s, one in found.items() if judging.criteria(one, new[s], {}, is_timed=False))
 
