@@ -7,11 +7,11 @@ from dataclasses import replace
 from small import READY, generation, going, member, world
 
 from anew.core.decide import decide
-from anew.core.steps import Drain, Enter, Launch, Retire, Stop
+from anew.core.steps import Begin, Drain, Enter, Launch, Retire, Stop
 from anew.core.tasks import key_scheduled
 from anew.core.tasks import look as tasks_look
 from anew.core.world import Allotment, Seen, World
-from anew.model import Member
+from anew.model import EdgeReading, Member
 
 RUNNING = Seen(is_alive=True, is_ready=False)
 TENTH = {"web": {"web-g1": 900, "web-g2": 100}}
@@ -95,3 +95,23 @@ def test_a_touched_instance_is_kept_though_requests_are_stuck_in_it() -> None:
     away = replace(before, allotments=(left, *before.allotments[1:]))
     away = replace(away, edge=replace(away.edge, declaration=None, weights={}, is_up=True, in_flight={left.name: 1}))
     assert not [step for step in decide(away).steps if isinstance(step, Stop)]
+
+
+def test_workers_have_their_time_at_full_though_their_group_once_died() -> None:
+    old = generation(1, member("web-g1"), member("mail-g1", kind="worker"))
+    new = generation(2, member("web-g2"), member("mail-g2", kind="worker"), outcome="")
+    full = replace(going("full"), begun=going("full").begun - 3600)
+    weights = {"web": {"web-g2": 1000}}
+    here = world(old, new, rollout=full, running={"web-g1": 1, "web-g2": 1}, weights=weights)
+    for died in (full.begun - 3600, full.begun + 60):  # long before, and as it was tried by some minutes ago
+        state = replace(here.groups["mail-g2"], deaths=(died,), outcome="exit code 1")
+        again = replace(here, groups={**here.groups, "mail-g2": state})
+        assert events(again) == []
+        assert [step.phase for step in events(replace(again, now=here.now + 60))] == ["rolling back"]
+
+
+def test_going_back_asks_nothing_of_an_edge_that_is_not_there() -> None:
+    ones = [generation(n, member(f"mail-g{n}", kind="worker")) for n in (1, 2)]
+    here = world(*ones, serving=2, wish=1, wish_kind="rollback")
+    nobody = replace(here, edge=EdgeReading(is_up=False))
+    assert [type(step) for step in decide(nobody).steps] == [Begin]

@@ -44,7 +44,7 @@ def _begin(world: World) -> tuple[Step, ...]:
     if is_at_once:
         wanted = traffic.wanted_weights(world.members(world.serving), world.members(world.wish), "full")
         begin = Begin("rollback", world.serving, world.wish, f"{reason}, and g{world.wish} is warm", "full")
-        return (begin, Shift(traffic.guarded(world, wanted)))
+        return (begin, Shift(traffic.guarded(world, wanted))) if world.edge.is_up else (begin,)
     return (Begin("rollback" if kind == "rollback" else "rollout", world.serving, world.wish, reason),)
 
 

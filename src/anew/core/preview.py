@@ -198,7 +198,7 @@ def _entered(world: World, step: Enter) -> World:
         serving=world.serving if also.serving is None else also.serving,
         wish=world.wish if also.wish is None else also.wish,
         generations=_changed(world, also.generations),
-        samples={},
+        samples={} if step.phase in ENDS else world.samples,  # evidence is that of all stages
         recent={},
         trouble="",
     )

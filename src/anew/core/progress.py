@@ -308,9 +308,11 @@ def _lost(view: _View, patience: Seconds) -> Iterator[Happening]:
         allowed = max(patience, _patience(view, member)) if is_starting else patience
         since = [s.since for a in world.by_group.get(member.group, ()) if (s := world.seen.get(a.name))]
         state = world.groups.get(member.group)
-        deaths = state.deaths[-1:] if state else ()
-        if not allowed or max((*since, *deaths), default=view.rollout.since) + allowed <= world.now:
-            why = state.outcome if state and state.deaths else "it is not ready any more"
+        deaths = [at for at in state.deaths[-1:] if at >= view.rollout.begun] if state else []
+        if is_starting or not (since or deaths):  # it could not be ready before this phase began
+            since.append(view.rollout.since)
+        if not allowed or max((*since, *deaths)) + allowed <= world.now:
+            why = state.outcome if state and deaths else "it is not ready any more"
             yield Happening("lost", f"{member.group} has no ready instance left ({why})")
 
 

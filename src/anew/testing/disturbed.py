@@ -142,7 +142,7 @@ def _weighs(world: World, group: str) -> World:
 
 
 def _is_busy(world: World, group: str) -> World:
-    flying = {a.name: 2 for a in world.by_group.get(group, ()) if world.is_ready(a.name)}
+    flying = {a.name: 2 for a in world.by_group.get(group, ()) if world.edge.is_up and world.is_ready(a.name)}
     return replace(world, edge=replace(world.edge, in_flight={**world.edge.in_flight, **flying}))
 
 

@@ -90,7 +90,7 @@ class Journal:
         """Begin a rollout, with its baselines: they have doors of their own, and ordinals are never used again."""
         if self.rollout is not None or self.wish != step.new:
             raise Conflict("a rollout is under way, or another generation is wanted")
-        number = len(self.ended) + 1
+        number = max((one.id for one in self.ended), default=0) + 1
         begun = Rollout(number, step.kind, step.old, step.new, step.phase, now, reason=step.reason, begun=now)
         self.rollout = begun
         for name, state in groups_beside(replace(world, rollout=begun)).items():
@@ -326,7 +326,7 @@ class Platform:
     def observe(self) -> World:
         """Return one reading of everything."""
         journal, edge = self.journal, self.edge
-        flying = {n: p.in_flight for n, p in self.engine.processes.items() if p.in_flight}
+        flying = {n: p.in_flight for n, p in self.engine.processes.items() if p.in_flight and edge.is_up}
         reading = EdgeReading(edge.is_up, edge.declaration, {s: dict(w) for s, w in edge.weights.items()}, {}, flying)
         seen = {
             n: Seen(p.is_alive, p.is_ready, p.ended, p.since, p.started, p.falls, touched=p.touched)

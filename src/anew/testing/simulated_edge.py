@@ -31,9 +31,8 @@ class Edge:
 
     def _declare(self, declaration: Declaration) -> None:
         listeners = declaration.listeners
-        if len({one.name for one in listeners}) < len(listeners) or len({one.port for one in listeners}) < len(
-            listeners
-        ):
+        ports = [one.port for one in listeners if one.port]  # a preview, from which a world may come, chooses none
+        if len({one.name for one in listeners}) < len(listeners) or len(set(ports)) < len(ports):
             raise Bug(f"listeners have names or ports in common: {listeners}")
         undeclared = {one.group for one in listeners} - {g.name for g in declaration.groups} - {""}
         if undeclared:

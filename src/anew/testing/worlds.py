@@ -352,7 +352,7 @@ def _draw_edge(draw: st.DrawFn, draft: Draft) -> EdgeReading:
     for service in sorted({g.service for g in groups}):
         own = [g.name for g in groups if g.service == service]
         weights[service] = _draw_shares(draw, own)
-    launched = [t.name for g in groups for t in g.targets if t.name in draft.seen]
+    launched = [t.name for g in groups for t in g.targets if t.name in draft.seen] if is_up else []
     flying = {name: draw(_upto(0, 2)) for name in launched if _is_one_in(draw, 3)}
     return EdgeReading(is_up, declaration, weights, {}, flying)
 
