@@ -11,9 +11,9 @@ from anew.core.decide import decide
 from anew.core.doors import pin
 from anew.core.preview import assume, preview, wait
 from anew.core.staffing import sizes
-from anew.core.steps import Allot, Begin, Forget, Shift
+from anew.core.steps import Allot, Begin, Enter, Forget, Shift
 from anew.core.world import GroupState, World
-from anew.model import EdgeReading, Generation, Kind, Member, Phase, Policy, Rollout, Sample, Task
+from anew.model import EdgeReading, Generation, Judge, Kind, Member, Phase, Policy, Rollout, Sample, Task
 from anew.testing.groups import group_for
 from anew.testing.worlds import ENVIRONMENT, NOW, PREVIEW_PORT, SCOPE
 
@@ -265,3 +265,98 @@ def test_what_was_counted_of_the_old_group_is_no_part_of_the_comparison_with_a_b
     samples = {"web-g1": (Sample(9, 9),), "web-g1b2": (Sample(5, 0),), "web-g2": (Sample(4, 0),)}
     found = judging.criteria(control, new["web"], samples, is_timed=False)
     assert found["errors"] == ((Sample(5, 0), Sample(4, 0)),)
+
+
+def without_baseline(one: World, *groups: str) -> World:
+    """Have no instance of these groups be ready; the edge knows, and gives their share to others that are."""
+    seen = {n: replace(s, is_ready=not any(f"{g}-" in n for g in groups), since=NOW) for n, s in one.seen.items()}
+    gone = replace(one, seen=seen)
+    for _ in range(3):
+        for step in decide(gone).steps:
+            if isinstance(step, Shift):
+                gone = assume(gone, step)
+    return gone
+
+
+def test_a_canary_that_answers_nothing_well_goes_back_though_it_can_not_be_compared() -> None:
+    one = without_baseline(until(world([member("web-g1")], [member("web-g2")]), "stage"), "web-g1b2")
+    assert not one.edge.weights["web"].get("web-g1b2")
+    assert "web-g1b2 has no traffic" in decide(one).reason
+    assert "no traffic has reached it" not in decide(one).reason
+    broken = replace(one, recent={"web-g2": Sample(20, 20), "web-g1": Sample(200, 1)})
+    assert "none of its last 20 requests was answered well" in decide(broken).reason
+    assert any(isinstance(step, Enter) and step.phase == "rolling back" for step in decide(broken).steps)
+    both = replace(one, recent={"web-g2": Sample(20, 20), "web-g1": Sample(200, 200)})
+    assert not any(isinstance(step, Enter) for step in decide(both).steps)
+
+
+def test_a_stage_ends_though_the_old_group_and_its_baseline_are_gone() -> None:
+    one = without_baseline(until(world([member("web-g1")], [member("web-g2")]), "stage"), "web-g1", "web-g1b2")
+    later = replace(one, now=one.now + 3600)
+    assert [step.phase for step in decide(later).steps if isinstance(step, Enter)] == ["stage"]
+
+
+def test_a_stage_ends_though_the_edge_never_confirms_it() -> None:
+    one = until(world([member("web-g1")], [member("web-g2")]), "stage")
+    deaf = replace(one, edge=replace(one.edge, weights={"web": {"web-g1": 1000}}))
+    assert not any(isinstance(step, Enter) for step in decide(deaf).steps)
+    later = replace(deaf, now=one.now + 3600)
+    assert [step.phase for step in decide(later).steps if isinstance(step, Enter)] == ["rolling back"]
+
+
+def test_a_baseline_has_the_time_that_its_own_policy_gives_it() -> None:
+    slow, quick = replace(FRESH, ready=90.0), replace(FRESH, ready=20.0)
+    one = until_waiting(world([member("web-g1", slow)], [member("web-g2", quick)]), "web-g1b2")
+    assert one.rollout is not None
+    assert "web-g1b2 has 0 of 1" in decide(one).reason
+    in_time, late = (replace(one, now=one.rollout.since + after) for after in (89, 91))
+    assert not any(isinstance(step, Enter) for step in decide(in_time).steps)
+    assert [step.phase for step in decide(late).steps if isinstance(step, Enter)] == ["rolling back"]
+
+
+def test_a_command_that_waits_for_the_baseline_has_its_time_after_that() -> None:
+    task = Task(("/bin/prepare",), 10.0)
+    one = until_waiting(world([member("web-g1")], [member("web-g2", before=(task,))]), "web-g1b2")
+    assert one.rollout is not None
+    assert decide(one).reason == "waiting: web-g1b2 has 0 of 1 instances ready"
+    bound = FRESH.ready + task.within + FRESH.ready
+    in_time, late = (replace(one, now=one.rollout.since + after) for after in (bound - 1, bound + 1))
+    assert not any(isinstance(step, Enter) for step in decide(in_time).steps)
+    assert "not ready in time: web-g1b2 has 0 of 1 instances ready" in decide(late).reason
+
+
+def until_waiting(one: World, group: str) -> World:
+    """Go on until only the instances of `group` are waited for, which never get ready."""
+    while (decision := decide(one)).steps:
+        for step in decision.steps:
+            one = assume(one, step)
+        seen = {n: replace(s, is_ready=s.is_ready and f"{group}-" not in n) for n, s in one.seen.items()}
+        one = replace(one, seen=seen)
+    return one
+
+
+def test_a_callee_has_no_baseline_where_only_one_generation_calls_it() -> None:
+    old = [member("api-g1"), member("web-g1")]
+    added = [member("api-g2"), member("web-g1"), member("batch-g2", needs=("api",))]
+    assert services(old, added) == []
+    assert services(old, [member("api-g2"), member("web-g2", needs=("api",))]) == ["web"]
+    assert services([*old, member("batch-g1", needs=("api",))], [member("api-g2"), member("web-g1")]) == []
+
+
+def services(old: list[Member], new: list[Member]) -> list[str]:
+    mine, theirs = ({m.service: m for m in members} for members in (old, new))
+    return sorted(one.service for one in baselines(rollout(), mine, theirs))
+
+
+def test_after_all_stages_only_what_is_still_compared_is_counted() -> None:
+    kept, plain = Policy(stages=(500,), warm=60.0, warm_control=20), Policy(stages=(500,), warm=60.0)
+    new = [member("web-g2", kept), member("api-g2", plain)]
+    one = until(world([member("web-g1"), member("api-g1")], new), "warm")
+    assert one.rollout is not None
+    assert apart(one.rollout, one.generations, one.edge.weights) == {"api-g1", "api-g2"}
+
+
+def test_a_preview_passes_where_only_the_comparison_counts() -> None:
+    strict = Policy(stages=(10, 500), judge=replace(Judge(), acceptable=0.0), on_undecided="extend")
+    steps = preview(world([member("web-g1")], [member("web-g2", strict)]))
+    assert not any(isinstance(step, Enter) and step.phase == "rolling back" for step in steps)

@@ -14,7 +14,7 @@ from journal_rows import LOCAL, Ticks, opened, sealed
 from anew.core.judging import verdict
 from anew.core.steps import Begin, Enter
 from anew.errors import NotFound
-from anew.model import Counts, Generation, Judge, Member, Policy, Rollout, Sample, Window
+from anew.model import Counts, EdgeReading, Generation, Judge, Member, Policy, Rollout, Sample, Window
 from anew.shell.evidence import up_to_now
 from anew.shell.journal import Also, Journal, Observed
 from anew.shell.judgements import judgements, rollout_ids
@@ -106,11 +106,18 @@ def test_windows_are_kept_without_moving_the_rollout(journal: Journal) -> None:
 def test_who_only_looks_sees_what_came_since_the_last_commit() -> None:
     stage = Rollout(1, "rollout", 1, 2, "stage", 100.0, 1, counts=(("web-g1", 900, 5), ("web-g2", 100, 9)))
     counts = {"web-g1": Counts(990, 5), "web-g2": Counts(110, 10)}
-    now = up_to_now(replace(stage, windows=WINDOWS), 111.0, counts)
+    reading = EdgeReading(is_up=True, weights={"web": {"web-g1": 900, "web-g2": 100}}, counts=counts)
+    now = up_to_now(replace(stage, windows=WINDOWS), generations(), 111.0, reading)
     assert now.windows[-1] == Window(111.0, 1, {"web-g1": Sample(90, 0), "web-g2": Sample(10, 1)})
     assert now.windows[:-1] == WINDOWS
     full = replace(stage, phase="full", windows=WINDOWS)
-    assert up_to_now(full, 111.0, counts) == full
+    assert up_to_now(full, generations(), 111.0, reading) == full
+
+
+def test_who_only_looks_leaves_out_what_has_nothing_to_be_compared_with() -> None:
+    stage = Rollout(1, "rollout", 1, 2, "stage", 100.0, 1, counts=(("web-g1", 900, 5), ("web-g2", 100, 9)))
+    reading = EdgeReading(is_up=True, weights={"web": {"web-g2": 1000}}, counts={"web-g2": Counts(200, 109)})
+    assert up_to_now(replace(stage, windows=WINDOWS), generations(), 111.0, reading).windows[-1].samples == {}
 
 
 @pytest.fixture

@@ -114,3 +114,13 @@ def test_a_stage_that_was_entered_without_an_edge_begins_with_what_is_read_first
     evidence.take(101.0, blind, counts(1_000_000, 0))
     evidence.take(103.0, blind, counts(1_000_090, 10, 1))
     assert totals(evidence) == {"web-g1": (90, 0), "web-g2": (10, 1)}
+
+
+def test_probes_of_a_side_that_can_not_be_reached_are_no_evidence() -> None:
+    evidence = Evidence()
+    probed = {"web-g1/probes": Counts(0), "web-g2/probes": Counts(0)}
+    evidence.take(100.0, BEGUN, counts(0, 0) | probed)
+    outage = {"web-g1/probes": Counts(10, 10), "web-g2/probes": Counts(10, 0)}
+    evidence.take(110.0, BEGUN, counts(0, 100, 50) | outage, apart={"web-g1", "web-g2"})
+    evidence.take(111.0, BEGUN, counts(9, 109, 50) | outage)
+    assert totals(evidence) == {"web-g1": (9, 0), "web-g2": (9, 0)}

@@ -9,14 +9,14 @@ Rules
    the rest, and has all of that while no instance of the baseline can be reached.
 3. With `warm: {control: 2%}` the comparison goes on after `full`: whom the new group was compared with keeps so much
    until the warm window is over, or as long as any instance of it can be reached.
-4. A service that others call has a baseline only if each of these callers is shared by both generations, or has a
-   baseline itself: no other requests would come there than to the new group.
+4. A service that others call has a baseline only if each of these callers is shared by both generations, or calls it
+   in both and has a baseline itself: no other requests would come there than to the new group.
 5. What is not judged in stages is compared with nobody; nor is what a rollback goes back to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from anew.core import names, traffic
@@ -86,11 +86,16 @@ def apart(
 ) -> frozenset[str]:
     """Return the groups whose requests say nothing just now: whom they are compared with has no part of the traffic.
 
-    Of an outage in that time only one side would tell, and be blamed for it.
+    Of an outage in that time only one side would tell, and be blamed for it. Those are among them that nothing is
+    compared with any more, while others are.
     """
     old, new = sides(rollout, generations)
-    found = [one for one in watched(rollout, old, new).values() if new[one.service].kind in traffic.LISTENING]
-    lonely = [one for one in found if not has.get(one.service, {}).get(one.group)]
+    found = watched(rollout, old, new)
+    lonely = [
+        one
+        for s, one in controls(rollout, old, new).items()
+        if s not in found or (new[s].kind in traffic.LISTENING and not has.get(s, {}).get(one.group))
+    ]
     return frozenset(group for one in lonely for group in (one.group, new[one.service].group))
 
 
@@ -123,10 +128,20 @@ def _fresh(services: Sequence[str], old: Members, new: Members) -> set[str]:
     A changed caller reaches the callee of its own generation, whatever the weights are; so does its baseline.
     """
     found = set(services)
-    changed = {s: one for s, one in old.items() if s not in new or new[s].group != one.group}
-    while lost := {s for s in found if any(s in one.needs and caller not in found for caller, one in changed.items())}:
+    kept = {m.group for m in old.values()} & {m.group for m in new.values()}
+    calls = [{s: m.needs for s, m in members.items() if m.group not in kept} for members in (old, new)]
+    callers = {*calls[0], *calls[1]}
+    while lost := {s for s in found if any(not _calls_alike(s, caller, calls, found) for caller in callers)}:
         found -= lost
     return found
+
+
+def _calls_alike(
+    service: str, caller: str, calls: Sequence[Mapping[str, Sequence[str]]], found: Container[str]
+) -> bool:
+    """Say whether a changed caller calls in neither generation, or in both, and then with a baseline of its own."""
+    does = [service in one.get(caller, ()) for one in calls]
+    return not any(does) or (all(does) and caller in found)
 
 
 def _may_be_fresh(member: Member) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -68,6 +68,12 @@ class _View:
         """How many instances each group shall have now."""
         return staffing.sizes(self.world)
 
+    @cached_property
+    def apart(self) -> frozenset[str]:
+        """Which groups can't be compared just now; see `control.apart`."""
+        edge = self.world.edge
+        return control.apart(self.rollout, self.world.generations, edge.weights) if edge.is_up else frozenset()
+
     @property
     def fresh(self) -> tuple[Member, ...]:
         """The members of the new generation whose groups the old one does not have."""
@@ -108,16 +114,26 @@ def _prepare(view: _View) -> Happening:
     if not undone and is_comparable and is_at_hand(world, rollout.new) and _is_routed(world, rollout.new):
         event: Event = "unjudged" if rollout.kind == "rollback" else "ready"
         return Happening(event, f"all instances of g{rollout.new} are ready")
-    short = [m for m in (*view.new.values(), *baselines) if world.ready(m.group) < m.size]
+    first = [m for m in baselines if world.ready(m.group) < m.size]
+    short = [*first, *(m for m in view.new.values() if world.ready(m.group) < m.size)]
     waiting = [m for m in short if not staffing.is_taken_in_turn(world, m, rollout.old)]
+    if undone and first:
+        waiting = first  # no command begins before they are ready
     says = "; ".join(f"{m.group} has {world.ready(m.group)} of {m.size} instances ready" for m in waiting)
-    if undone:
-        says = f"{undone} has not ended"
-    bound = rollout.since + max((m.policy.ready for m in view.new.values()), default=0.0) + allowed
+    if undone and not first:
+        says, waiting = f"{undone} has not ended", []
+    bound = rollout.since + _preparing(view, baselines, allowed)
     if world.now >= bound:
         why = "; ".join(filter(None, (_unready(world, m) for m in waiting)))
         return Happening("late", f"not ready in time: {says or 'the edge does not answer'}{why and ' (' + why + ')'}")
     return Happening(None, f"waiting: {says or 'for the edge'}", bound)
+
+
+def _preparing(view: _View, baselines: Sequence[Member], allowed: Seconds) -> Seconds:
+    """Return how long all may take until they are ready; commands, which may take what is `allowed`, stand between."""
+    new = max((m.policy.ready for m in view.new.values()), default=0.0)
+    beside = max((m.policy.ready for m in baselines), default=0.0)
+    return beside + allowed + new if allowed else max(beside, new)
 
 
 def _unready(world: World, member: Member) -> str:
@@ -162,16 +178,19 @@ def _stage(view: _View) -> Happening:
     count = traffic.stage_count(view.old, view.new)
     where = f"stage {rollout.stage + 1} of {count}"
     found = verdicts(world, rollout)
-    for service, one in found.items():
-        if one.kind == "fail":
-            return Happening("failed", f"{where}: {view.new[service].group}: {one.reason}")
+    fails = [f"{view.new[s].group}: {v.reason}" for s, v in found.items() if v.kind == "fail"]
+    for says in (*fails, *_hopeless(view)):
+        return Happening("failed", f"{where}: {says}")
     says = "; ".join(f"{view.new[s].group}: {v.reason}" for s, v in found.items())
     policies = [view.new[s].policy for s in services]
     least = rollout.since + max((p.each for p in policies), default=0.0)
     most = max(least, rollout.since + max((p.at_most for p in policies), default=0.0))
     onward: Event = "last" if rollout.stage + 1 >= count else "passed"
-    if not traffic.is_set(world, control.weights(world, rollout)):
-        return Happening(None, f"{where}: waiting for the edge", most)
+    if not traffic.is_set(world, traffic.guarded(world, control.weights(world, rollout))):
+        bound = most + LOST
+        if world.now >= bound:
+            return Happening("late", f"{where}: the edge has not confirmed its weights in {bound - rollout.since:g} s")
+        return Happening(None, f"{where}: waiting for the edge", bound)
     if all(v.kind == "pass" for v in found.values()):
         return Happening(onward if world.now >= least else None, f"{where}: {says}", least)
     if world.now < most:
@@ -181,6 +200,14 @@ def _stage(view: _View) -> Happening:
     if then.is_over:
         return Happening("late", f"{where}: {then.says}: {says}")
     return Happening(onward if then.until is None else None, f"{where}: {then.says}: {says}", then.until)
+
+
+def _hopeless(view: _View) -> Iterator[str]:
+    """Yield which new groups answer nothing well while they can't be compared, though the old ones answer."""
+    for service in traffic.judged(view.old, view.new):
+        old, new = (view.world.recent.get(one[service].group, verdict.NOTHING) for one in (view.old, view.new))
+        if view.new[service].group in view.apart and verdict.is_hopeless(old, new):
+            yield f"{view.new[service].group}: none of its last {new.requests} requests was answered well"
 
 
 def verdicts(world: World, rollout: Rollout) -> Mapping[str, Verdict]:
@@ -200,7 +227,10 @@ def _verdict(view: _View, old: Member, new: Member) -> Verdict:
     unread = [f"{key} can't be counted: {world.unread[key]}" for key in keys]
     if new.kind == "http" and new.policy.judge.slow and not slow:
         unread.append("time is not judged: the old group had too few answers to know what is slow")
-    return replace(found, reason="; ".join((found.reason, *unread))) if unread else found
+    if new.group in view.apart:
+        unread.append(f"nothing is compared just now, for {old.group} has no traffic")
+        found = replace(found, reason="") if found.reason == verdict.NO_TRAFFIC else found
+    return replace(found, reason="; ".join(filter(None, (found.reason, *unread)))) if unread else found
 
 
 def _of_workers(view: _View, member: Member, counted: Verdict | None) -> Verdict:

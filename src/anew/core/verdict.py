@@ -26,6 +26,8 @@ ERRORS, SLOWNESS = "errors", "slowness"
 HOPELESS = 20  # requests after which a canary that answered none of them well has failed
 BREAKER_REQUESTS = 20
 BREAKER_RATE = 0.5
+NO_TRAFFIC = "no traffic has reached it"
+NOTHING = Sample(0, 0)
 MOST_TOLD = 1e9  # of an e-value, in words and in evidence
 PLENTY = Sample(100_000, 0)  # after so many good requests there is no doubt
 
@@ -58,7 +60,7 @@ def judge(criteria: Mapping[str, Evidence], standards: Judge, *, may_be_hopeless
         says = f"{_compared(worst, criteria[worst])}: worse than tolerated"
         return Verdict("fail", f"{says} (evidence {_value(harm)}; {1 / standards.alpha:g} is enough)", told)
     if not any(one.new.requests for one in criteria.values()):
-        return Verdict("undecided", "no traffic has reached it", told)
+        return Verdict("undecided", NO_TRAFFIC, told)
     says = "; ".join(_compared(name, one) for name, one in criteria.items())
     least = min(one.safe for one in criteria.values())
     enough = f"(evidence {_value(least)}; {1 / standards.beta:g} is enough)"

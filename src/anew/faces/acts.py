@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anew.model import Manner
 
 _GENERATION = re.compile(r"g([1-9][0-9]{0,8})\Z")
-_GROUP = re.compile(r"\b[a-z][a-z0-9-]*-g[1-9][0-9]*\b")
+_GROUP = re.compile(r"\b[a-z][a-z0-9-]*-g[1-9][0-9]*(?:b[1-9][0-9]*)?\b")
 _RELEASE = re.compile(r"r[1-9][0-9]*\Z")
 DIFFERS = 1  # the exit code of a verdict that came out otherwise
 LAST_WORDS = 10  # lines of the groups that failed, shown with the failure

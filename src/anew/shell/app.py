@@ -246,7 +246,6 @@ class App(Developing, Carrying):
 
     def why(self, environment: str, generation: int) -> views.Why:
         """Return why a generation is what it is."""
-        from anew.core.control import late_stage
         from anew.shell.autopsy import why
         from anew.shell.evidence import up_to_now
 
@@ -254,8 +253,7 @@ class App(Developing, Carrying):
         known = self._journal.generations.all(scope)
 
         def now(rollout: Rollout) -> Rollout:
-            counts = self._parts.edge(scope).reading().counts
-            return up_to_now(rollout, self._clock.now(), counts, late_stage(rollout, known))
+            return up_to_now(rollout, known, self._clock.now(), self._parts.edge(scope).reading())
 
         return why(self._journal, self._parts.compute(scope), row, generation, now)
 

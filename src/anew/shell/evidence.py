@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from anew.core.measures import PROBES
-from anew.model import Counts, Rollout, Sample, Seconds, Window
+from anew.core import control
+from anew.model import Counts, EdgeReading, Generation, Rollout, Sample, Seconds, Window
 
 WINDOW: Seconds = 0.5  # windows are at least this long
 MOST = 60  # windows of a stage; when there are more, each is joined with the next one
@@ -55,9 +55,7 @@ class Evidence:
         did = {name: self._since(name, judged(one)) for name, one in counts.items()}
         number = rollout.stage if rollout is not None and rollout.phase == "stage" else late_stage
         if rollout is not None and number is not None:
-            seen = {
-                n: s for n, s in did.items() if s.requests and (n.endswith(PROBES) or n.partition("/")[0] not in apart)
-            }
+            seen = {n: s for n, s in did.items() if s.requests and n.partition("/")[0] not in apart}
             self._add(Window(now, number, seen), rollout.since)
         lately = {n: s for n, one in counts.items() if n in known and (s := _grown(self.last[n], one)).requests}
         self.last |= counts
@@ -128,12 +126,13 @@ def kept(counts: Mapping[str, Counts]) -> tuple[tuple[tuple[str, int, int], ...]
     return tuple((group, one.requests, one.failures) for group, one in counted.items()), slows
 
 
-def up_to_now(rollout: Rollout, now: float, counts: Mapping[str, Counts], late_stage: int | None = None) -> Rollout:
+def up_to_now(rollout: Rollout, generations: Mapping[int, Generation], now: float, reading: EdgeReading) -> Rollout:
     """Return a rollout with the windows until now: what came since its last commit is the newest."""
-    if not counts or (rollout.phase != "stage" and late_stage is None):
+    late = control.late_stage(rollout, generations)
+    if not reading.counts or (rollout.phase != "stage" and late is None):
         return rollout
     evidence = Evidence()
-    evidence.take(now, rollout, counts, late_stage)
+    evidence.take(now, rollout, reading.counts, late, control.apart(rollout, generations, reading.weights))
     return replace(rollout, windows=tuple(evidence.windows))
 
 

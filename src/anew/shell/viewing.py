@@ -45,17 +45,15 @@ def status(world: World, last: Rollout | None, says: Says, keeper: int) -> Statu
 
 def _judgements(world: World) -> tuple[Judgement, ...]:
     rollout = world.rollout
-    if rollout is None or not _is_compared(world, rollout):
+    if rollout is None or not control.watched(rollout, *control.sides(rollout, world.generations)):
         return ()
     from anew.shell.evidence import up_to_now  # noqa: PLC0415 - only in a stage
     from anew.shell.judgements import judgements  # noqa: PLC0415 - only in a stage
 
-    late = control.late_stage(rollout, world.generations)
-    return judgements(up_to_now(rollout, world.now, world.edge.counts, late), world.generations, is_brief=True)
-
-
-def _is_compared(world: World, rollout: Rollout) -> bool:
-    return bool(control.watched(rollout, world.members(rollout.old), world.members(rollout.new)))
+    now = up_to_now(rollout, world.generations, world.now, world.edge)
+    found = judgements(now, world.generations, is_brief=True)
+    compared = control.watched(rollout, *control.sides(rollout, world.generations))
+    return tuple(one for one in found if one.service in compared)
 
 
 def _unkept(world: World) -> str:
