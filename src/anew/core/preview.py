@@ -70,7 +70,8 @@ def wait(world: World, until: float) -> World:
             seen[one.name] = Seen(is_alive=False, is_ready=False, ended=PASSED)
     members = [member for one in world.generations.values() for member in one.members]
     counted = [(member, member.group) for member in members]
-    counted += [(member, one.group) for one in wanted(world) for member in members if member.service == one.service]
+    beside = [one for one in wanted(world) if one.group in world.groups]
+    counted += [(member, one.group) for one in beside for member in members if member.service == one.service]
     samples = {key: (PLENTY,) for member, group in counted for key in keys(member, group)}
     return replace(ageless(world), now=max(world.now, until), seen=seen, samples=samples, recent={})
 

@@ -202,7 +202,12 @@ def _begins_before_the_other_is_back(world: World, step: Step) -> str:
                 if left and (not mine or serving(world, mine)):
                     return f"{', '.join(left)} of {service} still has traffic"
         case Enter(_, _, "rolled back") if rollout is not None:
-            left = [m.group for m in fresh(world) if m.group in weighted(world)]
+            old = world.members(rollout.old)
+            left = [
+                m.group
+                for m in fresh(world)
+                if m.group in weighted(world) and (m.service not in old or serving(world, old[m.service].group))
+            ]
             return f"{', '.join(left)} still has traffic" if left else ""
         case Enter(_, _, "rolling back") if rollout is not None and world.wish != rollout.new:
             before = world.generations[rollout.new].outcome
@@ -230,7 +235,8 @@ SCHEDULE = Invariant(
 )
 SUPERSEDED = Invariant(
     "superseded",
-    "the weight is confirmed back to 0 before the next rollout begins, and what was overtaken did not fail",
+    "the weight that can be taken back is confirmed to be 0 before the next rollout begins, and what was overtaken did "
+    "not fail",
     _begins_before_the_other_is_back,
 )
 
