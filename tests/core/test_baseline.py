@@ -296,12 +296,38 @@ def test_a_stage_ends_though_the_old_group_and_its_baseline_are_gone() -> None:
     assert [step.phase for step in decide(later).steps if isinstance(step, Enter)] == ["stage"]
 
 
-def test_a_stage_ends_though_the_edge_never_confirms_it() -> None:
+def test_a_stage_tries_to_move_the_traffic_however_long_it_lasts() -> None:
+    long = replace(FRESH, on_undecided="extend")
+    one = until(world([member("web-g1", long)], [member("web-g2", long)]), "stage")
+    later = replace(one, now=one.now + 300, samples={})
+    for here in (replace(later, edge=replace(later.edge, weights={"web": {"web-g1": 1000}})), later):
+        assert not any(isinstance(step, Enter) for step in decide(here).steps)
+    lost = replace(later, edge=replace(later.edge, weights={"web": {"web-g1": 1000}}))
+    assert [type(step) for step in decide(lost).steps] == [Shift]
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_no_stage_is_left_while_the_edge_knows_nobody(*, is_up: bool) -> None:
     one = until(world([member("web-g1")], [member("web-g2")]), "stage")
-    deaf = replace(one, edge=replace(one.edge, weights={"web": {"web-g1": 1000}}))
-    assert not any(isinstance(step, Enter) for step in decide(deaf).steps)
-    later = replace(deaf, now=one.now + 3600)
-    assert [step.phase for step in decide(later).steps if isinstance(step, Enter)] == ["rolling back"]
+    blank = replace(one, edge=EdgeReading(is_up=is_up), now=one.now + 3600)
+    assert not any(isinstance(step, Enter) for step in decide(blank).steps)
+
+
+def test_probes_are_no_traffic_to_a_canary_that_can_not_be_compared() -> None:
+    one = without_baseline(until(world([member("web-g1")], [member("web-g2")]), "stage"), "web-g1b2")
+    probed = {"web-g1": Sample(40, 0), "web-g2": Sample(20, 20), "web-g2/probes": Sample(20, 20)}
+    unknown = {"web-g2": Sample(20, 20)}
+    for recent in (probed, unknown):
+        assert not any(isinstance(step, Enter) for step in decide(replace(one, recent=recent)).steps)
+
+
+def test_who_a_command_waits_for_is_named() -> None:
+    task = Task(("/bin/prepare",), 10.0)
+    plain = replace(FRESH, baseline="old")
+    old = [member("api-g1", plain), member("web-g1", plain, needs=("api",))]
+    new = [member("api-g2", plain), member("web-g2", plain, needs=("api",), before=(task,))]
+    one = until_waiting(world(old, new), "api-g2")
+    assert decide(one).reason == "waiting: /bin/prepare of web has not ended; api-g2 has 0 of 1 instances ready"
 
 
 def test_a_baseline_has_the_time_that_its_own_policy_gives_it() -> None:

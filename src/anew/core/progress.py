@@ -9,7 +9,7 @@ from functools import cached_property
 from anew.core import aside, control, judging, measures, staffing, tasks, traffic, undecided, verdict
 from anew.core.machine import Event
 from anew.core.world import World
-from anew.model import Member, Rollout, Seconds, Verdict
+from anew.model import Member, Rollout, Sample, Seconds, Verdict
 
 DEATHS = 3  # of the instances of one new group, until the rollout goes back
 FALLS = 3  # times that one new instance may have become unready before the rollout goes back
@@ -119,9 +119,10 @@ def _prepare(view: _View) -> Happening:
     waiting = [m for m in short if not staffing.is_taken_in_turn(world, m, rollout.old)]
     if undone and first:
         waiting = first  # no command begins before they are ready
-    says = "; ".join(f"{m.group} has {world.ready(m.group)} of {m.size} instances ready" for m in waiting)
-    if undone and not first:
-        says, waiting = f"{undone} has not ended", []
+    elif undone:  # it may wait for one of those that run already
+        waiting = [m for m in waiting if tasks.is_prepared(world, rollout, m)]
+    said = [f"{undone} has not ended"] if undone and not first else []
+    says = "; ".join([*said, *(f"{m.group} has {world.ready(m.group)} of {m.size} instances ready" for m in waiting)])
     bound = rollout.since + _preparing(view, baselines, allowed)
     if world.now >= bound:
         why = "; ".join(filter(None, (_unready(world, m) for m in waiting)))
@@ -186,11 +187,11 @@ def _stage(view: _View) -> Happening:
     least = rollout.since + max((p.each for p in policies), default=0.0)
     most = max(least, rollout.since + max((p.at_most for p in policies), default=0.0))
     onward: Event = "last" if rollout.stage + 1 >= count else "passed"
-    if not traffic.is_set(world, traffic.guarded(world, control.weights(world, rollout))):
-        bound = most + LOST
-        if world.now >= bound:
-            return Happening("late", f"{where}: the edge has not confirmed its weights in {bound - rollout.since:g} s")
-        return Happening(None, f"{where}: waiting for the edge", bound)
+    wanted = control.weights(world, rollout)
+    if world.edge.is_up and world.edge.declaration is not None:  # one that knows nobody could move nothing
+        wanted = traffic.guarded(world, wanted)
+    if not traffic.is_set(world, wanted):
+        return Happening(None, f"{where}: waiting for the edge", most)
     if all(v.kind == "pass" for v in found.values()):
         return Happening(onward if world.now >= least else None, f"{where}: {says}", least)
     if world.now < most:
@@ -203,11 +204,20 @@ def _stage(view: _View) -> Happening:
 
 
 def _hopeless(view: _View) -> Iterator[str]:
-    """Yield which new groups answer nothing well while they can't be compared, though the old ones answer."""
+    """Yield which new groups answer no traffic well while they can't be compared, though the old ones answer."""
     for service in traffic.judged(view.old, view.new):
-        old, new = (view.world.recent.get(one[service].group, verdict.NOTHING) for one in (view.old, view.new))
-        if view.new[service].group in view.apart and verdict.is_hopeless(old, new):
-            yield f"{view.new[service].group}: none of its last {new.requests} requests was answered well"
+        group = view.new[service].group
+        if group not in view.apart or not view.world.weight(service, group):
+            continue
+        old, new = (_lately(view.world, one[service].group) for one in (view.old, view.new))
+        if old.requests and verdict.is_hopeless(old, new):
+            yield f"{group}: none of its last {new.requests} requests was answered well"
+
+
+def _lately(world: World, group: str) -> Sample:
+    """Return what a group answered in the last seconds, without its probes: they may go to one side alone."""
+    every, probes = (world.recent.get(key, verdict.NOTHING) for key in (group, group + measures.PROBES))
+    return Sample(max(0, every.requests - probes.requests), max(0, every.failures - probes.failures))
 
 
 def verdicts(world: World, rollout: Rollout) -> Mapping[str, Verdict]:
