@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from anew.build.context import Context, gather, layer_entries
+from anew.build.context import Context, Reader, gather, layer_entries
 from anew.build.entries import Entry
 from anew.build.filecache import FileDigests
 from anew.build.listing import Lookup, Node, lookup_in
@@ -94,6 +96,30 @@ def test_ignored_files_are_left_out(project: Path) -> None:
     (project / ".anewignore").write_text("*.txt\n!keep.txt\n/README\n# a comment\n")
     (project / "anew.lock").write_text("{}")
     assert paths(read(project, ("./", "/a"))) == ["a/app/keep.txt", "a/app/server.py"]
+
+
+@given(st.lists(st.sampled_from([".git", "__pycache__", ".anewignore", "anew.lock", "app", "x"]), min_size=1))
+def test_without_a_file_of_its_own_a_project_leaves_out_what_the_patterns_say(names: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        bare = Reader(project, FileDigests(project / "cache", project))
+        (project / ".anewignore").write_text("")
+        written = Reader(project, FileDigests(project / "cache", project))
+    path = "/".join(names)
+    for is_folder in (False, True):
+        assert bare.is_ignored(path, is_folder=is_folder) == written.is_ignored(path, is_folder=is_folder)
+
+
+def test_an_ignore_file_that_cant_be_read_is_named(project: Path) -> None:
+    file = project / ".anewignore"
+    file.write_bytes(b"caf\xe9\n")
+    with pytest.raises(SpecError, match="can't be read: it is no UTF-8: byte 4") as caught:
+        read(project, ("app/", "/a"))
+    assert caught.value.where == str(file)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(SpecError, match="can't be read: Is a directory"):
+        read(project, ("app/", "/a"))
 
 
 def test_symbolic_links_inside_stay_links(project: Path) -> None:

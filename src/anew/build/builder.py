@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anew.build import inspection, locking, reuse
+from anew.build import inspection, reuse
 from anew.build.context import Context, gather, layer_entries
 from anew.build.definition import Definition, Job
 from anew.build.drafts import scratch, sweep
@@ -36,7 +37,10 @@ from anew.model import (
     Spec,
 )
 from anew.ports import Say
-from anew.views import Built, HeadView, Rebuilt
+from anew.views import Built
+
+if TYPE_CHECKING:
+    from anew.views import HeadView, Rebuilt
 
 _FORMAT = 1  # of images; raised when the same inputs make another image
 
@@ -152,6 +156,8 @@ class Builder:
     def lock(self, spec: Spec, heads: Sequence[str], say: Say, *, update: bool) -> tuple[HeadView, ...]:
         """Resolve `heads`, or all; see `anew.cases.Builder`."""
         self._sweep()
+        from anew.build import locking
+
         return locking.locked(self._heads, self._files, with_tools(spec), heads, say, update=update)
 
     @contextmanager
@@ -166,6 +172,8 @@ class Builder:
     def outdated(self, spec: Spec, say: Say) -> tuple[HeadView, ...]:
         """Compare the lock with what there is now; see `anew.cases.Builder`."""
         self._sweep()
+        from anew.build import locking
+
         return locking.outdated(self._heads, self._files, with_tools(spec), say)
 
     def make(self, definition: Definition, context: Context, say: Say) -> Image:

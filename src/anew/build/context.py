@@ -10,12 +10,10 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import pathspec
+from typing import TYPE_CHECKING, Literal
 
 from anew.build.entries import WHITEOUT, Entry
 from anew.build.filecache import FileDigests
@@ -24,8 +22,13 @@ from anew.core.digest import digest
 from anew.errors import SpecError
 from anew.model import Copy, Digest, Service
 
+if TYPE_CHECKING:
+    Ignored = Callable[[str], bool]  # of a path relative to the project, a folder's with a slash at its end
+
 IGNORE_FILE = ".anewignore"
-_ALWAYS = (".git/", "__pycache__/", "/.anewignore", "/anew.lock")
+_FOLDERS = frozenset({".git", "__pycache__"})
+_FILES = frozenset({IGNORE_FILE, "anew.lock"})  # of the project's own folder
+_ALWAYS = (*sorted(f"{name}/" for name in _FOLDERS), *sorted(f"/{name}" for name in _FILES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,23 +205,35 @@ class Reader:
 
     def is_ignored(self, relative: str, *, is_folder: bool) -> bool:
         """Say whether a path, relative to the project, is left out."""
-        return self._ignored.match_file(relative + "/" if is_folder else relative)
+        return self._ignored(relative + "/" if is_folder else relative)
 
 
 def _unreadable(path: str, where: str) -> SpecError:
     return SpecError(f"{path} may not be read", where=where, hint=f"chmod u+r {path}")
 
 
-def _ignored(project: Path) -> pathspec.GitIgnoreSpec:
+def _ignored(project: Path) -> Ignored:
     try:
         text = (project / IGNORE_FILE).read_text(encoding="utf-8")
     except FileNotFoundError:
-        text = ""
-    lines = text.splitlines()
+        return _ignored_always
+    except (OSError, UnicodeDecodeError) as e:
+        why = f"it is no UTF-8: byte {e.start + 1}" if isinstance(e, UnicodeDecodeError) else e.strerror
+        hint = "it is a text file in UTF-8 that you may read"
+        raise SpecError(f"{IGNORE_FILE} can't be read: {why}", where=str(project / IGNORE_FILE), hint=hint) from e
+    import pathspec  # noqa: PLC0415 - it takes long to import, and most projects have no such file
+
     try:
-        return pathspec.GitIgnoreSpec.from_lines([*_ALWAYS, *lines])
+        return pathspec.GitIgnoreSpec.from_lines([*_ALWAYS, *text.splitlines()]).match_file
     except ValueError as e:
         raise SpecError(f"a pattern is not valid: {e}", where=IGNORE_FILE, hint="see the syntax of gitignore") from e
+
+
+def _ignored_always(path: str) -> bool:
+    """Say of a path what `_ALWAYS` says."""
+    folders = path.split("/")
+    name = folders.pop()
+    return (folders[0] if folders else name) in _FILES or not _FOLDERS.isdisjoint(folders)
 
 
 def layer_entries(items: Sequence[Item], lookup: Lookup, where: str) -> tuple[Entry, ...]:

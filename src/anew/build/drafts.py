@@ -10,8 +10,6 @@ import errno
 import fcntl
 import os
 import re
-import shlex
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -174,6 +172,7 @@ def discard(path: Path) -> None:
     except PermissionError as e:
         # What a user namespace left belongs to subordinate uids, and only there may it be removed.
         argv = [*NAMESPACE, "rm", "-rf", "--", str(path)]
+        import shlex  # noqa: PLC0415 - likewise
         import subprocess  # noqa: PLC0415 - likewise
 
         removed = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -187,6 +186,8 @@ def discard(path: Path) -> None:
 
 
 def _remove_tree(path: Path) -> None:
+    import shutil  # noqa: PLC0415 - it imports what compresses, and mostly nothing is there to be removed
+
     while path.exists():
         # Two may sweep the same leftovers at once: what the other was faster with is gone, and so less is left.
         with suppress(FileNotFoundError):

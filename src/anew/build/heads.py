@@ -65,8 +65,13 @@ class Heads:
 
     def locked(self, head: Head) -> Digest | None:
         """Return the layer that the lock pins for this very recipe; None if it has to be resolved."""
+        pinned = self.pinned(head)
+        return pinned.layer if pinned else None
+
+    def pinned(self, head: Head) -> lock.LockedHead | None:
+        """Return what the lock says of this very recipe; None if it has to be resolved."""
         pinned = lock.read(self.project).heads.get(head.name)
-        return pinned.layer if pinned is not None and pinned.recipe == self.recipe(head) else None
+        return pinned if pinned is not None and pinned.recipe == self.recipe(head) else None
 
     def layer(self, head: Head, say: Say, *, update: bool = False) -> Digest | None:
         """Return the head's layer, made or recognised; None for the machine's own root.
@@ -195,14 +200,14 @@ class Heads:
         known = lock.read(self.project).heads
         if not image.layers:
             one = known.get(name)
-            return HeadTime(name, _seconds(one.resolved)) if one is not None and one.resolved else HeadTime()
+            return HeadTime(name, lock.seconds(one.resolved)) if one is not None and one.resolved else HeadTime()
         recorded = self._recorded(image)
         if recorded is not None and not recorded.has_age:
             return HeadTime()
         times = {one.resolved: head for head, one in known.items() if one.layer == image.layers[0] and one.resolved}
         if times and not image.is_host:
-            return HeadTime(times[max(times)], _seconds(max(times)))
-        return HeadTime() if recorded is None else HeadTime(recorded.name, _seconds(recorded.resolved))
+            return HeadTime(times[max(times)], lock.seconds(max(times)))
+        return HeadTime() if recorded is None else HeadTime(recorded.name, lock.seconds(recorded.resolved))
 
     def _recorded(self, image: Image) -> HeadRecord | None:
         """Return what was recorded of an image's head; None if nothing was, or it is gone."""
@@ -250,14 +255,6 @@ def _digests(packages: Sequence[Package]) -> tuple[Digest, ...]:
 def _file_digest(path: Path) -> Digest:
     with path.open("rb") as file:
         return PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _seconds(resolved: str) -> float:
-    """Return a time of the lock in UTC seconds; 0.0 for one that can't be read."""
-    try:
-        return datetime.strptime(resolved, lock.TIME).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        return 0.0
 
 
 def _os_release() -> str:

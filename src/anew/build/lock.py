@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,19 @@ class _Written:
     packages: tuple[str, ...] = ()
     resolved: str = ""
     image: Digest = ""
+
+
+def seconds(resolved: str) -> float:
+    """Return a time of the lock in UTC seconds; 0.0 for one that can't be read.
+
+    >>> seconds("2026-11-22T18:00:00Z"), seconds("yesterday")
+    (1795370400.0, 0.0)
+    """
+    try:
+        time = datetime.fromisoformat(resolved)  # as `TIME`; what parses any format takes long to import
+    except ValueError:
+        return 0.0
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def read(project: Path) -> Lock:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from anew.build import lock
+from anew.build import lock, reuse
 from anew.build.files import Files, every
 from anew.build.heads import Heads
 from anew.build.lock import LockedFile, LockedHead
 from anew.build.packages import Move, moved
 from anew.core.digest import short
 from anew.errors import NotFound
-from anew.model import BuiltHead, DebianHead, Digest, Head, HostHead, ImageHead, Seconds, Spec, TarHead
+from anew.model import BuiltHead, DebianHead, Digest, Head, HostHead, ImageHead, Spec, TarHead
 from anew.ports import Say
 from anew.views import HeadView, PackageMove
 
@@ -74,7 +73,7 @@ def _file_view(url: str, pinned: LockedFile | None, before: Digest, after: Diges
         source="file",
         layer=pinned.digest if pinned else "",
         resolved=pinned.fetched if pinned else "",
-        age=_age(pinned.fetched) if pinned else 0.0,
+        age=reuse.age(lock.seconds(pinned.fetched)) if pinned else 0.0,
         packages=0,
         size=pinned.size if pinned else 0,
         moves=(PackageMove(url, short(before), short(after)),) if before and after and before != after else (),
@@ -88,16 +87,8 @@ def _moves(head: Head, before: LockedHead, after: LockedHead) -> tuple[Move, ...
 
 
 def _pinned(heads: Heads, head: Head) -> LockedHead | None:
-    """Return what a head is locked to; None if that was for another recipe."""
-    if isinstance(head, HostHead) or heads.locked(head) is None:
-        return None
-    return lock.read(heads.project).heads[head.name]
-
-
-def age_of(heads: Heads, head: Head) -> Seconds:
-    """Return how long ago a head was resolved; 0 where that can't be said."""
-    pinned = _pinned(heads, head)
-    return _age(pinned.resolved) if pinned else 0.0
+    """Return what a head is locked to; None if that was for another recipe, and for the machine's own root."""
+    return None if isinstance(head, HostHead) else heads.pinned(head)
 
 
 def _chosen(spec: Spec, names: Sequence[str], fetches: Collection[str]) -> tuple[Head, ...]:
@@ -115,7 +106,7 @@ def _view(head: Head, pinned: LockedHead | None, moves: Iterable[Move]) -> HeadV
         source=_source(head),
         layer=pinned.layer if pinned else "",
         resolved=pinned.resolved if pinned else "",
-        age=_age(pinned.resolved) if pinned else 0.0,
+        age=reuse.age(lock.seconds(pinned.resolved)) if pinned else 0.0,
         packages=len(pinned.packages) if pinned else 0,
         size=sum(one.size for one in pinned.packages) if pinned else 0,
         moves=tuple(PackageMove(one.name, one.before, one.after) for one in moves),
@@ -135,12 +126,3 @@ def _source(head: Head) -> str:
             return f"dockerfile {recipe}"
         case HostHead():
             return "host"
-
-
-def _age(resolved: str) -> Seconds:
-    """Return how long ago a time of the lock was; 0 for one that can't be read."""
-    try:
-        then = datetime.strptime(resolved, lock.TIME).replace(tzinfo=UTC)
-    except ValueError:
-        return 0.0
-    return max(0.0, (datetime.now(UTC) - then).total_seconds())

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anew.build import definition as definitions
 from anew.build.definition import Definition
@@ -29,7 +30,9 @@ from anew.errors import Conflict, NotFound
 from anew.model import Digest, Image, Trial
 from anew.trust.envelope import Doubt, Statement, believed, said
 from anew.trust.keys import PublicKey, SigningKey, public_key, signing_key
-from anew.views import Tested
+
+if TYPE_CHECKING:
+    from anew.views import Tested
 
 BILL = "https://cyclonedx.org/bom"
 _CALLED = {BILL: "bill of materials", PROVENANCE: "provenance", TEST_RESULT: "verdict"}

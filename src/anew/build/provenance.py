@@ -6,12 +6,15 @@ Source  SLSA 1.0, Provenance (predicate, and what its parts mean); in-toto Attes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from anew.build.definition import Definition, HeadRecord
 from anew.build.epoch import architecture
 from anew.core.digest import PREFIX
 from anew.model import Digest, Image, Trial
-from anew.views import Tested
+
+if TYPE_CHECKING:
+    from anew.views import Tested
 
 PROVENANCE = "https://slsa.dev/provenance/v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"

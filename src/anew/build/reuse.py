@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from anew.build import locking
+from anew.build import lock
 from anew.build.definition import Job
 from anew.build.heads import Heads
 from anew.build.store import ImageStore
 from anew.errors import NotFound
-from anew.model import Digest, Head, Image, Seconds, Service
+from anew.model import Digest, Head, HostHead, Image, Seconds, Service
 from anew.ports import Say
 from anew.views import HeadUsed
 
@@ -22,7 +22,12 @@ _SHOWN = 10  # paths that a step made
 def heads(known: Heads, head: Head, jobs: Sequence[Job]) -> tuple[HeadUsed, ...]:
     """Return the heads of an image and how long ago each was resolved: its own, then those of its tools."""
     tools = dict.fromkeys(job.supply.tool.head for job in jobs if job.supply.tool is not None)
-    return tuple(HeadUsed(one.name, locking.age_of(known, one)) for one in (head, *tools))
+    return tuple(HeadUsed(one.name, _age(known, one)) for one in (head, *tools))
+
+
+def _age(known: Heads, head: Head) -> Seconds:
+    pinned = None if isinstance(head, HostHead) else known.pinned(head)
+    return age(lock.seconds(pinned.resolved)) if pinned else 0.0
 
 
 def age(at: float) -> Seconds:

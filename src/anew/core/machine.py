@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from anew.model import Phase
+if TYPE_CHECKING:
+    from anew.model import Phase
 
 Event = Literal[
     "ready",  # all new groups are at full size, ready and known to the edge

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from anew.model import Door, Scope
+from anew.model import Scope
+
+if TYPE_CHECKING:
+    from anew.model import Door
 
 LABEL = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 GENERATION = re.compile(r"g([1-9][0-9]*)\Z")
@@ -97,6 +101,7 @@ def local_host(project: str, service: str) -> str:
 def address_of(door: Door, host: str) -> tuple[tuple[str, str], ...]:
     """Return the environment variables that tell a caller where it reaches a service: on `host`, the edge's address.
 
+    >>> from anew.model import Door
     >>> address_of(Door("api", 20001), "127.0.0.1"), address_of(Door("the-cache", 20002, is_tcp=True), "127.0.0.1")
     ((('API_URL', 'http://127.0.0.1:20001'),), (('THE_CACHE_HOST', '127.0.0.1'), ('THE_CACHE_PORT', '20002')))
     """

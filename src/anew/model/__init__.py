@@ -20,27 +20,21 @@ if TYPE_CHECKING:
     )
     from anew.model.counted import Sample, Window
     from anew.model.hygiene import Allowance, Finding, Rule
-    from anew.model.made import (
-        Actor,
+    from anew.model.made import Actor, HeadTime, Identity, Image, Part, Release, Trial
+    from anew.model.measured import OUTCOMES, Criterion, Outcomes, Probe
+    from anew.model.running import Instance, Order, Outcome, Touched
+    from anew.model.sealed import (
         Door,
         Generation,
         GenerationOutcome,
         Group,
-        HeadTime,
-        Identity,
-        Image,
         Member,
         Need,
-        Part,
         Phase,
         Pin,
-        Release,
         Rollout,
         Seal,
-        Trial,
     )
-    from anew.model.measured import OUTCOMES, Criterion, Outcomes, Probe
-    from anew.model.running import Instance, Order, Outcome, Touched
     from anew.model.stock import Checkpoint, Gone, Remains, Selection, Stock, StoredHead, StoredImage
     from anew.model.units import BUILD, CHUNK, CLIENT_WINDOW, FULL, Bytes, Digest, PerMille, Scope, Seconds, Weights
     from anew.model.wish import (
@@ -173,27 +167,21 @@ _BEHIND = {
     ),
     "counted": ("Sample", "Window"),
     "hygiene": ("Allowance", "Finding", "Rule"),
-    "made": (
-        "Actor",
+    "made": ("Actor", "HeadTime", "Identity", "Image", "Part", "Release", "Trial"),
+    "measured": ("OUTCOMES", "Criterion", "Outcomes", "Probe"),
+    "running": ("Instance", "Order", "Outcome", "Touched"),
+    "sealed": (
         "Door",
         "Generation",
         "GenerationOutcome",
         "Group",
-        "HeadTime",
-        "Identity",
-        "Image",
         "Member",
         "Need",
-        "Part",
         "Phase",
         "Pin",
-        "Release",
         "Rollout",
         "Seal",
-        "Trial",
     ),
-    "measured": ("OUTCOMES", "Criterion", "Outcomes", "Probe"),
-    "running": ("Instance", "Order", "Outcome", "Touched"),
     "stock": ("Checkpoint", "Gone", "Remains", "Selection", "Stock", "StoredHead", "StoredImage"),
     "units": ("BUILD", "CHUNK", "CLIENT_WINDOW", "FULL", "Bytes", "Digest", "PerMille", "Scope", "Seconds", "Weights"),
     "wish": (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from anew.model.made import Image, Pin
+from anew.model.made import Image
+from anew.model.sealed import Pin
 from anew.model.units import Scope
 from anew.model.wish import Limits, Volume
 

@@ -22,21 +22,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from anew.errors import Conflict, NotFound
-from anew.model import Environment, Rollout, Scope, Window
+from anew.model import Environment, Scope
 from anew.shell.database import PATIENCE, Database, Stale, clean, encode
 from anew.shell.ledger import Ledger, first_hash
 from anew.shell.portpool import PortPool, next_port
 from anew.shell.releases import Releases
 from anew.shell.vault import Vault
-from anew.shell.windows import Windows
 
 if TYPE_CHECKING:
     from anew.core.consequences import Change
     from anew.core.steps import Begin, Enter
-    from anew.model import Seconds
+    from anew.model import Rollout, Seconds, Window
     from anew.ports import Clock
     from anew.shell.generations import Generations
     from anew.shell.instances import Instances
+    from anew.shell.windows import Windows
 
 __all__ = ["Also", "EnvironmentRow", "Journal", "Observed", "Stale"]
 
@@ -95,7 +95,6 @@ class Journal:
         self.ledger = Ledger(self._database, clock)
         self.releases = Releases(self._database, clock)
         self.ports = PortPool(self._database)
-        self.windows = Windows(self._database)
         self.vault = Vault(self._database, clock, self.ledger, path.parent / "keys" / "secrets")
 
     @cached_property
@@ -111,6 +110,13 @@ class Journal:
         from anew.shell.instances import Instances
 
         return Instances(self._database, self._clock, self.ledger)
+
+    @cached_property
+    def windows(self) -> Windows:
+        """What was counted in the rollouts of all environments."""
+        from anew.shell.windows import Windows
+
+        return Windows(self._database)
 
     @property
     def owner(self) -> str:
@@ -217,6 +223,8 @@ class Journal:
 
         Raises  Conflict if one is under way; Stale if `step.new` is not the wish any more.
         """
+        from anew.model import Rollout
+
         with self._database.writing():
             place, row = self._row(scope)
             going = self._under_way(place)
@@ -360,6 +368,8 @@ class Journal:
     def _rollout(self, row: sqlite3.Row | None) -> Rollout | None:
         if row is None:
             return None
+        from anew.model import Rollout
+
         return replace(self._database.decode(row["body"], Rollout), id=row["id"], version=row["version"])
 
     def _save(self, place: int, rollout: Rollout) -> Rollout:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from anew import views
 from anew.errors import Conflict, GateClosed, NotFound, SpecError
-from anew.model import BUILD, Pin, Scope
+from anew.model import BUILD, Scope
 
 if TYPE_CHECKING:  # most commands need no key, and what encrypts takes long to import
-    from anew.model import Bytes
+    from anew.model import Bytes, Pin
     from anew.ports import Clock
     from anew.shell.database import Database
     from anew.shell.keyfile import Key
@@ -79,6 +79,8 @@ class Vault:
 
         Raises  NotFound that names all that have none.
         """
+        from anew.model import Pin
+
         rows = [row for row in self._rows(scope) if not row["is_revoked"]]
         newest = {row["name"]: Pin(row["name"], row["version"], row["mac"]) for row in rows}
         wanted = sorted(set(names))
