@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pytest
 from building import Project, need_program, need_root, proved, python, quiet, shell_head, tar_project
 
 from anew.build import apt, lock
+from anew.build.heads import Heads
 from anew.build.packages import Package, moved, of_file, parsed
+from anew.build.store import ImageStore
 from anew.errors import Conflict, NotFound, SpecError, Unsupported
-from anew.model import BuildStep, DebianHead, HostHead
+from anew.model import BuildStep, DebianHead, HostHead, TarHead
 from anew.views import PackageMove
 
 PACKAGE = Package("x", "1:2+b1", "amd64", "sha256:" + 64 * "d", 3)
@@ -59,6 +62,32 @@ def test_a_changed_recipe_is_resolved_again(tmp_path: Path) -> None:
     project.builder.build(project.spec, project.service(), quiet)
     after = locked(project)["heads"]["base"]
     assert all(after[name] != before[name] for name in ("recipe", "layer", "tree"))
+
+
+def test_an_archive_is_not_read_again_while_it_is_the_same(tmp_path: Path) -> None:
+    archive = tmp_path / "head.tar"
+    archive.write_bytes(bytes(8_000_000))
+    os.utime(archive, (1_700_000_000, 1_700_000_000))
+    heads = Heads(tmp_path, ImageStore(tmp_path / "images"), tmp_path / "work")
+    head = TarHead("base", "head.tar")
+    first = heads.recipe(head)
+    bound = time.monotonic() + 30
+    count = 8_000_000
+    while count > 1_000_000:  # what has just been written is not trusted yet
+        assert time.monotonic() < bound, count
+        time.sleep(0.2)
+        before = read_so_far()
+        assert heads.recipe(head) == first
+        count = read_so_far() - before
+    archive.write_bytes(b"x" + bytes(7_999_999))
+    os.utime(archive, (1_700_000_000, 1_700_000_000))
+    assert heads.recipe(head) != first
+
+
+def read_so_far() -> int:
+    """Return how many bytes this process has read."""
+    counts = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(counts["rchar"])
 
 
 def test_a_locked_head_that_is_lost_is_made_again_as_it_was(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ must come out as it was. A changed recipe, or `update`, resolves it anew and wri
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +20,7 @@ from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
 from anew.build.entries import Entry
 from anew.build.epoch import EPOCH, architecture
+from anew.build.filecache import FileDigests
 from anew.build.listing import tree_digest
 from anew.build.packages import Package, moved
 from anew.build.store import ImageStore
@@ -46,7 +48,7 @@ class Heads:
             case DebianHead(suite=suite, packages=packages, distribution=distribution):
                 said: dict[str, object] = {distribution: suite, "packages": sorted(set(packages))}
             case TarHead():
-                said = {"tar": _file_digest(self._archive(head))}
+                said = {"tar": self._content(head)}
             case ImageHead():
                 said = {"image": head.reference}
             case BuiltHead():
@@ -223,6 +225,14 @@ class Heads:
         if not self.store.blobs.are_whole([known]):
             self.store.blobs.add_file(path)
         return known
+
+    def _content(self, head: TarHead) -> Digest:
+        """Return the digest of a head's archive; it is not read again while the kernel says that it is the same."""
+        path = self._archive(head)
+        digests = FileDigests(self._cache, path)
+        sha = digests.sha256(os.fspath(path), path.stat())
+        digests.save()
+        return PREFIX + sha
 
     def _archive(self, head: TarHead) -> Path:
         path = self.project / head.path
