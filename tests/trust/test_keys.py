@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from anew.errors import Conflict, NotFound, SpecError
+from anew.errors import AnewError, Conflict, NotFound, SpecError
 from anew.trust.keys import VARIABLE, public_key, signing_key
 
 SSH_KEYGEN = Path("/usr/bin/ssh-keygen")
@@ -145,3 +148,49 @@ def test_a_key_is_the_same_however_its_lines_end(change: Callable[[bytes], bytes
     one = signing_key(tmp_path, "shop")
     assert one.public.raw == made.public_key().public_bytes_raw()
     assert one.sign(b"data") == made.sign(b"data")
+
+
+@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.OpenSSH])
+@pytest.mark.parametrize("before", ["# my key\n", "\n", "a comment\n\n"])
+def test_a_text_is_a_key_also_after_a_comment(
+    before: str, form: PrivateFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    monkeypatch.setenv(VARIABLE, before + pem(key, form).decode())
+    assert signing_key(tmp_path, "shop").public.raw == key.public_key().public_bytes_raw()
+
+
+def mistaken(key: Ed25519PrivateKey) -> dict[str, str]:
+    """Return what people take for the text of a key."""
+    text, der = pem(key), key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return {
+        "base64 of a file": base64.b64encode(text).decode(),
+        "base64 of a long file": base64.b64encode(pem(key, PrivateFormat.OpenSSH)).decode(),
+        "base64 in lines": base64.encodebytes(text).decode(),
+        "lines without their ends": text.decode().splitlines()[1],
+        "base64 for addresses": base64.urlsafe_b64encode(der).decode().rstrip("="),
+        "hexadecimal": key.private_bytes_raw().hex(),
+        "one line": text.decode().replace("\n", "").replace("PRIVATE KEY", "KEY"),
+        "bare bytes that look like a path": "/" + base64.b64encode(key.private_bytes_raw()).decode()[1:],
+    }
+
+
+@pytest.mark.parametrize("how", mistaken(Ed25519PrivateKey.generate()))
+def test_a_variable_that_is_no_path_is_named_and_not_shown(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = mistaken(Ed25519PrivateKey.generate())[how]
+    monkeypatch.setenv(VARIABLE, value)
+    with pytest.raises(AnewError) as refused:
+        signing_key(tmp_path, "shop")
+    told = "".join(traceback.format_exception(refused.value)) + json.dumps(refused.value.as_json())
+    assert VARIABLE in refused.value.where
+    assert not any(value[at : at + 12] in told for at in range(len(value) - 12))
+
+
+def test_a_path_that_leads_nowhere_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("/run/secrets/key", str(tmp_path / "nowhere.pem"), "keys/shop.pem", "./key"):
+        monkeypatch.setenv(VARIABLE, path)
+        with pytest.raises(NotFound) as refused:
+            signing_key(tmp_path, "shop")
+        assert refused.value.where == path

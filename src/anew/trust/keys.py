@@ -26,7 +26,9 @@ from anew.errors import Conflict, NotFound, SpecError, Unsupported
 from anew.private_file import write_once
 
 VARIABLE = "ANEW_SIGNING_KEY"  # the path of a key file, or its text
-_BEGIN = "-----BEGIN"
+_TEXT = ("PRIVATE KEY", "\n")  # what the text of a key has, and no path
+# What plainly is a path: it begins as one or has a dot, which base64 never has, and nothing in it could be a key.
+_PATH = re.compile(r"(?=\.{0,2}/|~|[^.]+\.)(?!.*[A-Za-z0-9]{32})[\w./@~ -]{1,200}")
 _LARGEST = 64 * 1024
 _RAW = 32  # bytes of a public key
 _KIND = b"ssh-ed25519"
@@ -95,12 +97,15 @@ def signing_key(folder: Path, project: str) -> SigningKey:
             Unsupported if the file can't be read or made.
     """
     given = os.environ.get(VARIABLE, "")
-    if given.lstrip().startswith(_BEGIN):
-        return _understood(given.encode(), f"${VARIABLE}")
+    if any(mark in given for mark in _TEXT):
+        return _understood(os.fsencode(given), f"${VARIABLE}")
     if given:
-        found = _read(Path(given))
+        is_path = _PATH.fullmatch(given) is not None
+        where = given if is_path else f"${VARIABLE}"  # what is no path may be the key itself
+        found = _read(Path(given), where)
         if found is None:
-            raise NotFound("the signing key is not there", where=given, hint=f"${VARIABLE} names it; see {_how(given)}")
+            hint = f"${VARIABLE} is to name a key file, or to hold its text; see {_how(given if is_path else 'FILE')}"
+            raise NotFound("the signing key is not there", where=where, hint=hint)
         return found
     return own_key(folder, project)
 
@@ -111,10 +116,10 @@ def own_key(folder: Path, project: str) -> SigningKey:
     Raises  as `signing_key`.
     """
     path = folder / f"{project}.pem"
-    found = _read(path)
+    found = _read(path, str(path))
     if found is None:
         _make(path)
-        found = _read(path)
+        found = _read(path, str(path))
     if found is None:
         raise NotFound("the signing key was taken away just now", where=str(path), hint="do it again")
     return found
@@ -129,7 +134,7 @@ def _blob(raw: bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in (_KIND, raw))
 
 
-def _read(path: Path) -> SigningKey | None:
+def _read(path: Path, where: str) -> SigningKey | None:
     try:
         with path.open("rb") as file:
             may_others = os.fstat(file.fileno()).st_mode & 0o077
@@ -137,11 +142,11 @@ def _read(path: Path) -> SigningKey | None:
     except FileNotFoundError:
         return None
     except OSError as cause:
-        raise _unusable(path, "read", cause) from cause
+        raise _unusable(where, "read", cause) from None  # the cause shows the path, which may be none
     if may_others:
-        hint = f"chmod 600 {path}; if others did read it, move it away, and trust the new key instead"
-        raise Conflict("others than its owner may read the signing key", where=str(path), hint=hint)
-    return _understood(text, str(path))
+        hint = f"chmod 600 {where}; if others did read it, move it away, and trust the new key instead"
+        raise Conflict("others than its owner may read the signing key", where=where, hint=hint)
+    return _understood(text, where)
 
 
 def _understood(text: bytes, where: str) -> SigningKey:
@@ -159,7 +164,7 @@ def _plain(text: bytes) -> Ed25519PrivateKey | None:
 def _loaded(text: bytes, where: str) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see `_plain`
 
-    is_ssh = b"OPENSSH" in text.partition(b"\n")[0]
+    is_ssh = b"-----BEGIN OPENSSH" in text
     load = serialization.load_ssh_private_key if is_ssh else serialization.load_pem_private_key
     try:
         private = load(text, None)
@@ -181,9 +186,9 @@ def _make(path: Path) -> None:
     try:
         write_once(path, text)
     except OSError as cause:
-        raise _unusable(path, "made", cause) from cause
+        raise _unusable(str(path), "made", cause) from cause
 
 
-def _unusable(path: Path, verb: str, cause: OSError) -> Unsupported:
+def _unusable(where: str, verb: str, cause: OSError) -> Unsupported:
     what = f"the signing key can't be {verb}: {cause.strerror}"
-    return Unsupported(what, where=str(path), hint=f"act as its owner, or name another one in ${VARIABLE}")
+    return Unsupported(what, where=where, hint=f"act as its owner, or name another one in ${VARIABLE}")
