@@ -249,3 +249,14 @@ def command_lines() -> list[str]:
         except OSError:
             continue  # it ended while we looked
     return found
+
+
+def test_a_namespace_that_can_not_be_made_is_told_also_for_a_long_task(folder: Path) -> None:
+    need_program("newuidmap")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "unshare").write_text("#!/bin/sh\necho not permitted; exit 7\n")
+    (folder / "bin" / "unshare").chmod(0o755)
+    program = f"import os\nos.environ['PATH'] = '{folder}/bin:' + os.environ['PATH']\n{BUILD}"
+    program = program.replace("BuildStep(step)", "BuildStep(step + 1_000_000 * ' ')")
+    last = build(folder, "echo x", has_subordinates=True, program=program)[-1]
+    assert last.startswith("error|engine|the user namespace for build steps ended with exit code 7|run as root")

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,8 +60,11 @@ def run(task: Task, say: Say) -> Base:
     pipe = subprocess.PIPE
     with waiting, subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT) as inside:
         if inside.stdin is not None and inside.stdout is not None:
-            inside.stdin.write(msgspec.json.encode(task))
-            inside.stdin.close()
+            # Where it ended before it had read all, it has said why.
+            with suppress(BrokenPipeError):
+                inside.stdin.write(msgspec.json.encode(task))
+            with suppress(BrokenPipeError):
+                inside.stdin.close()
             for line in inside.stdout:
                 match _answer(line):
                     case {"line": str(text)}:
