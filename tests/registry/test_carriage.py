@@ -344,6 +344,38 @@ def with_a_lying_size(kept: Kept) -> None:
     put(kept, "r1", index, "application/vnd.oci.image.index.v1+json")
 
 
+def with_a_list_of_annotations(kept: Kept) -> None:
+    index, image, description = index_of(kept)
+    before = index["manifests"][0]["digest"]
+    image["annotations"] = ["host"]
+    image["layers"].reverse()
+    after = put(kept, "", image)
+    swap(kept, index, description, lambda text: text.replace(before.encode(), after["digest"].encode()))
+    index["manifests"][0] |= after
+    put(kept, "r1", index, "application/vnd.oci.image.index.v1+json")
+
+
+def with_a_description_too_deep(kept: Kept) -> None:
+    index, _, description = index_of(kept)
+    swap(kept, index, description, lambda _: 100_000 * b"[")
+    put(kept, "r1", index, "application/vnd.oci.image.index.v1+json")
+
+
+def with_too_much_said(kept: Kept) -> None:
+    """Many statements, each as large as one may be."""
+    kept.has_referrers = False
+    for (_, key), (_, data) in list(kept.texts.items()):
+        said = json.loads(data)
+        if key.startswith("sha256:") and said.get("artifactType") == MEDIA:
+            said["layers"][0]["size"] = 64 << 20
+            more = {one: said[one] for one in ("artifactType", "annotations")}
+            named = []
+            for number in range(20):
+                said["layers"][0]["digest"] = f"sha256:{number:064}"
+                named.append(put(kept, "", said) | more)
+            put(kept, said["subject"]["digest"].replace(":", "-"), {"manifests": named})
+
+
 def with_no_description(kept: Kept) -> None:
     index, _, _ = index_of(kept)
     index["manifests"].pop()
@@ -387,6 +419,9 @@ LIES: dict[Callable[[Kept], None], str] = {
     with_a_missing_manifest: "lacks a manifest",
     with_an_altered_manifest: "altered",
     with_a_lying_size: "another size",
+    with_a_list_of_annotations: "otherwise than the manifest",
+    with_a_description_too_deep: "can't be read",
+    with_too_much_said: "more is said of an image",
     with_no_description: "does not say what the release is",
     with_an_image_left_out: "does not name the image",
     with_a_statement_about_another: "about another one",
@@ -410,6 +445,25 @@ def test_what_lies_is_refused_and_nothing_is_registered(
     assert there.store.blobs.images() == ()
     assert there.evidence.filed(release.parts[0].image.digest) == ()
     assert [path for path in there.store.root.glob("drafts/*") if path.exists()] == []
+
+
+def test_what_has_no_room_is_not_begun(small: tuple[Repository, Kept], tmp_path: Path) -> None:
+    to, kept = small
+    here, there = Place(tmp_path / "here"), Place(tmp_path / "there")
+    here.push(here.release(), to)
+    index, image, description = index_of(kept)
+    before = index["manifests"][0]["digest"]
+    image["layers"][0]["size"] = 1 << 60
+    after = put(kept, "", image)
+    swap(kept, index, description, lambda text: text.replace(before.encode(), after["digest"].encode()))
+    index["manifests"][0] |= after
+    put(kept, "r1", index, "application/vnd.oci.image.index.v1+json")
+    asked = len(kept.asked)
+    with pytest.raises(EngineError, match="no room for"):
+        there.pull(Reference(to, "r1"))
+    layers = {layer["digest"] for layer in image["layers"]}
+    assert not any(line.endswith(tuple(layers)) for line in kept.asked[asked:])
+    assert there.store.blobs.images() == ()
 
 
 def test_a_release_says_more_than_an_older_anew_wrote(small: tuple[Repository, Kept], tmp_path: Path) -> None:

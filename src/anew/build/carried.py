@@ -145,7 +145,7 @@ def understood(identity: bytes, images: bytes, where: str) -> tuple[str, tuple[P
         raw = is_called(msgspec.json.decode(identity))
         said = msgspec.convert(raw, type=_Identity)
         known = msgspec.json.decode(images, type=_Images)
-    except msgspec.MsgspecError as cause:
+    except (msgspec.MsgspecError, RecursionError) as cause:
         raise Conflict(f"the description of the release can't be read: {cause}", where=where) from cause
     if known.version != _FORMAT or not _is_within(raw, msgspec.to_builtins(said)):
         raise Conflict("a newer anew made this release", where=where, hint="use that one here as well")

@@ -7,8 +7,10 @@ by its digest has it, its images have the manifests that it names, these the blo
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from anew.build.oci import CONFIG, HOST, LAYER
 from anew.build.store import ImageStore
 from anew.core.digest import short
 from anew.core.reference import Reference
-from anew.errors import Conflict, NotFound, Unsupported
+from anew.errors import Conflict, EngineError, NotFound, Unsupported
 from anew.model import Bytes, Digest, Image, Part, Release
 from anew.ports import Say
 from anew.registry import referrers
@@ -35,6 +37,7 @@ from anew.views import Carried
 
 _MOST_SAID: Bytes = 64 << 20  # of one statement, or of a description
 _MOST_STATEMENTS = 1000  # of one image
+_MOST_SAID_OF_ONE: Bytes = 512 << 20  # by all statements about an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,30 @@ class _Course:
     size: Bytes = 0
 
     def blobs(self, wanted: Sequence[Described]) -> None:
-        """Have all these blobs in the store."""
-        self.size += sum(one.size for one in {one.digest: one for one in wanted}.values())
+        """Have all these blobs in the store. Raises EngineError at once if there is no room for them."""
+        unlike = {one.digest: one for one in wanted}.values()
+        self._require_room(unlike)
+        self.size += sum(one.size for one in unlike)
         self.fetched += fetch(self.registry, self.store, wanted)
+
+    def _require_room(self, wanted: Iterable[Described]) -> None:
+        store, needed = self.store, 0
+        for one in wanted:
+            if not store.blobs.are_whole([one.digest]):
+                needed += one.size
+                with suppress(FileNotFoundError):
+                    needed -= min(one.size, store.partial(one.digest).stat().st_size)
+        if not needed:
+            return
+        store.root.mkdir(parents=True, exist_ok=True)
+        room = os.statvfs(store.root)
+        if room.f_bavail * room.f_frsize < needed:
+            raise EngineError(
+                f"there is no room for {needed} bytes from {self.registry}",
+                where=str(store.root),
+                hint="free some space there: anew gc",
+                facts={"command": f"df -h {store.root}"},
+            )
 
     def little(self, *wanted: Described) -> tuple[bytes, ...]:
         """Return small blobs, which are in the store then."""
@@ -118,7 +142,7 @@ class Puller:
             statements = [self._statements(course, one, with_inputs=with_inputs) for one in images]
         for one, filed in zip(images, statements, strict=True):
             for predicate, envelope in filed:
-                Evidence(self.store).add(one.image.digest, predicate, envelope)
+                Evidence(self.store).add(one.image.digest, predicate, self.store.blobs.read(envelope))
             name = f"{release.project}-{one.service}-{short(one.image.identity.input)}"
             self.store.blobs.add_image(one.manifest.data, name)
         Notes(self.notes, reference.repository).see(blob.digest for one in images for blob in one.blobs)
@@ -186,7 +210,7 @@ class Puller:
         text = course.manifest(image.digest)
         where = f"{course.registry}@{image.digest}"
         config, layers = _parts(text, where)
-        is_host = (text.said.get("annotations") or {}).get(HOST) == "host"
+        is_host = _annotation(text.said, HOST) == "host"
         said = (config.digest, tuple(one.digest for one in layers), is_host)
         if said != (image.identity.config, image.layers, image.is_host) or image.layers != image.identity.diffs:
             raise _lying(
@@ -211,7 +235,7 @@ class Puller:
         try:
             said = json.loads(blobs.verify(one.image.identity.config).read_bytes())
             diffs, machine = tuple(said["rootfs"]["diff_ids"]), (said["os"], said["architecture"])
-        except (ValueError, KeyError, TypeError) as cause:
+        except (ValueError, KeyError, TypeError, RecursionError) as cause:
             raise _lying(f"the config of the image of {one.service} can't be read", where) from cause
         if diffs != one.image.layers:
             raise _lying(f"the config of the image of {one.service} names other layers than its manifest", where)
@@ -224,22 +248,22 @@ class Puller:
 
     # ------------------------------------------------------------ what is said of images
 
-    def _statements(self, course: _Course, one: _Found, *, with_inputs: bool) -> tuple[tuple[str, bytes], ...]:
-        """Return the kinds and envelopes of the statements about an image; with its inputs, have these in the store."""
+    def _statements(self, course: _Course, one: _Found, *, with_inputs: bool) -> tuple[tuple[str, Digest], ...]:
+        """Have the statements about an image in the store; return their kinds and envelopes. So with its inputs."""
         found = referrers.referrers(course.registry, one.image.digest)
         kinds = {MEDIA, carried.INPUTS} if with_inputs else {MEDIA}
         ours = [each for each in found if each.kind in kinds][:_MOST_STATEMENTS]
         texts = together(course.registry.wire, [lambda each=each: self._attached(course, one, each) for each in ours])  # type: ignore[misc]
         blobs = {each.described.digest: layers for each, layers in zip(ours, texts, strict=True)}
+        said = [(each, blob) for each in ours if each.kind == MEDIA for blob in blobs[each.described.digest]]
+        if sum(blob.size for _, blob in said) > _MOST_SAID_OF_ONE:
+            raise _lying(f"more is said of an image than {_MOST_SAID_OF_ONE >> 20} MiB", str(course.registry))
         course.blobs([blob for layers in texts for blob in layers])
         if with_inputs:
             self._keep_inputs(one.image, course.say)
-        return tuple(
-            (dict(each.annotations).get(carried.PREDICATE, ""), self.store.blobs.verify(blob.digest).read_bytes())
-            for each in ours
-            if each.kind == MEDIA
-            for blob in blobs[each.described.digest]
-        )
+        for _, blob in said:
+            self.store.blobs.verify(blob.digest)
+        return tuple((dict(each.annotations).get(carried.PREDICATE, ""), blob.digest) for each, blob in said)
 
     def _attached(self, course: _Course, one: _Found, referrer: Referrer) -> tuple[Described, ...]:
         text = course.manifest(referrer.described.digest)
@@ -250,8 +274,7 @@ class Puller:
             raise _lying("what is listed as said of an image is about another one", where)
         if referrer.kind == MEDIA and (len(layers) != 1 or layers[0].size > _MOST_SAID):
             raise _lying("a statement about an image is not one envelope", where)
-        said = text.said.get("annotations")
-        told = str(said.get(carried.PREDICATE, "")) if isinstance(said, dict) else ""
+        told = _annotation(text.said, carried.PREDICATE)
         if referrer.kind == MEDIA and told != dict(referrer.annotations).get(carried.PREDICATE, ""):
             raise _lying("a statement about an image is listed as one of another kind", where)
         return layers
@@ -283,6 +306,11 @@ def _entries(said: Mapping[str, Any]) -> set[object]:
 def _list(said: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     found = said.get(name)
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _annotation(said: Mapping[str, Any], name: str) -> str:
+    found = said.get("annotations")
+    return str(found.get(name, "")) if isinstance(found, dict) else ""
 
 
 def _parts(text: Text, where: str) -> tuple[Described, tuple[Described, ...]]:
