@@ -7,7 +7,6 @@ Files, the first that knows the registry counts: `$REGISTRY_AUTH_FILE` alone if 
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import re
@@ -78,7 +77,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     except OSError as cause:
         hint = "let this user read it, or name another one in $REGISTRY_AUTH_FILE"
         raise SpecError(f"{path.name} can't be read: {cause.strerror}", where=str(path), hint=hint) from cause
-    except ValueError:  # its text is not shown with the cause: it holds passwords
+    except (ValueError, RecursionError):  # its text is not shown with the cause: it holds passwords
         said = None
     if not isinstance(said, dict):
         raise SpecError(
@@ -117,12 +116,14 @@ def _keys(repository: Repository) -> Iterator[str]:
 
 def _entry(one: Mapping[str, Any], path: Path) -> Credential | None:
     if isinstance(bearer := one.get("registrytoken"), str) and bearer:
+        if not bearer.isascii() or not bearer.isprintable():
+            raise SpecError("a `registrytoken` is no token", where=str(path), hint="log in again")
         return Credential(bearer=bearer)
     user, password = one.get("username"), one.get("password")
     if isinstance(text := one.get("auth"), str) and text:
         try:
             user, colon, password = base64.b64decode(text, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             colon = ""
         if not colon:
             raise SpecError("an `auth` is not the base64 of user:password", where=str(path), hint="log in again")
@@ -143,8 +144,12 @@ def _helped(name: str, host: str, path: Path) -> Credential | None:
         )
     except FileNotFoundError as cause:
         raise EngineError(f"{program} is not installed, and it keeps the logins", where=str(path), hint=hint) from cause
+    except OSError as cause:
+        raise EngineError(f"{program} can't be run: {cause.strerror}", where=str(path), hint=hint) from cause
     except subprocess.TimeoutExpired:
         raise EngineError(f"{program} does not answer", where=str(path), hint=hint) from None
+    except UnicodeDecodeError:
+        raise EngineError(f"{program} gave an answer that can't be read", where=str(path), hint=hint) from None
     if done.returncode != 0:
         if "not found" in done.stdout + done.stderr:
             return None
@@ -154,6 +159,6 @@ def _helped(name: str, host: str, path: Path) -> Credential | None:
     try:
         told = json.loads(done.stdout)
         user, secret = str(told["Username"]), str(told["Secret"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise EngineError(f"{program} gave an answer that can't be read", where=str(path), hint=hint) from None
     return Credential(identity=secret) if user == _TOKEN_USER else Credential(user, secret)

@@ -5,7 +5,7 @@
     uploads/KEY     where an upload was begun that has not ended; the place may hold a key, so only its owner reads it
     seen/HOST.json  which repository of a registry had a blob last: from there it can be mounted
 
-A note that is lost or wrong costs a second upload and nothing else.
+A note that is lost or wrong, or can't be written, costs a second upload and nothing else.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Notes:
 
     def ended(self, digest: Digest) -> None:
         """Forget an upload."""
-        self._upload(digest).unlink(missing_ok=True)
+        with suppress(OSError):
+            self._upload(digest).unlink(missing_ok=True)
 
     def seen(self) -> dict[Digest, str]:
         """Return the other repositories of this registry that had a blob, by blob."""
@@ -58,14 +59,14 @@ class Notes:
         known = {**self._seen(), **dict.fromkeys(digests, self.repository.name)}
         self._write(self._seen_at, json.dumps(dict(list(known.items())[-_MOST_SEEN:])))
         for path in self._uploads.glob("*") if self._uploads.is_dir() else ():
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 if time.time() - path.stat().st_mtime > _STALE:
                     path.unlink()
 
     def _seen(self) -> dict[Digest, str]:
         try:
             said = json.loads(self._seen_at.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return {str(k): str(v) for k, v in said.items()} if isinstance(said, dict) else {}
 
@@ -81,11 +82,12 @@ class Notes:
         return self._uploads / short(digest_bytes(f"{self.repository} {digest}".encode()))
 
     def _write(self, path: Path, text: str) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd, draft = tempfile.mkstemp(dir=path.parent, prefix="draft-")  # which is for its owner alone
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(draft).replace(path)
-        finally:
-            Path(draft).unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk, for instance
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd, draft = tempfile.mkstemp(dir=path.parent, prefix="draft-")  # which is for its owner alone
+            try:
+                with os.fdopen(fd, "w", encoding="utf-8") as file:
+                    file.write(text)
+                Path(draft).replace(path)
+            finally:
+                Path(draft).unlink(missing_ok=True)
