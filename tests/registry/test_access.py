@@ -21,9 +21,10 @@ from tiny import tiny
 
 from anew.core.reference import Repository
 from anew.errors import AnewError, EngineError, SpecError
+from anew.registry.access import Access
 from anew.registry.client import Registry
 from anew.registry.credentials import Credential, credential
-from anew.registry.wire import Wire
+from anew.registry.wire import Ask, Wire
 
 USER, PASSWORD = "me", "a secret word"
 HASHED = "$2b$04$abcdefghijklmnopqrstuujlT32dFnX95MGUmIkXzSWb2/RZskMuS"  # of the password, as htpasswd writes it
@@ -90,7 +91,19 @@ def test_an_identity_token_and_a_ready_token_are_told_apart(tmp_path: Path) -> N
     assert credential(SHOP, environment) == Credential(bearer="bear")
 
 
-@pytest.mark.parametrize("said", ["", "[]", "{", '{"auths": {"localhost:5000": {"auth": "%%%"}}}', "\x00"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "[]",
+        "{",
+        '{"auths": {"localhost:5000": {"auth": "%%%"}}}',
+        '{"auths": {"localhost:5000": {"auth": "p%%%ssw\u00f6rd"}}}',
+        '{"auths": {"localhost:5000": {"registrytoken": "%%%\\n"}}}',
+        "\x00",
+        100_000 * "[",
+    ],
+)
 def test_a_file_that_can_not_be_read_is_named_and_not_shown(said: str, tmp_path: Path) -> None:
     path = written(tmp_path / ".docker/config.json", said)
     with pytest.raises(SpecError) as caught:
@@ -119,6 +132,12 @@ def test_a_helper_is_asked_for_the_host(how: str, tmp_path: Path) -> None:
         with pytest.raises(EngineError, match="docker-credential-ours failed") as caught:
             credential(SHOP, {"HOME": str(tmp_path)})
         assert "hunter2" not in json.dumps(caught.value.as_json())
+        written(program, "no program").chmod(0o755)
+        with pytest.raises(EngineError, match="can't be run: Exec format error"):
+            credential(SHOP, {"HOME": str(tmp_path)})
+        written(program, "#!/bin/sh\nprintf '\\377'\n")
+        with pytest.raises(EngineError, match="can't be read"):
+            credential(SHOP, {"HOME": str(tmp_path)})
         program.unlink()
         with pytest.raises(EngineError, match="is not installed"):
             credential(SHOP, {"HOME": str(tmp_path)})
@@ -280,11 +299,48 @@ def test_a_wrong_password_is_told_and_not_shown(trusting: tuple[Server, Tokens])
 
 @pytest.mark.parametrize(
     "challenge",
-    ["", "Digest x", "Bearer", 'Bearer realm="file:///etc/passwd"', 'Bearer realm="http://registry.example.com/t"'],
+    [
+        "",
+        "Digest x",
+        "Bearer",
+        'Bearer realm="file:///etc/passwd"',
+        'Bearer realm="http://registry.example.com/t"',
+        'Bearer realm="http://localhost/a b"',
+        'Bearer realm="http://localhost/\xe9"',
+        'Bearer realm="https://localhost:abc/"',
+        'Bearer realm="https://localhost:99999/"',
+        'Bearer realm="https://[bad"',
+        'Bearer realm="https://a..b/"',
+        'Bearer realm="https://"',
+    ],
 )
 def test_a_challenge_that_can_not_be_met_is_told(challenge: str) -> None:
     with tiny() as (host, kept), Wire() as wire:
         kept.answers = [(401, {"WWW-Authenticate": challenge} if challenge else {})] * 5
         with pytest.raises(EngineError):
             Registry(Repository(host, "shop"), wire, "pull", lambda _: Credential(USER, PASSWORD)).tags()
+        assert len(kept.asked) == 1
+
+
+def test_who_we_are_is_not_told_where_a_registry_leads_to() -> None:
+    with tiny() as (host, kept), tiny() as (elsewhere, other), Wire() as wire:
+        for challenge in ('Basic realm="x"', f'Bearer realm="http://{elsewhere}/token"'):
+            kept.answers = [(307, {"Location": f"http://{elsewhere}/v2/"})]
+            other.answers = [(401, {"WWW-Authenticate": challenge})]
+            registry = Registry(Repository(host, "shop"), wire, "pull", lambda _: Credential(USER, PASSWORD))
+            with pytest.raises(EngineError, match="does not know who asks") as caught:
+                registry.tags()
+            assert caught.value.where == f"{elsewhere}/v2/"
+        assert (set(other.authorizations), len(other.asked)) == ({""}, 2)
+        assert set(kept.authorizations) == {""}
+
+
+@pytest.mark.parametrize("realm", ["http://{host}/token", "http://registry.example.com/token"])
+def test_a_registry_with_encryption_has_no_place_for_tokens_without(realm: str) -> None:
+    with tiny() as (host, kept), Wire() as wire:
+        kept.answers = [(401, {"WWW-Authenticate": f'Bearer realm="{realm.format(host=host)}"'})]
+        access = Access(wire, Repository("registry.example.com", "shop"), lambda: Credential(USER, PASSWORD))
+        told = pytest.raises(EngineError, match="names no place for tokens that is safe")
+        with wire.answer(Ask("GET", f"http://{host}/v2/")) as answer, told:
+            access.learn(answer, ("repository:shop:pull",), {})
         assert len(kept.asked) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import http.client
 import io
 import json
 import random
@@ -29,7 +31,7 @@ from anew.registry.notes import Notes
 from anew.registry.referrers import Referrer
 from anew.registry.together import together
 from anew.registry.uploads import Source, Uploads
-from anew.registry.wire import Ask, Wire
+from anew.registry.wire import Answer, Ask, Wire
 
 NOBODY = lambda _: None  # noqa: E731 - who we are: nobody
 
@@ -306,6 +308,9 @@ def test_a_manifest_that_is_not_what_its_digest_says_is_refused(small: tuple[Reg
     kept.texts["shop", "tag"] = (MANIFEST, b"[1, 2]")
     with pytest.raises(Conflict, match="no manifest"):
         registry.text("tag")
+    kept.texts["shop", "deep"] = (MANIFEST, 100_000 * b"[")
+    with pytest.raises(Conflict, match="no manifest"):
+        registry.text("deep")
     kept.texts["shop", "large"] = (MANIFEST, b" " * (5 << 20))
     with pytest.raises(EngineError, match="longer than"):
         registry.text("large")
@@ -421,7 +426,100 @@ def test_a_circle_of_redirects_is_left(small: tuple[Registry, Kept], tmp_path: P
         fetched(registry, one)
 
 
+BAD = (
+    "/v2/a b",
+    "/v2/\xe9",
+    "https://localhost:abc/",
+    "https://localhost:99999/",
+    "https://[bad",
+    "http://a@localhost/",
+)
+
+
+@pytest.mark.parametrize("place", BAD)
+def test_an_address_that_is_none_is_told(place: str, small: tuple[Registry, Kept], tmp_path: Path) -> None:
+    registry, kept = small
+    kept.answers = [(307, {"Location": place})]
+    with pytest.raises(EngineError, match="no address"):
+        registry.tags()
+    kept.answers = [(404, {}), (202, {"Location": place})]
+    with pytest.raises(EngineError, match="no address"):
+        uploads(registry, tmp_path).send(source(tmp_path, 10))
+    kept.answers = [(200, {"Link": f'<{place}>; rel="next"'})]
+    with pytest.raises(EngineError, match=r"no address|can't be read"):
+        registry.tags()
+    with pytest.raises(EngineError, match="no address"), registry.answer("GET", below(registry, place)):
+        pass
+
+
+def below(registry: Registry, place: str) -> str:
+    return registry.base.partition("/v2/")[0] + place if place.startswith("/") else place
+
+
+def test_nothing_leads_out_of_encryption() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"HTTP/1.1 307 Elsewhere\r\nLocation: http://localhost:1/\r\nContent-Length: 0\r\n\r\n")
+        with http.client.HTTPResponse(ours) as response:
+            response.begin()
+            with pytest.raises(EngineError, match="without encryption"):
+                Answer(ask("https://registry.example.com/v2/"), response).location()
+            assert Answer(ask("http://localhost:2/v2/"), response).location() == "http://localhost:1/"
+
+
+def test_a_proxy_is_told_its_own_password(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor(1) as pool:
+
+        def asked() -> bytes:
+            with proxy.accept()[0] as one:
+                said = one.recv(65536)
+                one.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+                return said
+
+        for who, told in (
+            ("me:a%20secret@", b"Proxy-Authorization: Basic " + base64.b64encode(b"me:a secret")),
+            ("", b""),
+        ):
+            monkeypatch.setenv("https_proxy", f"http://{who}127.0.0.1:{proxy.getsockname()[1]}")
+            said = pool.submit(asked)
+            with pytest.raises(EngineError) as caught, wire.answer(ask("https://registry.example.com/v2/")):
+                pass
+            assert said.result(10).startswith(b"CONNECT registry.example.com:443 ")
+            assert told in said.result()
+            assert (b"Proxy-Authorization" in said.result()) is bool(told)
+            assert "secret" not in json.dumps(caught.value.as_json())
+    for wrong in ("http://[bad", "http://127.0.0.1:abc"):
+        monkeypatch.setenv("https_proxy", wrong)
+        with (
+            pytest.raises(EngineError, match="https_proxy names no address"),
+            wire.answer(ask("https://registry.example.com/v2/")),
+        ):
+            pass
+
+
 # ---------------------------------------------------------------- lists
+
+
+def test_a_list_without_an_end_is_left(small: tuple[Registry, Kept]) -> None:
+    registry, kept = small
+    subject = "sha256:" + 64 * "c"
+    for read, path in (
+        (registry.tags, "/v2/shop/tags/list"),
+        (lambda: referrers.referrers(registry, subject), f"/v2/shop/referrers/{subject}"),
+    ):
+        kept.asked.clear()
+        kept.endless = "same"
+        with pytest.raises(EngineError, match="without end"):
+            read()
+        assert set(kept.asked) == {f"GET {path}"}
+        assert len(kept.asked) <= 3
+    kept.asked.clear()
+    kept.endless = "other"
+    with pytest.raises(EngineError, match="without end"):
+        registry.tags()
+    assert len(kept.asked) == 1000
 
 
 def test_lists_are_read_to_their_end(small: tuple[Registry, Kept]) -> None:
@@ -484,6 +582,26 @@ def test_a_full_disk_is_no_lost_connection(small: tuple[Registry, Kept], tmp_pat
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert len(kept.asked) == 1
+
+
+def test_notes_are_not_needed(small: tuple[Registry, Kept], tmp_path: Path) -> None:
+    registry, kept = small
+    one = source(tmp_path, 2 << 20)
+    (tmp_path / "notes").write_text("where a folder should be")
+    notes = Notes(tmp_path / "notes", registry.repository)
+    assert Uploads(registry, notes, notes.seen()).send(one) == one.size
+    notes.see([one.digest])
+    assert (notes.seen(), kept.blobs["shop", one.digest]) == ({}, one.path.read_bytes())
+
+
+def test_a_note_that_is_wrong_is_none(small: tuple[Registry, Kept], tmp_path: Path) -> None:
+    registry, _ = small
+    one = source(tmp_path, 2 << 20)
+    notes = Notes(tmp_path / "notes", registry.repository)
+    notes.begun(one.digest, "http://[bad")
+    notes.see([one.digest])
+    next((tmp_path / "notes" / "seen").iterdir()).write_text(100_000 * "[")
+    assert Uploads(registry, notes, notes.seen()).send(one) == one.size
 
 
 def test_a_blob_that_is_gone_is_told_and_not_tried_again(small: tuple[Registry, Kept], tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class Kept:
     most: int = 0  # bytes that one request may have; 0: any
     has_referrers: bool = True
     page: int = 0  # tags and referrers in one answer; 0: all
+    endless: str = ""  # what follows each page of a list: the "same" again, or an "other" one
     elsewhere: str = ""  # where blobs are led to
     authorizations: list[str] = field(default_factory=list)
     wants: Callable[[str, str], tuple[int, dict[str, str]] | None] | None = None  # of (method, Authorization)
@@ -210,6 +211,10 @@ class Answers(http.server.BaseHTTPRequestHandler):
     def listed(self, every: list[Any], text: Callable[[list[Any]], dict[str, Any]]) -> None:
         first, size = int(self.query("last") or 0), self.kept.page or len(every) or 1
         path = urlsplit(self.path).path
+        if self.kept.endless:
+            link = f"{path}?last={0 if self.kept.endless == 'same' else len(self.kept.asked)}"
+            self.say(200, {"Link": f'<{link}>; rel="next"'}, json.dumps(text([])).encode())
+            return
         more = {"Link": f'<{path}?last={first + size}>; rel="next"'} if first + size < len(every) else {}
         self.say(200, more, json.dumps(text(every[first : first + size])).encode())
 

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Mapping
 from urllib.parse import urlencode, urlsplit
 
-from anew.core.reference import Repository
+from anew.core.reference import Repository, is_loopback
 from anew.errors import EngineError
 from anew.registry.credentials import Credential
 from anew.registry.failures import of_status
-from anew.registry.wire import Answer, Ask, Wire, body_of, require
+from anew.registry.wire import Answer, Ask, Wire, address, body_of, require
 
 _PARAMETER = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _MOST_TOKEN = 1 << 20
@@ -64,8 +64,13 @@ class Access:
 
     def _token(self, said: Mapping[str, str], scopes: tuple[str, ...]) -> str:
         realm = said.get("realm", "")
-        if urlsplit(realm).scheme not in {"http", "https"}:
-            raise EngineError(f"the registry {self._host} names no place for tokens", where=self._host)
+        parts = address(realm)
+        if parts is None or parts.scheme not in ({"http", "https"} if is_loopback(self._host) else {"https"}):
+            raise EngineError(
+                f"the registry {self._host} names no place for tokens that is safe",
+                where=self._host,
+                hint="its `realm` has to be an address that begins with https",
+            )
         wanted = (*scopes, *(one for one in (said.get("scope", ""),) if one and not _is_within(one, scopes)))
         service = {"service": said["service"]} if said.get("service") else {}
         return self._wire.tried(lambda: self._bought(realm, service, wanted))
@@ -88,7 +93,7 @@ class Access:
         try:
             told = json.loads(data)
             token = told.get("token") or told["access_token"]
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, RecursionError):
             token = None
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise EngineError("the place for tokens gave none", where=ask.where) from None

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
-from urllib.parse import urljoin
 
 from anew.core.digest import PREFIX, digest_bytes
 from anew.core.reference import Repository, is_digest, is_loopback
@@ -30,6 +29,7 @@ KNOWN = (MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST)
 MOST_MANIFEST: Bytes = 4 << 20  # what registries take at most, too
 _MOST_TAGS = 100_000
 _PAGE = 1000
+_MOST_PAGES = 1000
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*\brel="?next"?')
 _Result = TypeVar("_Result")
 
@@ -102,7 +102,8 @@ class Registry:
         for is_last in (False, True):
             shown = self._access.headers() if is_ours else {}
             with self.wire.answer(Ask(method, full, {**(headers or {}), **shown}, body)) as found:
-                if found.status != 401 or is_last or not is_ours or not self._access.learn(found, self._scopes, shown):
+                is_asked = found.status == 401 and is_ours and found.ask.url.startswith(self._origin)
+                if is_last or not is_asked or not self._access.learn(found, self._scopes, shown):
                     yield found
                     return
 
@@ -146,10 +147,31 @@ class Registry:
     def tags(self) -> tuple[str, ...]:
         """Return all tags of the repository, sorted; () if there is no such repository."""
         found: list[str] = []
-        url = f"/tags/list?n={_PAGE}"
-        while url and len(found) < _MOST_TAGS:
-            url = self.tried(lambda url=url: self._tags(url, found))  # type: ignore[misc]
+        for page in self.pages(f"/tags/list?n={_PAGE}", without={404}):
+            named = (page or {}).get("tags")
+            found += [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
+            if len(found) >= _MOST_TAGS:
+                break
         return tuple(sorted(set(found)))
+
+    def pages(
+        self, url: str, headers: Mapping[str, str] | None = None, *, without: Collection[int]
+    ) -> Iterator[dict[str, Any] | None]:
+        """Yield the pages of a list; None where a status of `without` says that there is no such list.
+
+        Raises  EngineError for a list that comes back to where it was, or has no end.
+        """
+        url, seen = f"{self.base}{url}", set[str]()
+        while url:
+            if url in seen or len(seen) == _MOST_PAGES:
+                raise EngineError(
+                    "the registry's list goes on without end",
+                    where=Ask("GET", url).where,
+                    hint="look at the registry's own log, and at what stands before it",
+                )
+            seen.add(url)
+            page, url = self.tried(lambda url=url: self._page(url, headers, without))  # type: ignore[misc]
+            yield page
 
     def _is_there(self, url: str, headers: Mapping[str, str] | None = None) -> bool:
         with self.answer("HEAD", url, headers) as found:
@@ -169,12 +191,9 @@ class Registry:
             raise altered(
                 f"{self.repository}:{wanted}" if said != wanted else f"{self.repository}@{wanted}", said, actual
             )
-        try:
-            text = json.loads(data)
-        except ValueError:
-            text = None
-        if not isinstance(text, dict):
-            raise Conflict("what the registry has there is no manifest", where=f"{self.repository} {wanted}") from None
+        text = _object(data)
+        if text is None:
+            raise Conflict("what the registry has there is no manifest", where=f"{self.repository} {wanted}")
         media = text.get("mediaType") or headers.get("content-type", "").partition(";")[0].strip()
         return Text(data, str(media), text)
 
@@ -187,14 +206,14 @@ class Registry:
             raise altered(f"{self.repository} {wanted}", digest_bytes(data), said)
         return is_filed
 
-    def _tags(self, url: str, into: list[str]) -> str:
-        with self.answer("GET", url) as found:
-            if found.status == 404:
-                return ""
+    def _page(
+        self, url: str, headers: Mapping[str, str] | None, without: Collection[int]
+    ) -> tuple[dict[str, Any] | None, str]:
+        with self.answer("GET", url, headers) as found:
+            if found.status in without:
+                return None, ""
             require(found, 200)
-            said = json_of(found)
-            into += [one for one in said.get("tags") or [] if isinstance(one, str)]
-            return following(found)
+            return _json_of(found), _following(found)
 
 
 def altered(where: str, wanted: str, actual: str) -> Conflict:
@@ -207,18 +226,24 @@ def altered(where: str, wanted: str, actual: str) -> Conflict:
     )
 
 
-def json_of(answer: Answer) -> dict[str, Any]:
+def _json_of(answer: Answer) -> dict[str, Any]:
     """Return the JSON object of an answer. Raises EngineError if it is none."""
-    try:
-        said = json.loads(answer.read(MOST_MANIFEST))
-    except ValueError:
-        said = None
-    if not isinstance(said, dict):
+    said = _object(answer.read(MOST_MANIFEST))
+    if said is None:
         raise EngineError("the registry's answer can't be read: is this a registry?", where=answer.ask.where)
     return said
 
 
-def following(answer: Answer) -> str:
+def _object(data: bytes) -> dict[str, Any] | None:
+    """Return the JSON object of some bytes; None if they are none that can be understood."""
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) else None
+
+
+def _following(answer: Answer) -> str:
     """Return where a list goes on; "" at its end."""
     found = _NEXT.search(answer.headers.get("link", ""))
-    return urljoin(answer.ask.url, found[1]) if found else ""
+    return answer.led(found[1]) if found else ""

@@ -51,7 +51,7 @@ class Refusal:
             told = json.loads(self.body)
             errors = told.get("errors") or []
             lines = [f"{one.get('code', '')}: {one.get('message', '')}".strip(": ") for one in errors]
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             return ""
         return "".join(c for c in "; ".join(lines)[:300] if c.isprintable())
 

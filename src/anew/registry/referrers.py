@@ -13,8 +13,7 @@ from typing import Any
 from anew.core.digest import canonical
 from anew.errors import Conflict
 from anew.model import Digest
-from anew.registry.client import INDEX, Described, Registry, described, following, json_of
-from anew.registry.wire import require
+from anew.registry.client import INDEX, Described, Registry, described
 
 _ATTEMPTS = 8
 _MOST = 10_000
@@ -50,11 +49,12 @@ def tag_of(subject: Digest) -> str:
 def referrers(registry: Registry, subject: Digest) -> tuple[Referrer, ...]:
     """Return what refers to a manifest; the list says only where things are, and is not to be believed."""
     found: list[Mapping[str, Any]] = []
-    url = f"/referrers/{subject}"
-    while url and len(found) < _MOST:
-        url = registry.tried(lambda url=url: _page(registry, url, found))  # type: ignore[misc]
-        if url == "none":
+    for page in registry.pages(f"/referrers/{subject}", {"Accept": INDEX}, without=_NO_API):
+        if page is None:
             return _listed(registry, subject)
+        found += _entries(page)
+        if len(found) >= _MOST:
+            break
     return _understood(found)
 
 
@@ -77,15 +77,6 @@ def add(registry: Registry, subject: Digest, new: Sequence[Referrer]) -> None:
         where=f"{registry.repository}:{tag_of(subject)}",
         hint="push again when they have ended",
     )
-
-
-def _page(registry: Registry, url: str, into: list[Mapping[str, Any]]) -> str:
-    with registry.answer("GET", url, {"Accept": INDEX}) as found:
-        if found.status in _NO_API:
-            return "none"
-        require(found, 200)
-        into += _entries(json_of(found))
-        return following(found)
 
 
 def _listed(registry: Registry, subject: Digest) -> tuple[Referrer, ...]:

@@ -20,7 +20,7 @@ from anew.model import CHUNK, Bytes, Digest
 from anew.registry.client import Registry, altered
 from anew.registry.failures import PassingError, TooLargeError, UploadLostError
 from anew.registry.notes import Notes
-from anew.registry.wire import PAUSES, Answer, Body, require
+from anew.registry.wire import PAUSES, Answer, Body, address, require
 
 _SMALL: Bytes = 1 << 20  # what is not worth going on with
 _SLICE: Bytes = 32 << 20  # of a blob, for a registry that takes no more at once
@@ -178,7 +178,7 @@ class Uploads:
 
     def _resumed(self, source: Source) -> tuple[str, Bytes] | None:
         place = self.notes.place(source.digest) if source.size > _SMALL else ""
-        if not place.startswith(("http://", "https://")):
+        if not place.startswith(("http://", "https://")) or address(place) is None:
             return None
         try:
             return self._status(source, place)

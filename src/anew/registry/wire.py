@@ -7,7 +7,9 @@ What fails at the caller's end of an exchange, a full disk or a file that is gon
 
 from __future__ import annotations
 
+import base64
 import http.client
+import re
 import ssl
 import threading
 import urllib.request
@@ -16,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self, TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from anew import __version__
 from anew.core.reference import is_loopback
@@ -29,6 +31,7 @@ _LONGEST = 30.0  # seconds that we wait because a registry says so
 _MOST_HOPS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BROKEN = (OSError, http.client.HTTPException)
+_PLAIN = re.compile(r"[!-~]+")  # what an address may be of
 _Result = TypeVar("_Result")
 
 
@@ -57,8 +60,8 @@ class Ask:
     @property
     def where(self) -> str:
         """What was asked, for people: without the query, which may hold keys."""
-        parts = urlsplit(self.url)
-        return f"{parts.netloc}{parts.path}"
+        bare = re.split(r"[?#]", self.url, maxsplit=1)[0]
+        return bare.partition("://")[2] or bare
 
 
 class Answer:
@@ -96,9 +99,27 @@ class Answer:
         return self.ask.where.partition("/")[0]
 
     def location(self) -> str:
-        """Return where the answer leads; "" if it doesn't."""
+        """Return where the answer leads; "" if it doesn't. Raises as `led`."""
         found = self.headers.get("location", "")
-        return urljoin(self.ask.url, found) if found else ""
+        return self.led(found) if found else ""
+
+    def led(self, to: str) -> str:
+        """Return the address that `to` means here. Raises EngineError if it is none, or leads out of encryption."""
+        try:
+            url = urljoin(self.ask.url, to)
+        except ValueError:
+            url = ""
+        parts = address(url)
+        if parts is None:
+            hint = "look at the registry's own configuration, and at what stands before it"
+            raise EngineError("the registry leads to what is no address", where=self.ask.where, hint=hint)
+        if parts.scheme == "http" and not self.ask.url.startswith("http:"):
+            raise EngineError(
+                f"the registry leads to {parts.netloc} without encryption, and nothing is sent there",
+                where=self.ask.where,
+                hint="let it lead to an address that begins with https",
+            )
+        return url
 
 
 class Wire:
@@ -218,8 +239,26 @@ def require(answer: Answer, *good: int) -> None:
         raise of_status(answer.refusal())
 
 
+def address(url: str) -> SplitResult | None:
+    """Return the parts of an address; None for what can't be one, or names a user: who we are is told otherwise.
+
+    >>> address("https://localhost:port/") is address("https://a b/") is address("/v2/") is None
+    True
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:
+        return None
+    return parts if host and "@" not in parts.netloc and _PLAIN.fullmatch(url) else None
+
+
 def _checked(ask: Ask) -> SplitResult:
-    parts = urlsplit(ask.url)
+    parts = address(ask.url)
+    if parts is None:
+        hint = "correct the name of the registry"
+        raise EngineError("this is no address that can be asked", where=ask.where, hint=hint)
     if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.netloc)):
         return parts
     raise EngineError(
@@ -261,10 +300,24 @@ def _connection(key: tuple[str, str], patience: float) -> http.client.HTTPConnec
     through = "" if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get("https", "")
     if not through:
         return http.client.HTTPSConnection(host, timeout=patience, context=context, blocksize=1 << 20)
-    parts = urlsplit(through if "://" in through else f"http://{through}")
-    connection = http.client.HTTPSConnection(parts.netloc.rpartition("@")[2], timeout=patience, context=context)
-    connection.set_tunnel(host)
+    relay, shown = _relay(through)
+    connection = http.client.HTTPSConnection(relay, timeout=patience, context=context)
+    connection.set_tunnel(host, headers=shown)
     return connection
+
+
+def _relay(url: str) -> tuple[str, dict[str, str]]:
+    """Return the host of a proxy, and who we are there. Raises EngineError if `url` names none."""
+    scheme, _, rest = url.rpartition("://")
+    who, _, host = rest.partition("/")[0].rpartition("@")
+    if address(f"http://{host}/") is None:
+        hint = "write it as http://HOST:PORT or http://USER:PASSWORD@HOST:PORT"  # it may hold a password: not shown
+        raise EngineError("$https_proxy names no address", where="$https_proxy", hint=hint)
+    # A proxy that is to be spoken to with encryption is not spoken to so here: it is told no password.
+    if not who or scheme.lower() not in {"", "http"}:
+        return host, {}
+    said = base64.b64encode(unquote(who).encode(errors="surrogateescape")).decode("ascii")
+    return host, {"Proxy-Authorization": f"Basic {said}"}
 
 
 def _end(connection: http.client.HTTPConnection) -> None:
