@@ -113,6 +113,12 @@ def cut_off(made: Made) -> None:
         state.commit()
 
 
+def cut_off_and_forget(made: Made) -> None:
+    """Cut the ledger's end off, and take away what was signed of it."""
+    cut_off(made)
+    made.project.home.joinpath("ledger-heads", "rig.local.json").unlink()
+
+
 def rewrite(made: Made) -> None:
     """Tell another story from the first event on, each event tied to the one before it as it should be."""
     from anew.shell.chain import chained, first_hash  # noqa: PLC0415 - what a forger would do
@@ -254,6 +260,21 @@ CASES: dict[str, tuple[Callable[[Made], None], str, bool]] = {
         "event 3",
         False,
     ),
+    "the facts of an event": (
+        lambda made: made.change("update events set facts = 'nonsense' where text like 'seal r1 %'"),
+        "what stands there is not even an event",
+        False,
+    ),
+    "a release taken out of the state": (
+        lambda made: made.change("delete from releases where number = 1"),
+        "r1, which g1 was sealed from, is gone",
+        False,
+    ),
+    "all releases taken out of the state": (
+        lambda made: made.change("delete from releases"),
+        "r2, which g2 was sealed from, is gone",
+        True,
+    ),
     "an event taken out of the ledger": (
         lambda made: made.change("delete from events where number = 3"),
         "event 3: it is missing",
@@ -261,6 +282,11 @@ CASES: dict[str, tuple[Callable[[Made], None], str, bool]] = {
     ),
     "the end of the ledger cut off, and its memory changed": (cut_off, "was signed", False),
     "the whole ledger told anew": (rewrite, "it is not what was signed", False),
+    "the end of the ledger cut off, and its signed head with it": (
+        cut_off_and_forget,
+        "no signed head is there",
+        False,
+    ),
     "a bit of the ledger's signed head": (
         lambda made: flip(made.project.home / "ledger-heads" / "rig.local.json"),
         "signed head of the ledger is",

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from journal_rows import LOCAL, Ticks, opened
 
-from anew.errors import NotFound
+from anew.errors import Conflict, NotFound
 from anew.model import Scope
 from anew.shell.journal import Journal
 from anew.shell.ledger import chained, first_hash
@@ -130,6 +130,19 @@ def test_the_first_record_that_is_not_what_was_written_is_named(
     assert (found.broken, wrong in found.wrong) == (broken, True), found
     assert found.events == broken - 1
     assert found.head == hashes.get(broken - 1, first_hash(journal.owner, "shop", "local"))
+
+
+@pytest.mark.parametrize("change", ["facts = 'nonsense'", "facts = '[]'", "facts = '{\"a\": 1}'", "at = 'noon'"])
+def test_an_event_that_cant_be_read_is_named_and_no_seal_is_missed_for_it(
+    journal: Journal, path: Path, change: str
+) -> None:
+    written(journal)
+    tamper(path, f"update events set {change} where number = 3")
+    with pytest.raises(Conflict, match="event 3 of the ledger can't be read") as caught:
+        journal.ledger.events(LOCAL, 9)
+    assert "anew history --verify" in caught.value.hint
+    tamper(path, "update events set kind = 'decision', text = 'seal r1 as g1: web-g1 new' where number = 3")
+    assert journal.ledger.sealed(LOCAL) == () or change.startswith("at")
 
 
 def test_an_event_that_was_put_in_between_is_noticed_however_well_it_is_made(journal: Journal, path: Path) -> None:

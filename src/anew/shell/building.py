@@ -96,8 +96,11 @@ class Building:
         spec = self._workshop.spec()
         settings = refusing.environment_of(spec, environment)
         notary = self._parts.notary(spec.project)
-        images = vouching.vouched(notary, self._releases(spec.project, release), settings.trust)
         scopes = [row.scope for row in self._journal.environments() if row.scope.project == spec.project]
+        # Where something was sealed there were releases: if they are gone, the ledgers tell which.
+        is_bare = bool(scopes) and release in {"", "*"} and not self._journal.releases.all(spec.project)
+        releases = () if is_bare else self._releases(spec.project, release)
+        images = vouching.vouched(notary, releases, settings.trust)
         return views.Verification(
             environment=environment,
             trusted=notary.trusted(settings.trust),

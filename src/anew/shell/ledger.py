@@ -16,8 +16,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from anew import views
-from anew.errors import NotFound
+from anew.errors import Conflict, NotFound
 from anew.shell.chain import Newest, chained, first_hash, walk
 from anew.shell.database import clean
 
@@ -67,7 +69,7 @@ class Ledger:
         return views.Event(bare.number, bare.at, kind, bare.text, plain, link)
 
     def events(self, scope: Scope, limit: int) -> tuple[views.Event, ...]:
-        """Return the newest `limit` events, oldest first."""
+        """Return the newest `limit` events, oldest first. Raises Conflict for one that can't be read."""
         with self._database.reading():
             place = self._database.place(scope)
             rows = self._database.rows("newest_events", environment=place, limit=max(0, limit))
@@ -88,10 +90,11 @@ class Ledger:
             return walk(newest, self._database.stream("events_as_they_are", environment=place))
 
     def sealed(self, scope: Scope) -> tuple[Mapping[str, str], ...]:
-        """Return the facts of all events that tell of a seal, oldest first."""
+        """Return the facts of all events that tell of a seal, oldest first; `verify` tells of those left out."""
         with self._database.reading():
             rows = self._database.rows("seal_events", environment=self._database.place(scope))
-        return tuple(json.loads(row["facts"]) for row in rows)
+        found = (_facts(row["facts"]) for row in rows)
+        return tuple(facts for facts in found if facts is not None)
 
     def hash_of(self, scope: Scope, number: int) -> str:
         """Return the hash of an event; "" if there is none of that number."""
@@ -133,6 +136,20 @@ class Ledger:
             self.append(row["environment"], "effect", text, {"attempt": str(number), "outcome": outcome})
 
 
+def _facts(text: object) -> dict[str, str] | None:
+    """Return the facts of an event; None if that is not what is written for an event."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, str]) if isinstance(text, str) else None
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+
+
 def _event(row: sqlite3.Row) -> views.Event:
-    facts: dict[str, str] = json.loads(row["facts"])
+    facts = _facts(row["facts"])
+    if facts is None or not isinstance(row["at"], float):
+        raise Conflict(
+            f"event {row['number']} of the ledger can't be read",
+            where="the state file",
+            hint="somebody changed it: `anew history --verify` tells more; restore the file from a copy",
+        )
     return views.Event(row["number"], row["at"], row["kind"], row["text"], facts, row["hash"])

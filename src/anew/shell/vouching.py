@@ -84,7 +84,7 @@ def witnessed(journal: Journal, witness: Witness, scope: Scope) -> Verified:
     except Conflict as error:
         return found if found.broken else replace(found, broken=max(1, found.events), wrong=error.what)
     if seen is None:
-        return found
+        return found if found.broken else _unsigned(journal, scope, found)
     number, hash_, key = seen
     found = replace(found, signed=number, key=key)
     if found.broken:
@@ -97,22 +97,36 @@ def witnessed(journal: Journal, witness: Witness, scope: Scope) -> Verified:
     return found
 
 
+def _unsigned(journal: Journal, scope: Scope, found: Verified) -> Verified:
+    """Say that no signed head is there, though every promotion signs one."""
+    names = [one.name for one in journal.generations.all(scope).values() if one.outcome == "promoted"]
+    if not names:
+        return found
+    wrong = f"no signed head is there, though {names[-1]} was promoted: it was removed, or couldn't be signed (then the"
+    return replace(found, broken=max(1, found.events), wrong=f"{wrong} ledger says why); the next promotion signs anew")
+
+
 def unsealed(journal: Journal, scope: Scope) -> tuple[str, ...]:
-    """Return what is recorded of generations, and of the groups that they map to, and is not what was sealed.
+    """Return what is recorded of releases, generations, and the groups that they map to, and is not what was sealed.
 
     The ledger has it from the moment of the seal; what an older anew sealed is left out, for it wrote down less.
     """
     sums, generations = journal.generations.sums(scope), journal.generations.all(scope)
+    releases = {one.name: one.digest for one in journal.releases.all(scope.project)}
     found: list[str] = []
     for facts in journal.ledger.sealed(scope):
         name = facts.get("generation", "")
         one = next((each for each in generations.values() if each.name == name), None)
         if "members" not in facts:
             continue
+        release, digest = facts.get("release", ""), facts.get("digest", "")
+        if releases.get(release) != digest:
+            is_now = "not what it was" if release in releases else "gone"
+            found.append(f"{release}, which {name} was sealed from, is {is_now}")
         if one is None:
             found.append(f"{name} is gone")
             continue
-        if (one.release, one.digest, told_of(one.members)) != (facts["release"], facts["digest"], facts["members"]):
+        if (one.release, one.digest, told_of(one.members)) != (release, digest, facts["members"]):
             found.append(f"{name} is not what was sealed")
         for member in one.members:
             told = facts.get(f"seal {member.service}")
