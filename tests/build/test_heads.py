@@ -98,6 +98,16 @@ def test_a_locked_head_that_is_lost_is_made_again_as_it_was(tmp_path: Path) -> N
     assert again == first
 
 
+def test_a_definition_that_is_lost_is_written_again(tmp_path: Path) -> None:
+    project = tar_project(tmp_path)
+    first, _ = project.builder.build(project.spec, project.service(), quiet)
+    definition = project.store.blobs.path(first.inputs[0])
+    was = definition.read_bytes()
+    definition.unlink()
+    assert project.builder.build(project.spec, project.service(), quiet)[0] == first
+    assert definition.read_bytes() == was
+
+
 def test_a_locked_head_that_comes_out_differently_is_a_conflict_until_it_is_accepted(tmp_path: Path) -> None:
     project = tar_project(tmp_path)
     first, _ = project.builder.build(project.spec, project.service(), quiet)

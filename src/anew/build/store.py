@@ -192,12 +192,12 @@ class ImageStore:
     # ------------------------------------------------------------ what is remembered
 
     def record(self, inputs: Digest) -> Image | None:
-        """Return the image that was made from these inputs, if it and all its blobs are here and whole."""
+        """Return the image made from these inputs, if it, all its blobs and its definition are here and whole."""
         with self.blobs.shared():
             image = self._noted("records", inputs, Image)
             if image is None:
                 return None
-            parts = (image.identity.manifest, image.identity.config, *image.layers)
+            parts = (image.identity.manifest, image.identity.config, *image.layers, *image.inputs[:1])
             return image if self.blobs.are_whole(parts) else None
 
     def remember(self, image: Image) -> None:
