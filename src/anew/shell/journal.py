@@ -373,15 +373,9 @@ class Journal:
         return replace(self._database.decode(row["body"], Rollout), id=row["id"], version=row["version"])
 
     def _save(self, place: int, rollout: Rollout) -> Rollout:
-        done = self._database.change(
-            "save_rollout",
-            environment=place,
-            id=rollout.id,
-            version=rollout.version,
-            is_over=int(rollout.phase in OVER),
-            body=encode(rollout),
-        )
-        if done != 1:
+        which = {"environment": place, "id": rollout.id, "version": rollout.version}
+        is_over = int(rollout.phase in OVER)
+        if self._database.change("save_rollout", **which, is_over=is_over, body=encode(rollout)) != 1:
             raise Stale(f"rollout {rollout.id} has moved meanwhile")
         return replace(rollout, version=rollout.version + 1)
 
