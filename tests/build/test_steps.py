@@ -5,22 +5,30 @@ from __future__ import annotations
 import base64
 import bz2
 import gzip
+import lzma
 import os
 import pty
 import stat
 import subprocess
 import sys
+import tarfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from building import Project, need_root, proved, quiet, tar_project
 
+from anew.build import absence
 from anew.build.builder import Builder
 from anew.build.definition import Definition, read
+from anew.build.entries import Entry
+from anew.build.programs import streamed
+from anew.build.stack import Stack
 from anew.errors import AnewError, EngineError, NotFound, SpecError
 from anew.model import BuildStep, Copy, Image, Manner, Service
 from anew.sandbox import view
@@ -185,7 +193,11 @@ SPELLINGS: dict[str, Callable[[bytes], bytes]] = {
     "URL": lambda v: quote(v, safe="").encode(),
     "gzip": lambda v: gzip.compress(b"front" * 50_000 + v),
     "gzip of several": lambda v: gzip.compress(b"front") + gzip.compress(v),
+    "gzip of much": lambda v: gzip.compress(bytes(3_000_000) + v),
     "bzip2": bz2.compress,
+    "bzip2 of several": lambda v: bz2.compress(b"front") + bz2.compress(bytes(3_000_000) + v),
+    "xz": lzma.compress,
+    "xz of several": lambda v: lzma.compress(b"front") + bytes(8) + lzma.compress(bytes(3_000_000) + v),
 }
 
 
@@ -228,6 +240,55 @@ def test_a_line_of_a_key_is_found_and_its_frame_is_not(project: Project) -> None
         )
 
 
+def test_a_secret_is_looked_for_without_the_blanks_around_it_and_by_its_short_words() -> None:
+    def found(value: bytes, content: bytes) -> bool:
+        return absence.in_bytes(content, absence.needles({"a": value}, "here")) is not None
+
+    assert found(b"hunter2hunter\n", b"password=hunter2hunter;")
+    assert found(b"hunter2hunter\n", base64.b64encode(b":hunter2hunter:"))
+    assert found(b"user = me\nhunter2hunter\n", b"password=hunter2hunter;")
+    assert found(b"short1\n\n\n", b"short1\n\n\n")
+    assert not found(b"[default]\nregion = a\nhunter2hunter\n", b"[default]\nregion = a\n")
+
+
+def test_what_is_compressed_very_well_is_looked_through_in_little_memory() -> None:
+    wanted = absence.needles({"a": b"hunter2hunter"}, "here")
+    for compress in (gzip.compress, bz2.compress, lzma.compress):
+        bomb = Entry(b"bomb", "file", content=compress(bytes(30_000_000)))
+        tracemalloc.start()
+        absence.require_absence((bomb,), wanted, "here")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10_000_000, compress
+
+
+def test_of_secrets_that_begin_alike_nothing_is_shown() -> None:
+    assert absence.masked("x hunter2-longer y", {"a": b"hunter2-", "b": b"hunter2-longer"}) == "x [b] y"
+
+
+def test_a_secret_in_a_very_long_line_is_not_shown_in_parts(project: Project) -> None:
+    secret = bytes(range(65, 91)) * 60
+    program = f"import os\nos.write(1, ({'0' * 1000!r} + {secret.decode()!r}).encode() * 400)"
+    lines: list[str] = []
+    hide = partial(absence.masked, secrets={"token": secret})
+    assert streamed([sys.executable, "-c", program], {}, lines.append, mask=hide).code == 0
+    assert len(lines) > 1
+    assert "".join(lines) == ("0" * 1000 + "[token]") * 400
+    run = "printf %065528d 0; cat /run/secrets/token; printf %065528d 0; echo; echo end; exit 3"
+    with pytest.raises(EngineError):
+        build(project, project.service(BuildStep(run, secrets=("token",))), lending(project, token=secret))
+    zeros = "0" * 65_528
+    assert f"{zeros}[token]{zeros}end" in "".join(project.lines)
+
+
+def test_lines_that_end_nowhere_are_shown_in_pieces_and_without_harm_to_their_signs() -> None:
+    lines: list[str] = []
+    program = "import os\nfor n in range(9): os.write(1, '€'.encode() * 1001)"
+    ended = streamed([sys.executable, "-c", program], {}, lines.append)
+    assert "".join(lines) == "€" * 9009
+    assert (ended.code, len(lines) > 0, ended.tail) == (0, True, tuple(lines))
+
+
 def test_a_secret_is_not_shown_where_a_step_prints_it(project: Project) -> None:
     step = BuildStep("cat /run/secrets/token; exit 3", secrets=("token",))
     with pytest.raises(EngineError) as caught:
@@ -255,6 +316,30 @@ def test_a_secret_that_nobody_has_is_missed_before_the_steps_that_take_long(proj
         build(project, wanting, lending(project))
     assert caught.value.where == "services.web.build[1]"
     assert ran(project) == []
+
+
+def test_what_a_step_removes_from_the_caches_of_its_head_is_gone(project: Project) -> None:
+    members = ("apt/lists/deb_Packages", "apt/lists/partial/x", "dpkg/status-old", "apt/lists/kept")
+    with tarfile.open(project.root / "head.tar", "a") as tar:
+        for name in members:
+            tar.addfile(tarfile.TarInfo(f"var/lib/{name}"))
+    remove = "rm -r /var/lib/apt/lists/deb_Packages /var/lib/apt/lists/partial /var/lib/dpkg/status-old"
+    image = build(project, project.service(f"{remove}; mkdir /var/lib/apt/lists/partial"))
+    tree = Stack(project.store, image.layers).tree()
+    assert {path for path in tree if path.startswith("var/lib/")} == {
+        *("var/lib/apt", "var/lib/apt/lists", "var/lib/apt/lists/kept", "var/lib/dpkg", "var/lib/apt/lists/partial")
+    }
+
+
+def test_what_a_step_leaves_in_caches_is_no_part_of_its_layer_nor_what_it_took_away_again(project: Project) -> None:
+    lists = "/var/lib/apt/lists"
+    image = build(project, project.service(f"mkdir -p {lists}/partial; echo > {lists}/x; echo > /srv/x"))
+    assert sorted(one.path for one in project.store.listing(image.layers[-1])) == [
+        *("srv", "srv/x", "var", "var/lib", "var/lib/apt", "var/lib/apt/lists")
+    ]
+    step = f"mkdir -p {lists}/partial; echo > {lists}/x; rm -r {lists}/*; echo > /srv/x"
+    again = build(project, project.service(step))
+    assert again.layers == image.layers
 
 
 def test_what_no_image_can_hold_is_said_with_its_step(tmp_path: Path) -> None:

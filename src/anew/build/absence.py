@@ -1,8 +1,9 @@
 """Proof that the secrets of a build step are nowhere in what it made.
 
-Each value is looked for as it is and as programs write such things: base64 in all three alignments, hexadecimal,
-escaped for a URL or for JSON; of a value of several lines also each longer line. Looked through are names, contents,
-links and attributes of files, and what is inside of files that are compressed as a whole.
+Each value is looked for without the blanks around it, as it is and as programs write such things: base64 in all three
+alignments, hexadecimal, escaped for a URL or for JSON; of a value of several lines also each longer line, and each that
+is one word with digits in it. Looked through are names, contents, links and attributes of files, and what is inside of
+files that are compressed as a whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import base64
 import bz2
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,10 @@ from anew.errors import EngineError, SpecError
 
 LEAST = 8  # bytes of a value: what is shorter is found anywhere by chance
 _LEAST_LINE = 20  # of a line of a value
+_WORD = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[^\s\"',:=()<>\[\]{}]{8,}=*")  # a line that no other file has by chance
 _MOST_INSIDE = 256 << 20  # bytes that are looked at inside a compressed file
+_PIECE = 1 << 18  # of it at once, however well it is compressed
+_COMPRESSED_PIECE = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,10 @@ class Needle:
 class _Inflater(Protocol):
     @property
     def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
 
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes: ...
 
@@ -55,7 +64,9 @@ def needles(secrets: Mapping[str, bytes], where: str) -> tuple[Needle, ...]:
                 where=where,
                 hint=f"use one of {LEAST} bytes or more",
             )
-        for form, data in _forms(value):
+        # Programs leave out the line break at the end of a file; what has the blanks around the rest has the rest.
+        bare = value.strip()
+        for form, data in _forms(bare if len(bare) >= LEAST else value):
             found.setdefault(data, Needle(name, form, data))
     return tuple(found.values())
 
@@ -85,17 +96,20 @@ def found_in(place: str, needle: Needle, where: str) -> EngineError:
 
 def masked(line: str, secrets: Mapping[str, bytes]) -> str:
     """Return a line of a step's output without the secrets that it was lent."""
+    parts: dict[str, str] = {}
     for name, value in secrets.items():
         whole = value.decode(errors="replace")
-        parts = {whole, *(one for one in whole.splitlines() if len(one) >= LEAST and not one.startswith("-----"))}
-        for part in sorted(parts, key=len, reverse=True):
-            line = line.replace(part, f"[{name}]")
+        for part in (whole, *(one for one in whole.splitlines() if len(one) >= LEAST and not one.startswith("-----"))):
+            parts.setdefault(part, name)
+    for part in sorted(parts, key=len, reverse=True):  # one secret may be the beginning of another
+        line = line.replace(part, f"[{parts[part]}]")
     return line
 
 
 def _lines(value: bytes) -> Iterator[str]:
     for line in value.decode(errors="replace").splitlines():
-        if len(line) >= _LEAST_LINE and not line.startswith("-----"):  # the frame of a key is in every key
+        # The frame of a key is in every key, and short lines like "[default]" are in files of others, too.
+        if not line.startswith("-----") and (len(line) >= _LEAST_LINE or _WORD.fullmatch(line)):
             yield line
 
 
@@ -165,40 +179,53 @@ def _in_stream(parts: Iterator[bytes], wanted: Sequence[Needle]) -> Needle | Non
 
 
 def _inflated(parts: Iterator[bytes], inflater: Callable[[], _Inflater]) -> Iterator[bytes]:
-    """Yield what is inside a compressed file, as far as it can be told."""
-    inside, left = inflater(), _MOST_INSIDE
+    """Yield what is inside a compressed file, as far as it can be told: several streams one after the other."""
+    inside, is_new, left = inflater(), True, _MOST_INSIDE
+    for part in _cut(parts):
+        data = part
+        while left > 0:
+            data = data.lstrip(b"\0") if is_new else data  # what pads the end of a stream
+            if not data and inside.needs_input:
+                break
+            try:
+                found = inside.decompress(data, _PIECE)
+            except (OSError, EOFError, lzma.LZMAError, zlib.error):  # it only looked like one
+                return
+            left -= len(found)
+            yield found
+            data, is_new = inside.unused_data, inside.eof
+            if inside.eof:
+                inside = inflater()
+
+
+def _cut(parts: Iterator[bytes]) -> Iterator[bytes]:
     for part in parts:
-        if inside.eof or left <= 0:
-            return
-        try:
-            data = inside.decompress(part)
-        except (OSError, EOFError, lzma.LZMAError, zlib.error):  # it only looked like one
-            return
-        left -= len(data)
-        yield data
+        yield from (part[at : at + _COMPRESSED_PIECE] for at in range(0, len(part), _COMPRESSED_PIECE))
 
 
 class _Gzip:
-    """zlib's decompressor, with the members of a file one after the other."""
+    """zlib's decompressor, with what the others have."""
 
     def __init__(self) -> None:
         self._inside = zlib.decompressobj(wbits=31)
+        self._is_full = False  # there may be more, also without input
 
     @property
     def eof(self) -> bool:
-        return False
+        return self._inside.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not (self._inside.eof or self._is_full)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inside.unused_data
 
     def decompress(self, data: bytes, max_length: int = -1, /) -> bytes:
-        del max_length
-        out = b""
-        while data:
-            if self._inside.eof:
-                self._inside = zlib.decompressobj(wbits=31)
-            out += self._inside.decompress(data)
-            data = self._inside.unused_data if self._inside.eof else b""
-            if data and not data.startswith(b"\x1f\x8b"):
-                break
-        return out
+        found = self._inside.decompress(self._inside.unconsumed_tail + data, max(max_length, 0))
+        self._is_full = len(found) == max_length
+        return found
 
 
 _COMPRESSED: Sequence[tuple[bytes, Callable[[], _Inflater]]] = (

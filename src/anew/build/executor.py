@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from anew.build import absence, console
@@ -21,7 +22,7 @@ from anew.build.drafts import scratch
 from anew.build.entries import Entry, scanned
 from anew.build.footing import Base, Lend, next_base
 from anew.build.hygiene import clean
-from anew.build.listing import resolved
+from anew.build.listing import resolved, stacked
 from anew.build.programs import Inside, streamed
 from anew.build.sandboxed import SHELL, Sandbox, Sandboxes, files_of, seen
 from anew.build.store import ImageStore
@@ -111,7 +112,9 @@ class Executor:
         with scratch(self.work) as folder, self._sandbox(base, job, folder) as sandbox:
             self._apply(sandbox, job, say)
             sandbox.finish()
-            entries = clean(_scanned(folder / "upper", job), is_head=False)
+            # Of the machine's own root, what is volatile is nothing that an image could take away.
+            lower = partial(stacked, [self.store.listing(one) for one in base.layers])
+            entries = clean(_scanned(folder / "upper", job), is_head=False, lower=lower)
             absence.require_absence(entries, absence.needles(sandbox.secrets, job.where), job.where)
             if not entries:
                 return ()
@@ -136,24 +139,21 @@ class Executor:
         yield Sandboxes(self.home, self.store, self.tree).made(base, job, folder, secrets)
 
     def _apply(self, sandbox: Sandbox, job: Job, say: Say) -> None:
-        def tell(line: str) -> None:
-            say(absence.masked(line, sandbox.secrets))
-
+        mask = partial(absence.masked, secrets=sandbox.secrets) if sandbox.secrets else None
         # Not as arguments: an address of the user's may hold a password, and everybody sees arguments.
         with files_of(sandbox.secrets) as files, Inside() as inside:
             threading.Thread(target=self.meanwhile, name="meanwhile").start()
             argv = sandbox.argv(files, status=inside.status)
-            ended = streamed(argv, sandbox.passed, tell, passing=(*files.values(), inside.status))
+            ended = streamed(argv, sandbox.passed, say, passing=(*files.values(), inside.status), mask=mask)
             inside.wait()
         if ended.code == 0:
             return
-        output = absence.masked(ended.output, sandbox.secrets)
         error = EngineError(
             f"the step ended with exit code {ended.code}: {job.step.title}",
             where=job.where,
             hint="see its last lines; the steps before it are kept, so the next build begins here"
             + ("" if self.is_debugging else "; `anew build --debug` opens a shell where it failed"),
-            facts={"command": _command(job, sandbox), "exit": str(ended.code), "output": output},
+            facts={"command": _command(job, sandbox), "exit": str(ended.code), "output": ended.output},
         )
         if self.is_debugging:
             say(f"{error.what}; a shell where it failed:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import os
 import re
@@ -10,7 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,14 @@ from anew.errors import EngineError
 from anew.ports import Say
 
 TAIL = 20  # lines that an error shows
-_LINE_END = re.compile(rb"[\r\n]+")
+_LINE_END = re.compile(r"[\r\n]+")
 _PDEATHSIG = 1  # PR_SET_PDEATHSIG of prctl(2)
 _CHILD = re.compile(rb'"child-pid": *(\d+)')
 _PATIENCE = 30_000  # milliseconds that a killed process may take to end
-_MOST = 4096  # bytes of a line; longer ones are cut into several
+_MOST = 4096  # characters of a line; longer ones are cut into several
+_HELD = 1 << 16  # of the end of a long line that is masked: what may be the first part of what is to be masked
+
+Mask = Callable[[str], str]  # of a line, without what nobody may see
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +130,19 @@ def streamed(
     folder: Path | None = None,
     *,
     passing: Sequence[int] = (),
+    mask: Mask | None = None,
 ) -> Ended:
     """Run a program with exactly this environment, nothing on its standard input, and of our descriptors `passing`.
 
-    It runs in `folder`, or else where we are.
+    It runs in `folder`, or else where we are. What it prints is shown, and returned, as `mask` lets it be seen.
 
     Blocks  until it has ended. If the caller is interrupted it is killed first.
     """
     tail: deque[str] = deque(maxlen=TAIL)
 
-    def tell(line: bytes) -> None:
-        text = line.decode(errors="replace")
-        tail.append(text)
-        say(text)
+    def tell(line: str) -> None:
+        tail.append(line)
+        say(line)
 
     with subprocess.Popen(
         argv,
@@ -152,16 +156,28 @@ def streamed(
     ) as program:
         try:
             if program.stdout is not None:
-                rest = b""
-                while chunk := os.read(program.stdout.fileno(), 1 << 16):
-                    *lines, rest = _LINE_END.split(rest + chunk)
-                    if len(rest) > _MOST:
-                        lines, rest = [*lines, rest], b""
-                    for line in lines:
-                        tell(line)
-                if rest:
-                    tell(rest)
+                for line in _lines(program.stdout.fileno(), mask):
+                    tell(line)
             return Ended(program.wait(), tuple(tail))
         except BaseException:
             program.kill()
             raise
+
+
+def _lines(file: int, mask: Mask | None) -> Iterator[str]:
+    """Yield the lines that can be read, masked, and longer ones in pieces, none of which is cut out of a mask."""
+    decoder, rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    held = _HELD if mask else 0
+    hidden = mask or str
+    while chunk := os.read(file, 1 << 16):
+        *lines, rest = _LINE_END.split(rest + decoder.decode(chunk))
+        yield from map(hidden, lines)
+        if len(rest) > _MOST + held:
+            rest = hidden(rest)
+            at = max(len(rest) - held, 0)
+            if at:
+                yield rest[:at]
+            rest = rest[at:]
+    rest += decoder.decode(b"", final=True)
+    if rest:
+        yield hidden(rest)
