@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -137,6 +138,14 @@ def absolute_link(project: Path) -> None:
     (project / "app" / "link").symlink_to("/etc/passwd")
 
 
+def absolute_link_inside(project: Path) -> None:
+    (project / "app" / "link").symlink_to(project / "README")
+
+
+def binary_link(project: Path) -> None:
+    (project / "app" / "link").symlink_to(os.fsdecode(b"caf\xe9"))
+
+
 def linked_folder(project: Path) -> None:
     (project / "etc").symlink_to("/etc")
 
@@ -147,6 +156,22 @@ def fifo(project: Path) -> None:
 
 def marked(project: Path) -> None:
     (project / "app" / ".wh.x").write_text("")
+
+
+def marked_link(project: Path) -> None:
+    (project / "app" / ".wh.x").symlink_to("server.py")
+
+
+def marked_folder(project: Path) -> None:
+    (project / "app" / ".wh.x").mkdir()
+
+
+def marked_source(project: Path) -> None:
+    (project / ".wh.x").mkdir()
+
+
+def binary_folder(project: Path) -> None:
+    Path(os.fsdecode(os.fsencode(project / "app") + b"/\xff")).mkdir()
 
 
 def ignored(project: Path) -> None:
@@ -173,10 +198,16 @@ def nothing(_project: Path) -> None:
         (linked_folder, "etc/passwd", "outside the project"),
         (bad_link, "app/", "points outside the project"),
         (absolute_link, "app/", "points outside the project"),
+        (absolute_link_inside, "app/", "has an absolute path"),
+        (binary_link, "app/", "which is not UTF-8"),
         (fifo, "app/", "neither file, folder nor symbolic link"),
         (marked, "app/", "mark removals"),
+        (marked_link, "app/", "mark removals"),
+        (marked_folder, "app/", "mark removals"),
+        (marked_source, ".wh.x", "mark removals"),
         (ignored, "app/", "left out by .anewignore"),
         (binary_name, "app/", "not UTF-8"),
+        (binary_folder, "app/", "not UTF-8"),
     ],
 )
 def test_sources_that_are_refused(project: Path, prepare: Callable[[Path], None], source: str, what: str) -> None:
@@ -206,6 +237,28 @@ def test_a_file_that_may_not_be_read_is_named() -> None:
         assert caught.value.hint.startswith("chmod u+r ")
 
 
+def test_a_target_that_would_mark_a_removal_is_refused(project: Path) -> None:
+    for target in ("/etc/.wh.motd", "/etc/.wh.x/motd"):
+        with pytest.raises(SpecError, match="mark removals"):
+            read(project, ("README", target))
+
+
+class Fleeting(FileDigests):
+    """Digests of a project in which files go away as soon as others are read."""
+
+    def sha256(self, path: str, status: os.stat_result) -> str:
+        for name in ("app/server.py~", "app/sub/y.txt"):
+            (Path(path.partition("/app/")[0]) / name).unlink(missing_ok=True)
+        return super().sha256(path, status)
+
+
+def test_what_goes_away_while_a_project_is_read_is_left_out(project: Path) -> None:
+    (project / "app" / "server.py~").write_text("")
+    service = Service("web", "base", ("x",), copy=(Copy("app/", "/a/"),))
+    fleeting = gather(project, service, Fleeting(project.parent / "cache", project))
+    assert paths(fleeting) == ["a/server.py", "a/sub/x.txt"]
+
+
 def test_two_copies_that_exclude_each_other_are_refused(project: Path) -> None:
     with pytest.raises(SpecError, match="would lie in it"):
         read(project, ("README", "/a"), ("app/", "/a/b"))
@@ -230,6 +283,39 @@ def test_links_and_folders_of_the_head_are_respected(project: Path) -> None:
         layer_entries(read(project, ("README", "/usr/bin")).items, lookup, "here")
     with pytest.raises(SpecError, match="circle"):
         layer_entries(read(project, ("README", "/loop/x")).items, lookup, "here")
+
+
+def kept(project: Path) -> dict[str, object]:
+    (cache,) = (project.parent / "cache").iterdir()
+    return {Path(path).name: one for path, one in json.loads(cache.read_bytes()).items()}
+
+
+def settled(*files: Path) -> None:
+    """Wait until these files have been as they are for so long that their times are trusted."""
+    bound = time.monotonic() + 30
+    while time.time() - max(one.stat().st_ctime for one in files) < 2.2:
+        assert time.monotonic() < bound
+        time.sleep(0.1)
+
+
+def test_services_of_one_project_keep_what_the_others_know_and_what_is_gone_is_dropped(project: Path) -> None:
+    settled(*(path for path in project.rglob("*") if path.is_file()))
+    read(project, ("app/", "/a"))
+    assert set(kept(project)) == {"server.py", "x.txt"}
+    (project / "app" / "server.py").unlink()
+    read(project, ("README", "/b"))
+    assert set(kept(project)) == {"x.txt", "README"}
+
+
+def test_what_had_just_changed_when_it_was_read_is_not_trusted_however_long_the_rest_takes(project: Path) -> None:
+    settled(project / "README")
+    (project / "app" / "server.py").write_text("changed")
+    digests = FileDigests(project.parent / "cache", project)
+    for path in (project / "app" / "server.py", project / "README"):
+        digests.sha256(str(path), path.stat())
+    settled(project / "app" / "server.py")
+    digests.save()
+    assert set(kept(project)) == {"README"}
 
 
 def reads() -> int:

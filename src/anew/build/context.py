@@ -11,6 +11,7 @@ import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     Ignored = Callable[[str], bool]  # of a path relative to the project, a folder's with a slash at its end
 
 IGNORE_FILE = ".anewignore"
+_WHITEOUT = WHITEOUT.decode()
 _FOLDERS = frozenset({".git", "__pycache__"})
 _FILES = frozenset({IGNORE_FILE, "anew.lock"})  # of the project's own folder
 _ALWAYS = (*sorted(f"{name}/" for name in _FOLDERS), *sorted(f"/{name}" for name in _FILES))
@@ -108,11 +110,14 @@ class Reader:
     def read(self, copy: Copy, where: str) -> Iterator[Item]:
         """Yield all that an entry of `copy` brings in."""
         source, target = self.place(copy, where)
+        for name in target.split("/"):
+            _check_name(name, os.fspath(source), where)
         if not source.is_dir():
-            yield self._item(os.fspath(source), source.stat(), target, where)
+            try:
+                yield self._item(os.fspath(source), source.stat(), target, where)
+            except FileNotFoundError as e:
+                raise self._missing(copy, where) from e
             return
-        if target:
-            yield Item(target, "dir")
         yield from self._folder(os.fspath(source), target, where)
 
     def place(self, copy: Copy, where: str) -> tuple[Path, str]:
@@ -144,47 +149,49 @@ class Reader:
                 hint="copy it into the project's folder first; only what lies there can be part of an image",
             )
         if not os.path.lexists(real):
-            raise SpecError(
-                f"{copy.source} does not exist",
-                where=where,
-                hint=f"create it, or correct the path (in {self._project})",
-            )
+            raise self._missing(copy, where)
         return Path(real)
+
+    def _missing(self, copy: Copy, where: str) -> SpecError:
+        hint = f"create it, or correct the path (in {self._project})"
+        return SpecError(f"{copy.source} does not exist", where=where, hint=hint)
 
     def _is_inside(self, path: str) -> bool:
         return path == self._project or path.startswith(self._project + os.sep)
 
     def _folder(self, folder: str, target: str, where: str) -> Iterator[Item]:
+        """Yield a folder and all that is in it, but for what goes away meanwhile: it is some program's own."""
         try:
             with os.scandir(folder) as found:
                 names = sorted(found, key=lambda e: e.name)
         except PermissionError as e:
             raise _unreadable(folder, where) from e
+        except FileNotFoundError:
+            return
+        if target:
+            yield Item(target, "dir")
         for one in names:
             is_folder = one.is_dir(follow_symlinks=False)
             if self.is_ignored(one.path[len(self._project) + 1 :], is_folder=is_folder):
                 continue
             inside = f"{target}/{one.name}" if target else one.name
-            status = one.stat(follow_symlinks=False)
             if is_folder:
-                yield Item(inside, "dir")
+                _check_name(one.name, one.path, where)
                 yield from self._folder(one.path, inside, where)
-            elif not stat.S_ISSOCK(status.st_mode):
-                yield self._item(one.path, status, inside, where)
+                continue
+            with suppress(FileNotFoundError):
+                status = one.stat(follow_symlinks=False)
+                if not stat.S_ISSOCK(status.st_mode):
+                    yield self._item(one.path, status, inside, where)
 
     def _item(self, path: str, status: os.stat_result, target: str, where: str) -> Item:
-        try:
-            target.encode()
-        except UnicodeEncodeError as e:
-            raise SpecError(f"the name {target!r} is not UTF-8", where=where, hint="rename the file") from e
+        _check_name(os.path.basename(target), path, where)  # noqa: PTH119 - text, thousands of times
         if stat.S_ISLNK(status.st_mode):
             return self._link(path, target, where)
         if not stat.S_ISREG(status.st_mode):
             raise SpecError(
                 f"{path} is neither file, folder nor symbolic link", where=where, hint=f"list it in {IGNORE_FILE}"
             )
-        if os.path.basename(target).encode().startswith(WHITEOUT):  # noqa: PTH119 - text, thousands of times
-            raise SpecError(f"{path}: names that begin with `.wh.` mark removals", where=where, hint="rename the file")
         try:
             sha = self._digests.sha256(path, status)
         except PermissionError as e:
@@ -195,17 +202,39 @@ class Reader:
     def _link(self, path: str, target: str, where: str) -> Item:
         text = os.readlink(path)  # noqa: PTH115 - text, thousands of times
         end = os.path.normpath(os.path.join(os.path.dirname(path), text))  # noqa: PTH118, PTH120 - `/` would hide `..`
-        if not self._is_inside(end):
+        is_inside = self._is_inside(end)
+        if not is_inside or text.startswith("/"):  # a whole path is another one in each checkout, and in the image
+            how = "has an absolute path" if is_inside else "points outside the project, to"
             raise SpecError(
-                f"the symbolic link {os.path.relpath(path, self._project)} points outside the project, to {text}",
+                f"the symbolic link {os.path.relpath(path, self._project)} {how} {text!r}",
                 where=where,
                 hint="let it point to something inside by a relative path, or make it in a `build` step",
             )
+        if not _is_utf8(text):
+            what = f"the symbolic link {os.path.relpath(path, self._project)} points to {text!r}, which is not UTF-8"
+            raise SpecError(what, where=where, hint="rename what it points to, or make it in a `build` step")
         return Item(target, "symlink", 0o777, path, content=text)
 
     def is_ignored(self, relative: str, *, is_folder: bool) -> bool:
         """Say whether a path, relative to the project, is left out."""
         return self._ignored(relative + "/" if is_folder else relative)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_name(name: str, path: str, where: str) -> None:
+    """Raise SpecError for a name that nothing in an image can have, of what is copied from `path`."""
+    if not _is_utf8(name):
+        raise SpecError(f"the name {name!r} is not UTF-8", where=where, hint="rename the file")
+    if name.startswith(_WHITEOUT):
+        what = f"{path}: names that begin with `.wh.` mark removals"
+        raise SpecError(what, where=where, hint="rename it")
 
 
 def _unreadable(path: str, where: str) -> SpecError:
