@@ -384,6 +384,34 @@ def test_odd_files_break_nothing() -> None:
     assert not contents.is_core(b"\x7fELF")
 
 
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (b"x", b"-----BEGIN PRIVATE KEY-----\n" + b"ab: " * 50_000 + b"\n!"),
+        (b"x", b"-----BEGIN PRIVATE KEY-----" + b"\\nab: \n" * 20_000 + b"!"),
+        (b".env", b"CERT=" + b"a" * 500_000),
+        (b".npmrc", b"\n" * 500_000),
+        (b".pypirc", b"\n" * 500_000),
+        (b".my.cnf", b" \n" * 250_000),
+        (b".docker/config.json", b"[" * 500_000),
+    ],
+    ids=lambda one: one[:8].decode(),
+)
+def test_no_content_takes_long_to_look_through(name: bytes, data: bytes) -> None:
+    began = time.process_time()
+    assert not {"private-key", "credentials-file"}.intersection(rule for rule, _ in contents.secrets(name, data))
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize(
+    "between",
+    ["\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A1B\n\n", "\\\\nComment: a b: c\\\\n", " Comment: me "],
+)
+def test_a_key_with_lines_before_its_digits_is_one(between: str) -> None:
+    told = contents.secrets(b"x", f"-----BEGIN RSA PRIVATE KEY-----{between}{BODY}".encode())
+    assert [rule for rule, _ in told] == ["private-key"]
+
+
 def stacked_image(project: Project, *layers: Sequence[Entry]) -> Image:
     """Make an image of these layers, the head first."""
     made = [project.store.add_layer(layer).digest for layer in layers]
@@ -437,6 +465,21 @@ def test_a_layer_hides_what_it_takes_away_in_any_way(tmp_path: Path, hiding: Seq
     head = (*folders, Entry(b"srv/app/a", "file", 0o666, content=b""))
     assert shown(inspected(project.store, stacked_image(project, head))) == [("world-writable", "/srv/app/a")]
     assert shown(inspected(project.store, stacked_image(project, head, hiding))) == []
+
+
+def test_the_second_name_of_a_file_is_looked_at_as_the_first_is(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    token = b"//registry.example/:_authToken=0123456789abcdef\n"
+    first = Entry(b"root/.a", "file", 0o600, size=len(token), content=token)
+    linked = (Entry(b"root", "dir", 0o700), first, Entry(b"root/.npmrc", "hardlink", 0o600, link=b"root/.a"))
+    assert shown(inspected(project.store, stacked_image(project, (), linked))) == [("credentials-file", "/root/.npmrc")]
+
+
+def test_accounts_with_endless_numbers_break_nothing(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    line = b"web:x:" + b"9" * 5000 + b":0::/:\n"
+    passwd = (Entry(b"etc", "dir", 0o755), Entry(b"etc/passwd", "file", size=len(line), content=line))
+    assert inspected(project.store, stacked_image(project, passwd)) == ()
 
 
 def test_a_capability_counts_as_setuid_does(tmp_path: Path) -> None:

@@ -12,9 +12,12 @@ Told = Iterator[tuple[str, str]]  # rule, and what it is, for people
 _SECRET_NAME = re.compile(
     r"(?:^|_)PASS(?:WD|PHRASE)?$|PASSWORD|SECRET|TOKENS?(?:_|$)|PRIVATE|CREDENTIAL|(?:API|ACCESS|AUTH)KEY|(?<!PUBLIC)_KEY$"
 )
+# What stands between the frame of a key and its digits can be read in one way only, or reading it all ways would take
+# for ever: breaks, marks of a string, and whole header lines; then at most the beginning of a line with digits in it.
 _KEY = re.compile(
     rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-    rb"(?:\\[nr]|[\s\"'+,;\\(]|[A-Za-z-]{2,20}: [^\n\\]{0,200}){1,40}[A-Za-z0-9+/=]{40}"
+    rb"(?:\\[nr]|[\s\"'+,;(]|\\(?![nr])|[A-Za-z-]{2,20}: [^\n\\]{0,200}(?=[\n\\])){1,40}"
+    rb"(?:[A-Za-z-]{2,20}: [^\n\\]{0,200}?)?[A-Za-z0-9+/=]{40}"
 )
 _TOKENS: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = tuple(
     (needle, re.compile(pattern), what)
@@ -35,7 +38,7 @@ _TOKENS: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = tuple(
 )
 _MADE_UP = re.compile(rb"EXAMPLE|X{6}|0{8}|1234567|ABCDEFG|(.)\1{7}", re.IGNORECASE)
 _REFERENCE = re.compile(r"^[\"']?(?:\$|<|%\(|\{\{|\*+$|x+$|changeme|your[-_ ])", re.IGNORECASE)
-_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s:@]*:([^/\s@]+)@")
+_IN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]{0,19}://[^/\s:@]*:([^/\s@]+)@")
 _ENV_SAMPLES = (".example", ".sample", ".dist", ".template", ".tmpl", ".defaults", ".schema")
 
 
@@ -120,21 +123,21 @@ def _docker(text: str, folder: str) -> bool:
         said = json.loads(text)
         found = said.get("auths", {}).values()
         return any(one.get(key) for one in found for key in ("auth", "password", "identitytoken", "registrytoken"))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return '"auth"' in text
 
 
 _FILES: MappingProxyType[str, Callable[[str, str], bool]] = MappingProxyType(
     {
-        ".npmrc": _has_value(r"^\s*[^#;\s]*(?:_authToken|_password|_auth)\s*=[ \t]*(\S.*)$"),
-        ".yarnrc.yml": _has_value(r"^\s*npmAuth(?:Token|Ident):[ \t]*(\S.*)$"),
-        ".pypirc": _has_value(r"^\s*password\s*[:=][ \t]*(\S.*)$"),
+        ".npmrc": _has_value(r"^[^\S\n]*[^#;\s]*(?:_authToken|_password|_auth)\s*=[ \t]*(\S.*)$"),
+        ".yarnrc.yml": _has_value(r"^[^\S\n]*npmAuth(?:Token|Ident):[ \t]*(\S.*)$"),
+        ".pypirc": _has_value(r"^[^\S\n]*password\s*[:=][ \t]*(\S.*)$"),
         ".netrc": _has_value(r"\bpassword\s+(\S+)"),
         "_netrc": _has_value(r"\bpassword\s+(\S+)"),
         ".pgpass": _has_value(r"^[^#\n:]+:[^:\n]*:[^:\n]*:[^:\n]*:(\S+)$"),
         ".git-credentials": _has_address,
-        ".my.cnf": _has_value(r"^\s*password\s*=[ \t]*(\S.*)$"),
-        "credentials": _in_folder(".aws", _has_value(r"^\s*aws_secret_access_key\s*=[ \t]*(\S+)")),
+        ".my.cnf": _has_value(r"^[^\S\n]*password\s*=[ \t]*(\S.*)$"),
+        "credentials": _in_folder(".aws", _has_value(r"^[^\S\n]*aws_secret_access_key\s*=[ \t]*(\S+)")),
         "config.json": _docker,
         "pip.conf": _has_address,
         "config": _in_folder(".git", _has_address),

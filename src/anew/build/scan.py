@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,6 +43,7 @@ _MACHINE_IDS = (b"etc/machine-id", b"var/lib/dbus/machine-id")
 _VERSION_CONTROL = (b".git", b".hg", b".svn", b".bzr")
 _AUTHORIZED = re.compile(rb"(?:.+/)?\.ssh/authorized_keys2?|etc/ssh/authorized_keys/.+")
 _LISTS = re.compile(rb"var/lib/dpkg/info/[^/]+\.md5sums|.+\.dist-info/(?:RECORD|direct_url\.json)")
+_ID = re.compile(rb"[0-9]{1,20}")  # with room for zeros in front
 _HASH = re.compile(r"\$.+|_[./0-9A-Za-z]{19}|[./0-9A-Za-z]{13}")
 
 
@@ -73,6 +74,7 @@ class _Walk:
 
     file: BinaryIO
     traces: dict[tuple[str, bytes], Trace] = field(default_factory=dict)
+    files: dict[bytes, Entry] = field(default_factory=dict)  # that have been seen, for the links to them
     suspects: dict[bytes, Entry] = field(default_factory=dict)  # files in which something secret was seen
     lists: dict[bytes, Entry] = field(default_factory=dict)  # of packages, with the digests of their files
     uids: tuple[int, ...] | None = None
@@ -103,6 +105,7 @@ def _look(walk: _Walk, entry: Entry, name: bytes) -> None:
         _look_at_mode(walk, entry)
     if path.startswith(b"var/lib/cloud/") and entry.kind != "dir":
         _gather(walk, "cloud-init", b"var/lib/cloud", "what cloud-init left")
+    entry = _file(walk, entry)
     if entry.kind != "file" or not entry.size:
         return
     cache = _CACHES.fullmatch(path)
@@ -116,6 +119,15 @@ def _look(walk: _Walk, entry: Entry, name: bytes) -> None:
         walk.lists[path] = entry
     if cache is None:
         _look_inside(walk, entry, _beginning(walk.file, entry))
+
+
+def _file(walk: _Walk, entry: Entry) -> Entry:
+    """Return an entry; of a hard link, the file that it is, by the link's own path."""
+    if entry.kind == "file":
+        walk.files[entry.path] = entry
+    elif entry.kind == "hardlink" and entry.link in walk.files:
+        return replace(walk.files[entry.link], path=entry.path)
+    return entry
 
 
 def _look_at_mode(walk: _Walk, entry: Entry) -> None:
@@ -185,7 +197,7 @@ def _look_at_accounts(walk: _Walk, path: bytes, data: bytes) -> None:
 
 def _ids(data: bytes) -> tuple[int, ...]:
     fields = (line.split(b":") for line in data.splitlines())
-    return tuple(sorted({int(one[2]) for one in fields if len(one) > 2 and one[2].isdigit()}))
+    return tuple(sorted({int(one[2]) for one in fields if len(one) > 2 and _ID.fullmatch(one[2])}))
 
 
 def _note(walk: _Walk, rule: str, path: bytes, what: str) -> None:
