@@ -90,6 +90,18 @@ def test_files_of_a_moved_package_are_told_with_it(tmp_path: Path) -> None:
     assert len(found.unknown) == 2
 
 
+def test_what_stands_for_a_list_of_a_package_and_is_no_file_is_not_read(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path)
+    odd = (
+        Entry(b"var/lib/dpkg/info/odd.list", "fifo"),
+        Entry(b"var/lib/dpkg/info/own.list", "symlink", link=b"odd.list"),
+    )
+    before = image(store, debian("3.0.15", b"x", *odd))
+    after = image(store, debian("3.0.15", b"y", *odd))
+    (changed,) = (one for one in compared(store, before, after).files if one.path.endswith("libssl.so.3"))
+    assert changed.origin == "package libssl3"
+
+
 def test_a_removed_file_is_told_of_the_image_that_had_it(tmp_path: Path) -> None:
     store = ImageStore(tmp_path)
     before, after = debian("3.0.15", b"x"), debian("3.0.15", b"x")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from anew.errors import Conflict
 from anew.model import Actor, Copy, Image, Part, Trial
 from anew.trust.installed import Distribution, Installed
 from anew.trust.keys import signing_key
+from anew.trust.sbom import Subject, bill
 
 STATUS = """Package: curl
 Status: install ok installed
@@ -110,6 +113,36 @@ def test_all_that_is_installed_is_found_once(tmp_path: Path) -> None:
         Installed("npm", "b", "2.0.0", path="srv/node_modules/a/node_modules/b/package.json"),
         Installed("pypi", "flask-x", "3.0", path="srv/app/Flask_X-3.0.dist-info/METADATA", license="MIT"),
     )
+
+
+def test_what_is_odd_or_half_installed_is_no_package(tmp_path: Path) -> None:
+    project = tar_project(tmp_path)
+    paragraphs = (
+        "Package: rafe\nStatus: install ok installed\nVersion: 1\nMaintainer: Raphaël <r@example.com>\n",
+        "Package: half\nStatus: install reinstreq half-installed\nVersion: 1\n",
+        "Package: none\nStatus: deinstall ok not-installed\nVersion: 1\n",
+        "Package: foo/\nStatus: install ok installed\nVersion: 1\n",
+    )
+    members = {
+        "var/lib/dpkg/status": "\n".join(paragraphs),
+        "srv/Odd-1.dist-info/METADATA": "Name: odd/\nVersion: 1\n",
+        "srv/node_modules/a/package.json": '{"name": "@scope/", "version": "1"}',
+        "srv/node_modules/b/package.json": '{"name": "foo/", "version": "1"}',
+        "srv/node_modules/c/package.json": '{"name": "c", "version": "\\ud800"}',
+        "srv/node_modules/d/package.json": '{"name": "d", "version": "1", "license": "\\ud800"}',
+    }
+    with tarfile.open(project.root / "head.tar", "a") as tar:
+        for name, said in members.items():
+            one = tarfile.TarInfo(name)
+            one.size = len(said.encode())
+            tar.addfile(one, io.BytesIO(said.encode()))
+    image, _ = project.builder.build(project.spec, project.service(), quiet)
+    found = installed(Stack(project.store, image.layers))
+    assert found == (
+        Installed("deb", "rafe", "1", supplier="Raphaël <r@example.com>"),
+        Installed("npm", "d", "1", path="srv/node_modules/d/package.json"),
+    )
+    bill(Subject("x", image.digest, image.identity.tree, 0.0), Distribution("", ""), found)
 
 
 def test_what_a_later_layer_took_away_is_not_installed(tmp_path: Path) -> None:

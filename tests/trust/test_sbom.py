@@ -38,6 +38,16 @@ def test_the_same_image_has_the_same_bill() -> None:
     assert json.dumps(bill(SUBJECT, DEBIAN, INSTALLED)) == json.dumps(bill(SUBJECT, DEBIAN, other))
 
 
+def test_what_has_the_same_url_is_told_apart_in_the_same_way_each_time() -> None:
+    twice = [Installed("deb", "curl", "7", "amd64", supplier=name) for name in ("one", "two", "three")]
+    first = json.dumps(bill(SUBJECT, DEBIAN, twice))
+    assert first == json.dumps(bill(SUBJECT, DEBIAN, twice[::-1]))
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(first) is None
+    refs = [one["bom-ref"] for one in json.loads(first)["components"] if one["name"] == "curl"]
+    url = "pkg:deb/debian/curl@7?arch=amd64&distro=debian-12"
+    assert sorted(refs) == [url, f"{url}#2", f"{url}#3"]
+
+
 def test_a_bill_names_each_package_with_its_url_and_digest() -> None:
     found = json.loads(json.dumps(bill(SUBJECT, DEBIAN, INSTALLED)))
     urls = {one.get("purl", "") for one in found["components"]}

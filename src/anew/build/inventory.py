@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from email.parser import BytesHeaderParser
+from email.parser import HeaderParser
 
 from anew.build.listing import Node
+from anew.build.owners import is_installed
 from anew.build.packages import Package
 from anew.build.stack import Stack
 from anew.model import Digest
@@ -65,8 +66,7 @@ def _debian(
         for paragraph in re.split(rb"\n\s*\n", files.content(path)):
             said = _fields(paragraph)
             name, version = said.get("package", ""), said.get("version", "")
-            is_there = said.get("status", "installed").endswith("installed")
-            if name and version and is_there:
+            if _is_package(name, version) and is_installed(said.get("status", "install ok installed")):
                 architecture = said.get("architecture", "")
                 digest = known.get((name, version, architecture), "")
                 yield Installed("deb", name, version, architecture, digest=digest, supplier=said.get("maintainer", ""))
@@ -75,9 +75,10 @@ def _debian(
 def _python(files: Stack, tree: Mapping[str, Node], owned: Iterable[str]) -> Iterator[Installed]:
     for path in set(_matching(tree, _PYTHON)).difference(owned):
         said = _fields(files.content(path))
-        if said.get("name") and said.get("version"):
-            name = re.sub(r"[-_.]+", "-", said["name"]).lower()  # as PyPI compares names (PEP 503)
-            yield Installed("pypi", name, said["version"], path=path, license=said.get("license-expression", ""))
+        name, version = said.get("name", ""), said.get("version", "")
+        if _is_package(name, version):
+            name = re.sub(r"[-_.]+", "-", name).lower()  # as PyPI compares names (PEP 503)
+            yield Installed("pypi", name, version, path=path, license=said.get("license-expression", ""))
 
 
 def _node(files: Stack, tree: Mapping[str, Node], owned: Iterable[str]) -> Iterator[Installed]:
@@ -87,11 +88,26 @@ def _node(files: Stack, tree: Mapping[str, Node], owned: Iterable[str]) -> Itera
             name, version = said["name"], said["version"]
         except (ValueError, KeyError, TypeError, RecursionError):
             continue  # not every such file is one of npm's
-        if isinstance(name, str) and isinstance(version, str) and name and version:
+        if isinstance(name, str) and isinstance(version, str) and _is_package(name, version):
             license_ = said.get("license", "")
-            yield Installed("npm", name, version, path=path, license=license_ if isinstance(license_, str) else "")
+            known = license_ if isinstance(license_, str) and _is_text(license_) else ""
+            yield Installed("npm", name, version, path=path, license=known)
+
+
+def _is_package(name: str, version: str) -> bool:
+    """Say whether these can be of a package: a name has something after its scope, and both can be written down."""
+    return bool(name.rpartition("/")[2].strip() and version) and _is_text(name) and _is_text(version)
+
+
+def _is_text(said: str) -> bool:
+    """Say whether a text is one: JSON can also hold halves of characters."""
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fields(text: bytes) -> dict[str, str]:
-    read = BytesHeaderParser().parsebytes(text.lstrip(b"\n"))
+    read = HeaderParser().parsestr(text.lstrip(b"\n").decode(errors="replace"), headersonly=True)
     return {name.lower(): str(value).strip() for name, value in reversed(read.items())}

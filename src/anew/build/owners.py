@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +46,10 @@ def owners(
     """
 
     def text(path: str) -> str:
+        if nodes[path].kind != "file":
+            return ""
         try:
-            return (tree(layers[layer[path]]) / path).read_text(encoding="utf-8", errors="backslashreplace")
+            return _content(tree(layers[layer[path]]) / path).decode(errors="backslashreplace")
         except OSError:  # an ordinary user may not read all that is unpacked
             return ""
 
@@ -70,6 +74,21 @@ def owners(
     return Owners(by_path, _versions(text(_STATUS)))
 
 
+def is_installed(status: str) -> bool:
+    """Say whether what dpkg calls the status of a package means that it is installed, and not half of it.
+
+    >>> is_installed("install ok installed"), is_installed("install reinstreq half-installed")
+    (True, False)
+    """
+    return status.endswith(" installed")
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of a regular file, and nothing of what has been put in its place."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+
+
 def _merged(path: str, moved: Mapping[str, str]) -> str:
     """Return where a path really lies: packages still say /lib where that is a link to /usr/lib."""
     top, slash, rest = path.partition("/")
@@ -80,6 +99,6 @@ def _versions(status: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for stanza in status.split("\n\n"):
         said = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and not line[:1].isspace())
-        if said.get("Status", "").endswith(" installed") and "Package" in said:
+        if is_installed(said.get("Status", "")) and "Package" in said:
             found[said["Package"]] = said.get("Version", "")
     return found

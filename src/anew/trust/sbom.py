@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
+from itertools import chain, count
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType, Property
@@ -49,7 +50,7 @@ def bill(subject: Subject, distribution: Distribution, installed: Iterable[Insta
         properties=[Property(name="anew:tree", value=subject.tree)],
     )
     tool = Component(name="anew", type=ComponentType.APPLICATION, version=version_of("anew"), bom_ref="anew")
-    components = [_component(one, distribution) for one in installed]
+    components = _components(installed, distribution)
     if distribution.id:
         components.append(
             Component(
@@ -67,7 +68,18 @@ def bill(subject: Subject, distribution: Distribution, installed: Iterable[Insta
     return read
 
 
-def _component(one: Installed, distribution: Distribution) -> Component:
+def _components(installed: Iterable[Installed], distribution: Distribution) -> list[Component]:
+    """Return what is installed; what has one name in common is counted, for each needs a reference of its own."""
+    found: dict[str, Component] = {}
+    for one in sorted(set(installed)):
+        url = _url(one, distribution)
+        plain = f"{url}#{one.path}" if one.path else str(url)
+        ref = next(name for name in chain((plain,), (f"{plain}#{n}" for n in count(2))) if name not in found)
+        found[ref] = _component(one, url, ref)
+    return list(found.values())
+
+
+def _url(one: Installed, distribution: Distribution) -> PackageURL:
     namespace, _, name = one.name.rpartition("/")
     qualifiers = {}
     if one.kind == "deb":
@@ -75,12 +87,15 @@ def _component(one: Installed, distribution: Distribution) -> Component:
         qualifiers["arch"] = one.architecture
         if distribution.id and distribution.version:
             qualifiers["distro"] = f"{distribution.id}-{distribution.version}"
-    url = PackageURL(one.kind, namespace or None, name, one.version, {k: v for k, v in qualifiers.items() if v})
+    return PackageURL(one.kind, namespace or None, name, one.version, {k: v for k, v in qualifiers.items() if v})
+
+
+def _component(one: Installed, url: PackageURL, ref: str) -> Component:
     return Component(
         name=one.name,
         type=ComponentType.LIBRARY,
         version=one.version,
-        bom_ref=f"{url}#{one.path}" if one.path else str(url),
+        bom_ref=ref,
         purl=url,
         supplier=OrganizationalEntity(name=one.supplier) if one.supplier else None,
         hashes=[_hash(one.digest)] if one.digest else (),
