@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +175,41 @@ def test_a_port_that_is_taken_meanwhile_is_chosen_again(world: World) -> None:
         trial = Trial((Actor(Part(world.service, world.image)),))
         place = Place(world.scope, "0123abcd", lambda: next(ports))
         assert check(world.engine, trial, place, quiet) == (("ready, health /healthz", ""),)
+
+
+@contextmanager
+def dripping(front: bytes, drop: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Serve one connection: a beginning, then a drop now and then while it is taken; yield port and request."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with server.accept()[0] as one, suppress(OSError):
+                heard.append(one.recv(1 << 16))
+                one.sendall(front)
+                while drop:
+                    one.sendall(drop)
+                    time.sleep(0.2)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1], heard
+        thread.join()
+
+
+@pytest.mark.parametrize("front", [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "])
+def test_an_answer_that_never_ends_is_none(front: bytes) -> None:
+    began = time.monotonic()
+    with dripping(front, b"x") as (port, _):
+        failure = http_failure(model.Test(get="/"), "127.0.0.1", port, "x")
+    assert failure == "GET /: no answer (TimeoutError: not complete after 5 s)"
+    assert 4 < time.monotonic() - began < 8
+
+
+def test_a_path_is_asked_for_as_addresses_are_written() -> None:
+    with dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"") as (port, heard):
+        assert http_failure(model.Test(get="/café?a=%20&b=[1]"), "127.0.0.1", port, "x") == ""
+    assert heard[0].startswith(b"GET /caf%C3%A9?a=%20&b=[1] HTTP/1.1\r\n")
 
 
 def test_an_http_test_is_told_in_one_sentence(world: World) -> None:

@@ -7,8 +7,13 @@ while.
 from __future__ import annotations
 
 import http.client
+import socket
+import string
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from urllib.parse import quote
 
 from anew.model import Instance, Order, Seconds, Service, Test
 from anew.ports import Compute
@@ -61,13 +66,16 @@ def tail(lines: Sequence[str]) -> str:
 def http_failure(test: Test, host: str, port: int, header: str) -> str:
     """Make the request of `test` once, with `header` as Host; return "" if it passes, or why not.
 
-    Redirects are answers like others. Blocks at most a few seconds.
+    Redirects are answers like others. Blocks at most a few seconds, however slowly the answer comes.
     """
     connection = http.client.HTTPConnection(host, port, timeout=_REQUEST)
     try:
-        connection.request("GET", test.get, headers={"Host": header, "Connection": "close"})
-        answer = connection.getresponse()
-        body = answer.read(_BODY)
+        connection.connect()
+        with _bounded(connection.sock):
+            path = quote(test.get, safe=string.printable)
+            connection.request("GET", path, headers={"Host": header, "Connection": "close"})
+            answer = connection.getresponse()
+            body = answer.read(_BODY)
     except (OSError, http.client.HTTPException) as e:
         return f"GET {test.get}: no answer ({type(e).__name__}: {e})"
     finally:
@@ -78,6 +86,34 @@ def http_failure(test: Test, host: str, port: int, header: str) -> str:
         shown = body[:200].decode(errors="replace")
         return f"GET {test.get}: the answer does not contain {test.contains!r}; it begins with {shown!r}"
     return ""
+
+
+@contextmanager
+def _bounded(connection: socket.socket) -> Iterator[None]:
+    """End a connection when a request has taken too long; raise TimeoutError then, whatever came of it."""
+    is_over = threading.Event()
+
+    def end() -> None:
+        is_over.set()
+        with suppress(OSError):  # it has just ended by itself
+            connection.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(_REQUEST, end)
+    timer.start()
+    try:
+        yield
+    except (OSError, http.client.HTTPException) as e:
+        if not is_over.is_set():
+            raise
+        raise _late() from e
+    finally:
+        timer.cancel()
+    if is_over.is_set():
+        raise _late()
+
+
+def _late() -> TimeoutError:
+    return TimeoutError(f"not complete after {_REQUEST:g} s")
 
 
 def _unreadiness(order: Order, service: Service, *, is_listening: bool) -> str:
