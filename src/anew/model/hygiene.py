@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-VERSION = 1  # of the rules; raised when the same image tells something else
+VERSION = 2  # of the rules; raised when the same image tells something else
 Severity = Literal["refuse", "warn"]
 
 
