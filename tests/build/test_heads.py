@@ -24,6 +24,11 @@ from anew.model import BuildStep, DebianHead, HostHead, TarHead
 from anew.views import PackageMove
 
 PACKAGE = Package("x", "1:2+b1", "amd64", "sha256:" + 64 * "d", 3)
+_OPTION = (
+    '{"version": 2, "heads": {"base": {"recipe": "a", "layer": "b", "tree": "c", "packages": ["'
+    + PACKAGE.text.replace("x ", "-oDir::Bin::methods ", 1)
+    + '"]}}}'
+)
 
 
 def locked(project: Project) -> dict[str, Any]:
@@ -136,6 +141,7 @@ def test_a_locked_head_that_comes_out_differently_is_a_conflict_until_it_is_acce
         ('{"version": 2, "heads": {}, "files": {"u": {"size": 1}}}', "can't be read"),
         ('{"version": 2}', "can't be read"),
         ('{"version": 2, "heads": {"base": {"recipe": "a", "layer": "b", "tree": "c", "packages": ["x=1"]}}}', "x=1"),
+        (_OPTION, "is no package"),
         ("not json", "can't be read"),
         ("[]", "can't be read"),
         ('{"version": 1, "heads": {"base": {}}}', "can't be read"),
@@ -371,6 +377,25 @@ def test_a_package_is_one_line_and_one_file() -> None:
     ):
         with pytest.raises(ValueError, match="is no package"):
             parsed(line)
+
+
+@pytest.mark.parametrize("name", ["-oDir::Bin::methods", "../../victim/x", "x/y", ".x", "x_y", "x*", "x:y", "x=y", "ä"])
+def test_a_package_is_neither_an_option_nor_a_path(name: str) -> None:
+    for line in (PACKAGE.text.replace("x ", f"{name} ", 1), PACKAGE.text.replace("amd64", name)):
+        with pytest.raises(ValueError, match="is no package"):
+            parsed(line)
+    for version in ("-1", "../1", "1/2", "%2e%2e%2f1", "1=2", ":1", "1_2"):
+        with pytest.raises(ValueError, match="is no package"):
+            parsed(PACKAGE.text.replace("1:2+b1", version))
+    with pytest.raises(ValueError, match="is no package"):
+        of_file("x_%2e%2e%2f1_amd64.deb", PACKAGE.digest, 3)
+
+
+def test_names_and_versions_of_real_suites_are_packages() -> None:
+    for said in ("libstdc++6 14.2.0-19", "0ad 0.0.26-3", "python3.13 3.13~rc1+dfsg-1ubuntu2", "ifupdown2 3:1.0"):
+        name, version = said.split()
+        one = replace(PACKAGE, name=name, version=version)
+        assert parsed(one.text) == of_file(one.file_name, one.digest, 3) == one
 
 
 def test_what_moved_is_told_by_name() -> None:

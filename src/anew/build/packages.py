@@ -22,7 +22,10 @@ from anew.core.digest import PREFIX
 from anew.errors import Conflict, EngineError
 from anew.model import Bytes, Digest
 
-_LINE = re.compile(r"(\S+) (\S+) (\S+) (sha256:[0-9a-f]{64}) (\d+)")
+# Names and versions as dpkg takes them, and no more: they become words of apt's command line, and names of files.
+_LINE = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9+.-]*) ([0-9A-Za-z][0-9A-Za-z.+:~-]*) ([a-z0-9][a-z0-9-]*) (sha256:[0-9a-f]{64}) ([0-9]+)"
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,13 +66,13 @@ def parsed(text: str) -> Package:
 def of_file(name: str, digest: Digest, size: Bytes) -> Package:
     """Return the package whose file apt calls `name`.
 
-    >>> of_file("bash_1%3a5.2-1_amd64.deb", "sha256:ab", 3).version
+    >>> of_file("bash_1%3a5.2-1_amd64.deb", f"sha256:{64 * 'a'}", 3).version
     '1:5.2-1'
 
     Raises  ValueError if that is no name of one.
     """
     package, version, architecture = unquote(name.removesuffix(".deb")).split("_")
-    return Package(package, version, architecture, digest, size)
+    return parsed(Package(package, version, architecture, digest, size).text)
 
 
 def keep(package: Package, path: Path, blobs: Blobs) -> None:

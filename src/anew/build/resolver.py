@@ -53,7 +53,7 @@ class Archive:
         Raises  SpecError for a package that there is not; EngineError with apt's last lines for anything else.
         """
         lines: list[str] = []
-        self._ask(["install", "--print-uris", *ALWAYS, *sorted(set(self.head.packages))], lines.append)
+        self._ask(["install", "--print-uris", "--", *ALWAYS, *sorted(set(self.head.packages))], lines.append)
         found = (_URI.fullmatch(line.strip()) for line in lines)
         return tuple(sorted(packages.of_file(one[1], PREFIX + one[3], int(one[2])) for one in found if one))
 
@@ -67,7 +67,7 @@ class Archive:
             return
         self.say(f"fetching {len(missing)} packages, {sum(one.size for one in missing) / 1e6:.1f} MB")
         exact = [f"{one.name}:{one.architecture}={one.version}".replace(":all=", "=") for one in missing]
-        self._ask(["download", *exact], self.say)
+        self._ask(["download", "--", *exact], self.say)
         for one in missing:
             packages.keep(one, self.folder / one.file_name, self.blobs)
 
