@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from building import need_program, need_root
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anew.build.archive import members, plain
+from anew.build.archive import members, plain, raw_members
 from anew.build.entries import Entry, scanned
 from anew.build.epoch import EPOCH
 from anew.build.layer import Packed, header, pack
@@ -343,6 +344,108 @@ def test_damaged_archives_are_named(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(SpecError, match=r"t\.tar") as caught:
         members(plain(tmp_path / "t.tar", tmp_path, "here"), "here")
     assert caught.value.hint
+
+
+def test_an_archive_that_is_damaged_or_cut_anywhere_is_never_taken_for_a_shorter_one(tmp_path: Path) -> None:
+    path = archive(tmp_path / "t.tar", *(info(f"f{number}") for number in range(4)))
+    whole = path.read_bytes()
+    for damaged in (
+        whole[:1024] + b"X" + whole[1025:],  # a byte of a header
+        whole[: 1024 + 100],  # cut in a header
+        whole[:1024] + b"no header at all" * 32 + whole[1536:],
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(SpecError, match="byte 1024 is neither a member nor the end") as caught:
+            members(path, "here")
+        assert caught.value.hint
+        with pytest.raises(SpecError, match="byte 1024"):
+            tuple(raw_members(path, "here"))
+        (tmp_path / "tree").mkdir(exist_ok=True)
+        with pytest.raises(Conflict, match="byte 1024"):
+            unpack(path, tmp_path / "tree")
+        shutil.rmtree(tmp_path / "tree")
+
+
+@pytest.mark.parametrize("end", [b"", bytes(512), bytes(700), bytes(1024), bytes(512) + b"whatever" * 64])
+def test_an_archive_may_end_as_tools_let_it_end(tmp_path: Path, end: bytes) -> None:
+    path = archive(tmp_path / "t.tar", info("a"), info("b"))
+    path.write_bytes(path.read_bytes()[:1024] + end)
+    assert [one.path for one in members(path, "here")] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        {"mtime": "nan"},
+        {"mtime": "inf"},
+        {"uid": "99999999999"},
+        {"uid": "-5"},
+        {"gid": "4294967295"},
+        {"path": "a\0b"},
+        {"size": "-1024"},
+        {"size": "9" * 30},
+        {"SCHILY.xattr.user.a\0b": "x"},
+    ],
+)
+def test_members_that_no_file_can_be_are_refused(tmp_path: Path, records: dict[str, str]) -> None:
+    one = info("f")
+    one.pax_headers = records
+    with tarfile.open(tmp_path / "t.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info("first"))
+        tar.addfile(one)
+        tar.addfile(info("last"))
+    with pytest.raises(SpecError) as caught:
+        members(tmp_path / "t.tar", "here")
+    assert caught.value.hint
+    with pytest.raises(SpecError):
+        tuple(raw_members(tmp_path / "t.tar", "here"))
+
+
+@pytest.mark.parametrize("name", [b".wh.", b".wh..", b".wh...", b"d/.wh..."])
+def test_a_removal_of_no_name_is_never_unpacked(tmp_path: Path, name: bytes) -> None:
+    data, _ = packed((Entry(path=b"d", kind="dir"), Entry(path=name, kind="file", content=b"")))
+    (tmp_path / "layer").write_bytes(data)
+    (tmp_path / "tree").mkdir()
+    with pytest.raises(Conflict, match="removes what is no name"):
+        unpack(tmp_path / "layer", tmp_path / "tree")
+
+
+def test_an_attribute_that_an_archive_would_cut_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"user\.a=b") as caught:
+        header(Entry(path=b"f", kind="file", content=b"", xattrs=(("user.a=b", b"x"),)))
+    assert caught.value.hint
+
+
+def test_an_ordinary_user_unpacks_attributes_of_what_may_not_be_written_to() -> None:
+    need_root()
+    marked = (("user.mark", b"x"),)
+    data, _ = packed(
+        (
+            Entry(path=b"d", kind="dir", mode=0o555, xattrs=marked),
+            Entry(path=b"d/f", kind="file", mode=0o444, content=b"", xattrs=marked),
+        )
+    )
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:  # a user may not enter the folders of pytest's
+        folder = Path(place)
+        (folder / "layer").write_bytes(data)
+        (folder / "tree").mkdir()
+        for one in (folder, folder / "tree"):
+            os.chown(one, 65534, 65534)
+        os.seteuid(65534)
+        try:
+            unpack(folder / "layer", folder / "tree")
+        finally:
+            os.seteuid(0)
+        found = scanned(folder / "tree")
+    assert [(one.path, one.mode, one.xattrs) for one in found] == [(b"d", 0o555, marked), (b"d/f", 0o444, marked)]
+
+
+def test_an_attributes_name_need_not_be_text(tmp_path: Path) -> None:
+    entry = Entry(path=b"f", kind="file", content=b"", xattrs=((os.fsdecode(b"user.\xff"), b"x"),))
+    (tmp_path / "layer").write_bytes(packed((entry,))[0])
+    (tmp_path / "tree").mkdir()
+    unpack(tmp_path / "layer", tmp_path / "tree")
+    assert scanned(tmp_path / "tree")[0].xattrs == entry.xattrs
 
 
 def test_a_hard_link_to_what_is_no_file_of_its_layer_is_never_unpacked(tmp_path: Path) -> None:

@@ -21,6 +21,12 @@ from anew.model import CHUNK
 
 _XATTR = "SCHILY.xattr."
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_BLOCK = 512
+_OWNER = 2**32 - 2  # the largest that Linux has; one more means "as it is"
+_DEVICE = 2**20 - 1
+# The reader says with the others that a number is none, or leads far beyond the file.
+_DAMAGES = (tarfile.TarError, ValueError, OverflowError)
+_OF_NOTHING = frozenset({WHITEOUT, WHITEOUT + b".", WHITEOUT + b".."})
 _KINDS: MappingProxyType[bytes, Kind] = MappingProxyType(
     {
         tarfile.REGTYPE: "file",
@@ -75,22 +81,30 @@ def _opener(magic: bytes) -> type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile] |
 def layer_members(layer: Path) -> Iterator[Entry]:
     """Yield the entries of a canonical layer, in its order, whiteouts included.
 
-    Raises  Conflict if a path does not lie in a folder that the layer itself has, or a hard link leads to what is no
-            file of it: no layer that anew packed is like that.
+    Raises  Conflict if a path does not lie in a folder that the layer itself has, a hard link leads to what is no
+            file of it, or a removal is of no name: no layer that anew packed is like that; or if it is damaged.
     """
     folders, others = {b""}, set[bytes]()
-    with tarfile.open(layer, "r:", encoding="utf-8", errors="surrogateescape") as tar:
-        for member in tar:
-            entry = _entry(member, layer, str(layer))
-            if entry.path in folders or entry.path.rpartition(b"/")[0] not in folders:
-                raise Conflict(f"layer {layer.name}: {member.name!r} is out of place", where=str(layer))
+    try:
+        for entry in _walked(layer, str(layer)):
+            folder, _, name = entry.path.rpartition(b"/")
+            if entry.path in folders or folder not in folders:
+                raise _odd(layer, entry, "is out of place")
             if entry.kind == "hardlink" and entry.link not in others:
-                raise Conflict(f"layer {layer.name}: {member.name!r} links to what is no file of it", where=str(layer))
+                raise _odd(layer, entry, "links to what is no file of it")
+            if name in _OF_NOTHING:
+                raise _odd(layer, entry, "removes what is no name")
             if entry.kind == "dir":
                 folders.add(entry.path)
             elif entry.kind != "hardlink":
                 others.add(entry.path)
             yield entry
+    except _DAMAGES as e:
+        raise Conflict(f"layer {layer.name} is not a readable tar archive: {e}", where=str(layer)) from e
+
+
+def _odd(layer: Path, entry: Entry, why: str) -> Conflict:
+    return Conflict(f"layer {layer.name}: {entry.path.decode(errors='replace')!r} {why}", where=str(layer))
 
 
 def members(archive: Path, where: str) -> tuple[Entry, ...]:
@@ -102,14 +116,12 @@ def members(archive: Path, where: str) -> tuple[Entry, ...]:
     """
     found: dict[bytes, Entry] = {}
     try:
-        with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as tar:
-            for member in tar:
-                entry = _entry(member, archive, where)
-                if entry.path.rpartition(b"/")[2].startswith(WHITEOUT):
-                    raise _unwanted(member, where)
-                if entry.path:
-                    found[entry.path] = entry
-    except tarfile.TarError as e:
+        for entry in _walked(archive, where):
+            if entry.path.rpartition(b"/")[2].startswith(WHITEOUT):
+                raise _unwanted(entry, where)
+            if entry.path:
+                found[entry.path] = entry
+    except _DAMAGES as e:
         raise SpecError(f"{archive.name} is not a readable tar archive: {e}", where=where, hint="make it again") from e
     add_folders(found, where)
     return tuple(sorted(_linked(found, where), key=lambda e: e.path))
@@ -121,18 +133,52 @@ def raw_members(archive: Path, where: str) -> Iterator[Entry]:
     Raises  SpecError as `members`.
     """
     try:
-        with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as tar:
-            for member in tar:
-                yield _entry(member, archive, where)
-    except tarfile.TarError as e:
+        yield from _walked(archive, where)
+    except _DAMAGES as e:
         raise SpecError(f"a layer is not a readable tar archive: {e}", where=where, hint="choose another image") from e
 
 
-def _unwanted(member: tarfile.TarInfo, where: str) -> SpecError:
-    return SpecError(f"{member.name!r} marks a removal, but nothing is below a head", where=where, hint="leave it out")
+def _walked(archive: Path, where: str) -> Iterator[Entry]:
+    """Yield the entries of an uncompressed archive as they come; the root as b"".
+
+    Raises  one of `_DAMAGES` if it can't be read to its end; SpecError for what no image can hold.
+    """
+    with tarfile.open(archive, "r:", encoding="utf-8", errors="surrogateescape") as tar:
+        for member in tar:
+            yield _entry(member, archive, where)
+        # A header that can't be read is the end to that reader. Some tools write no zeros there, but nothing else.
+        with archive.open("rb") as file:
+            file.seek(tar.offset)
+            if any(file.read(_BLOCK)):
+                raise tarfile.ReadError(f"what is at byte {tar.offset} is neither a member nor the end")
+
+
+def _unwanted(entry: Entry, where: str) -> SpecError:
+    name = entry.path.decode(errors="replace")
+    return SpecError(f"{name!r} marks a removal, but nothing is below a head", where=where, hint="leave it out")
+
+
+def _require_possible(member: tarfile.TarInfo, where: str) -> None:
+    """Raise SpecError at `where` for numbers and names that no file can have."""
+    device = (member.devmajor, member.devminor) if member.type in (tarfile.CHRTYPE, tarfile.BLKTYPE) else (0, 0)
+    if (
+        member.size < 0
+        or not 0 <= member.uid <= _OWNER
+        or not 0 <= member.gid <= _OWNER
+        or not 0 <= min(device) <= max(device) <= _DEVICE
+        or "\0" in member.name
+        or "\0" in member.linkname
+        or any("\0" in key for key in member.pax_headers)
+    ):
+        raise SpecError(
+            f"{member.name!r} has a name, size, owner or device number that no file can have",
+            where=where,
+            hint="the archive is damaged, or made to mislead; make it again",
+        )
 
 
 def _entry(member: tarfile.TarInfo, archive: Path, where: str) -> Entry:
+    _require_possible(member, where)
     path = _clean(member.name, where)
     kind = _KINDS.get(member.type)
     if kind is None or member.sparse is not None:

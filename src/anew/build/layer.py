@@ -19,7 +19,7 @@ from anew.build.entries import Entry, chunks
 from anew.build.epoch import EPOCH, clamped
 from anew.build.listing import Node, node
 from anew.core.digest import PREFIX
-from anew.errors import Conflict
+from anew.errors import Conflict, SpecError
 from anew.model import CHUNK, Bytes, Digest
 
 BLOCK = 512
@@ -122,7 +122,10 @@ def _copy(entry: Entry, sink: _Sink) -> str:
 
 
 def header(entry: Entry) -> bytes:
-    """Return the one or two headers of an entry: a pax header where needed, then ustar."""
+    """Return the one or two headers of an entry: a pax header where needed, then ustar.
+
+    Raises  SpecError for an attribute whose name no archive can hold.
+    """
     path = entry.path + b"/" if entry.kind == "dir" else entry.path
     has_plain_names = _fits(path) and _fits(entry.link) and not entry.xattrs
     if has_plain_names and max(entry.uid, entry.gid) <= _OCTAL_7 and entry.size <= _OCTAL_11:
@@ -135,6 +138,12 @@ def header(entry: Entry) -> bytes:
     records |= {k: str(v).encode() for k, v in (("uid", entry.uid), ("gid", entry.gid)) if v > _OCTAL_7}
     if entry.size > _OCTAL_11:
         records["size"] = str(entry.size).encode()
+    for name, _ in entry.xattrs:
+        if "=" in name:
+            raise SpecError(
+                f"{entry.path.decode(errors='replace')!r} has an attribute {name!r}: `=` ends a name in an archive",
+                hint="remove the attribute, or name it otherwise: see `man setfattr`",
+            )
     records |= {f"SCHILY.xattr.{name}": value for name, value in entry.xattrs}
     if not all(_is_utf8(records.get(name, b"")) for name in ("path", "linkpath")):
         records["hdrcharset"] = b"BINARY"
@@ -155,7 +164,7 @@ def _is_utf8(name: bytes) -> bool:
 
 
 def _record(name: str, value: bytes) -> bytes:
-    rest = b" " + name.encode() + b"=" + value + b"\n"
+    rest = b" " + name.encode("utf-8", "surrogateescape") + b"=" + value + b"\n"
     # The length counts its own digits: adding them may add one more.
     length = len(rest) + len(str(len(rest)))
     length = len(rest) + len(str(length))

@@ -101,11 +101,12 @@ def _write(fd: int, data: bytes) -> None:
 def _dress(entry: Entry, full: bytes, *, is_root: bool) -> None:
     if is_root:
         os.chown(full, entry.uid, entry.gid, follow_symlinks=False)
-    if entry.kind != "symlink":
-        os.chmod(full, entry.mode)
+    # After the owner, whose change takes capabilities away; before the mode, which may forbid its owner to write.
     for name, value in entry.xattrs:
         if is_root or name.startswith("user."):
             os.setxattr(full, name, value, follow_symlinks=False)
+    if entry.kind != "symlink":
+        os.chmod(full, entry.mode)
     mtime = clamped(entry.mtime)
     os.utime(full, (mtime, mtime), follow_symlinks=False)
 
