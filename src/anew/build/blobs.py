@@ -74,13 +74,12 @@ class Blobs:
         path, mark = self.path(digest), self.mark(digest)
         try:
             stamp = _stamp(path)
-        except FileNotFoundError as e:
+            if _is_marked(mark, stamp):
+                return path
+            with path.open("rb") as file:
+                actual = PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError as e:  # also if another process removed it just now
             raise NotFound(f"blob {digest} is missing", where=str(path), hint=_MEND, facts={"digest": digest}) from e
-        if mark.is_file() and mark.read_bytes() == stamp:
-            mark.touch()
-            return path
-        with path.open("rb") as file:
-            actual = PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
         if actual != digest:
             self._drop(digest)
             raise Conflict(
@@ -195,10 +194,12 @@ class Blobs:
     def remove(self, digest: Digest, pinned: Collection[Digest]) -> tuple[Digest, ...]:
         """Forget an image; return the blobs that were removed: not those of others, nor those `pinned`."""
         with self.shared(), self._locked():
+            before = self._index()
+            others = [e for e in before if e["digest"] != digest]
+            if others != before:
+                self._write_index(others)
             if not self.path(digest).is_file():
                 return ()
-            others = [e for e in self._index() if e["digest"] != digest]
-            self._write_index(others)
             kept = set(pinned)
             for other in others:
                 if self.path(str(other["digest"])).is_file():
@@ -246,6 +247,17 @@ class Blobs:
             write(layout, canonical(LAYOUT), folder=self.drafts)
         text = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
         write(self._root / "index.json", canonical(text), folder=self.drafts)
+
+
+def _is_marked(mark: Path, stamp: bytes) -> bool:
+    """Say whether a blob was checked as it is now; then its mark says that it was used."""
+    try:
+        if mark.read_bytes() != stamp:
+            return False
+        os.utime(mark)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _stamp(path: Path) -> bytes:
