@@ -1,7 +1,8 @@
 """Files and folders that appear whole or not at all.
 
 Everything is made under a name that tells its maker (process id and start time), then renamed. What a killed
-maker left behind is recognised by that name and swept by the next one.
+maker left behind is recognised by that name and swept by the next one. A maker also holds a lock on what it makes: in
+another container its process id says nothing.
 """
 
 from __future__ import annotations
@@ -84,26 +85,27 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def drafted(folder: Path, mode: int = 0o644) -> Iterator[Draft]:
-    """Yield a new file in `folder`; it is gone afterwards unless it was published."""
+def drafted(folder: Path, mode: int = 0o644, prefix: str = "") -> Iterator[Draft]:
+    """Yield a new file in `folder`; it is gone afterwards unless it was published. `prefix` is as for `scratch`."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         import tempfile  # noqa: PLC0415 - who only looks makes no drafts
 
-        fd, name = tempfile.mkstemp(prefix=_own_prefix(), dir=folder)
+        fd, name = tempfile.mkstemp(prefix=prefix + _own_prefix(), dir=folder)
         path = Path(name)
         try:
             with os.fdopen(fd, "w+b") as file:
+                _hold(fd)
                 os.fchmod(fd, mode)
                 yield Draft(file, path)
         finally:
             path.unlink(missing_ok=True)
 
 
-def write(target: Path, data: bytes, *, folder: Path | None = None, is_durable: bool = True) -> None:
+def write(target: Path, data: bytes, *, folder: Path | None = None, is_durable: bool = True, prefix: str = "") -> None:
     """Make `target` hold `data`, at once; `folder` is where the draft lives (beside it if absent)."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    with drafted(folder or target.parent) as draft:
+    with drafted(folder or target.parent, prefix=prefix) as draft:
         draft.file.write(data)
         draft.publish(target, is_durable=is_durable)
 
@@ -119,10 +121,15 @@ def scratch(folder: Path, prefix: str = "") -> Iterator[Path]:
         import tempfile  # noqa: PLC0415 - likewise
 
         path = Path(tempfile.mkdtemp(prefix=prefix + _own_prefix(), dir=folder))
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            _hold(fd)
             yield path
         finally:
-            discard(path)
+            try:
+                discard(path)
+            finally:
+                os.close(fd)
 
 
 def sweep(folder: Path, prefix: str = "") -> tuple[str, ...]:
@@ -139,11 +146,37 @@ def abandoned(folder: Path, prefix: str = "") -> tuple[Path, ...]:
         return ()
     ours = re.compile(re.escape(prefix) + r"(\d+)-(\d+)-")
     left = []
-    for path in sorted(folder.iterdir()):
-        match = ours.match(path.name)
-        if match is not None and start_time(int(match[1])) != int(match[2]) and _is_ours(path):
+    for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a name is enough to tell nearly all of them
+        match = ours.match(name)
+        if match is None or start_time(int(match[1])) == int(match[2]):
+            continue
+        path = folder / name
+        if _is_ours(path) and not _is_held(path):
             left.append(path)
     return tuple(left)
+
+
+def _hold(fd: int) -> None:
+    """Lock what is being made, where files can be locked."""
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_SH)
+
+
+def _is_held(path: Path) -> bool:
+    """Say whether a maker lives, in a container of its own, where process ids are others."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # gone, or nothing that a maker of today holds
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # as on some network's disks
+        return False
+    finally:
+        os.close(fd)
+    return False
 
 
 def _is_ours(path: Path) -> bool:
@@ -162,12 +195,14 @@ def discard(path: Path) -> None:
         _remove_tree(path)
         return
     try:
-        path.chmod(0o700)
+        with suppress(FileNotFoundError):
+            path.chmod(0o700)
         for folder, names, _ in os.walk(path):
             for name in names:
                 inner = Path(folder, name)
                 if not inner.is_symlink():
-                    inner.chmod(0o700)
+                    with suppress(FileNotFoundError):  # another sweep was faster
+                        inner.chmod(0o700)
         _remove_tree(path)
     except PermissionError as e:
         # What a user namespace left belongs to subordinate uids, and only there may it be removed.
