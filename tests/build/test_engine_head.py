@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import shutil
@@ -19,6 +20,7 @@ from building import Project, need, need_root, proved, python, quiet, shell_head
 
 from anew.build import engine_head, lock
 from anew.build.archive import plain
+from anew.build.context import Context, Item
 from anew.build.flatten import flatten
 from anew.errors import Conflict, EngineError, SpecError, Unsupported
 from anew.model import BuiltHead
@@ -163,6 +165,15 @@ def test_a_recipe_or_context_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- with a real engine
+
+
+def test_a_file_that_changes_before_the_engine_has_it_is_a_conflict(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("one")
+    item = Item("file", "file", 0o644, str(tmp_path / "file"), 3, hashlib.sha256(b"one").hexdigest())
+    engine_head._laid_out(Context((item,), "sha256:x"), tmp_path / "context")
+    (tmp_path / "file").write_text("two")
+    with pytest.raises(Conflict, match="changed while"):
+        engine_head._laid_out(Context((item,), "sha256:x"), tmp_path / "again")
 
 
 def answers(name: str) -> bool:

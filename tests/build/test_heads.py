@@ -20,7 +20,7 @@ from anew.build.heads import Heads
 from anew.build.packages import Package, moved, of_file, parsed
 from anew.build.store import ImageStore
 from anew.errors import Conflict, NotFound, SpecError, Unsupported
-from anew.model import BuildStep, DebianHead, HostHead, TarHead
+from anew.model import BuildStep, DebianHead, Digest, Head, HostHead, TarHead
 from anew.views import PackageMove
 
 PACKAGE = Package("x", "1:2+b1", "amd64", "sha256:" + 64 * "d", 3)
@@ -87,6 +87,27 @@ def test_an_archive_is_not_read_again_while_it_is_the_same(tmp_path: Path) -> No
     archive.write_bytes(b"x" + bytes(7_999_999))
     os.utime(archive, (1_700_000_000, 1_700_000_000))
     assert heads.recipe(head) != first
+
+
+class Exchanged(Heads):
+    """Heads whose archive becomes another one as soon as it is known which one it is."""
+
+    def recipe(self, head: Head) -> Digest:
+        found = super().recipe(head)
+        with tarfile.open(self.project / "head.tar", "w") as tar:
+            tar.addfile(tarfile.TarInfo("another"))
+        return found
+
+
+def test_a_head_is_never_locked_to_the_content_of_another_archive(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "head.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("one"))
+    heads = Exchanged(tmp_path, ImageStore(tmp_path / "images"), tmp_path / "work")
+    with pytest.raises(Conflict, match="changed while it was being read"):
+        heads.layer(TarHead("base", "head.tar"), quiet)
+    assert not (tmp_path / "anew.lock").exists()
+    heads.layer(TarHead("base", "head.tar"), quiet)  # which is the other one now
+    assert lock.read(tmp_path).heads["base"].recipe == heads.recipe(TarHead("base", "head.tar"))
 
 
 def read_so_far() -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 from building import Project, need_program, need_root, python, quiet, tar_project
 
-from anew.build.drafts import scratch, start_time, sweep
+from anew.build.drafts import drafted, scratch, start_time, sweep
 from anew.build.entries import Entry
 from anew.build.store import ImageStore
 from anew.errors import Conflict, EngineError, NotFound
@@ -82,6 +84,14 @@ def test_a_corrupt_blob_is_named_and_does_not_stay(tmp_path: Path) -> None:
         store.admit(made)
     assert "anew build" in caught.value.hint
     assert not blob.exists()
+
+
+def test_an_image_whose_manifest_is_gone_is_removed_from_the_index(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path)
+    one, two = image(store, b"one"), image(store, b"two", name="shop-web-2")
+    store.blobs.path(one.digest).unlink()
+    store.remove(one.digest)
+    assert store.blobs.images() == (two.digest,)
 
 
 def test_removing_keeps_what_others_use(tmp_path: Path) -> None:
@@ -157,6 +167,33 @@ def test_what_killed_makers_left_is_swept_and_what_living_ones_make_is_not(tmp_p
         assert sweep(tmp_path) == ("999999999-5-left",)
         assert mine.is_dir()
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"1-{start_time(1)}-another", "unrelated"]
+
+
+def test_what_a_living_maker_in_another_container_makes_is_not_swept(tmp_path: Path) -> None:
+    need_root()
+    need_program("unshare")
+    swept = "import pathlib, sys; from anew.build.drafts import sweep; print(sweep(pathlib.Path(sys.argv[1])))"
+    elsewhere = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", swept, str(tmp_path)]
+    with scratch(tmp_path) as folder, drafted(tmp_path) as draft:
+        (folder / "file").touch()
+        told = subprocess.run(elsewhere, check=True, capture_output=True, text=True).stdout
+        assert (told, (folder / "file").is_file(), draft.path.is_file()) == ("()\n", True, True)
+    (tmp_path / "1-2-killed").mkdir()  # as an older anew names them too
+    told = subprocess.run(elsewhere, check=True, capture_output=True, text=True).stdout
+    assert told == "('1-2-killed',)\n"
+
+
+def test_a_lock_that_was_being_written_by_a_killed_build_is_no_file_of_the_project(tmp_path: Path) -> None:
+    project = tar_project(tmp_path)
+    project.builder.build(project.spec, project.service(copy=(Copy(".", "/srv"),)), quiet)
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    (project.root / f".anew.lock-{killed.pid}-1-draft").write_text("{")
+    (project.root / "2026-11-notes").write_text("of the user")
+    image, _ = project.builder.build(project.spec, project.service(copy=(Copy(".", "/srv"),)), quiet)
+    names = {Path(os.fsdecode(one.path)).name for layer in image.layers for one in project.builder.store.listing(layer)}
+    assert "2026-11-notes" in names
+    assert not [name for name in names if name.startswith(".anew.lock")]
 
 
 @pytest.mark.parametrize("kind", ["blob", "manifest", "record", "listing", "checkpoint"])

@@ -8,6 +8,7 @@ without a server works in a folder of ours, and ends with us.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from anew.build.archive import plain
-from anew.build.context import Context, gather
+from anew.build.context import Context, Item, gather
 from anew.build.debian import SHARED
 from anew.build.drafts import abandoned, disk_errors, scratch, start_time, sweep, write
 from anew.build.entries import Entry
@@ -31,7 +32,7 @@ from anew.build.epoch import EPOCH, PATH
 from anew.build.filecache import FileDigests
 from anew.build.flatten import flattened
 from anew.build.programs import streamed
-from anew.errors import EngineError, SpecError, Unsupported
+from anew.errors import Conflict, EngineError, SpecError, Unsupported
 from anew.model import CHUNK, BuiltHead, Copy, Service
 from anew.ports import Say
 
@@ -93,13 +94,13 @@ def recipe_of(head: BuiltHead, project: Path) -> bytes:
 
 
 @contextmanager
-def made(head: BuiltHead, project: Path, cache: Path, work: Path, say: Say) -> Iterator[tuple[Entry, ...]]:
+def made(head: BuiltHead, recipe: bytes, context: Context, work: Path, say: Say) -> Iterator[tuple[Entry, ...]]:
     """Let the engine at hand build the head; its entries, whose contents lie in archives, are valid inside the block.
 
-    Raises  Unsupported without an engine that answers; EngineError with its last lines if it fails.
+    Raises  Unsupported without an engine that answers; EngineError with its last lines if it fails; Conflict if a file
+            is not what `context` says: it changed meanwhile.
     """
     where = f"anew.yaml os.{head.name}.dockerfile"
-    context, recipe = context_of(head, project, cache), recipe_of(head, project)
     program = _at_hand(where)
     notes = work.parent / NOTES
     _sweep(notes)
@@ -270,11 +271,19 @@ def _laid_out(context: Context, folder: Path) -> None:
             there.symlink_to(item.content)
         else:
             shutil.copyfile(item.source, there)
+            _require_content(item, there)
             there.chmod(item.mode)
             os.utime(there, (EPOCH, EPOCH))
     for one in reversed(folders):
         one.chmod(0o755)
         os.utime(one, (EPOCH, EPOCH))
+
+
+def _require_content(item: Item, copy: Path) -> None:
+    with copy.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != item.content:
+            what = f"{item.target!r} changed while it was being copied"
+            raise Conflict(what, where=item.source, hint="build again when nothing writes to it")
 
 
 def _layers(folder: Path, where: str) -> Sequence[Path]:

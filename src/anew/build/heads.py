@@ -6,16 +6,16 @@ must come out as it was. A changed recipe, or `update`, resolves it anew and wri
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from anew.build import lock
+from anew.build.context import Context
 from anew.build.definition import HeadRecord, of_head, read
 from anew.build.drafts import scratch
 from anew.build.entries import Entry
@@ -46,20 +46,15 @@ class Heads:
         """Return the digest of how to make a head. Raises SpecError for an archive that is missing."""
         match head:
             case DebianHead(suite=suite, packages=packages, distribution=distribution):
-                said: dict[str, object] = {distribution: suite, "packages": sorted(set(packages))}
+                return _recipe({distribution: suite, "packages": sorted(set(packages))})
             case TarHead():
-                said = {"tar": self._content(head)}
+                return _of_archive(self._content(head))
             case ImageHead():
-                said = {"image": head.reference}
+                return _recipe({"image": head.reference})
             case BuiltHead():
-                from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
-
-                text = engine_head.recipe_of(head, self.project)
-                context = engine_head.context_of(head, self.project, self._cache)
-                said = {"dockerfile": digest_bytes(text), "context": context.digest}
+                return _of_recipe(*self._given(head))
             case HostHead():
-                said = {"host": _os_release(), "machine": platform.machine()}
-        return digest({"format": _FORMAT, "epoch": EPOCH, "architecture": architecture(), **said})
+                return _recipe({"host": _os_release(), "machine": platform.machine()})
 
     @property
     def _cache(self) -> Path:
@@ -81,6 +76,7 @@ class Heads:
         Raises  Conflict if the locked head, made again, comes out differently; NotFound if `is_offline` and the store
                 lacks what it is made of.
         """
+        lock.tidy(self.project)
         if isinstance(head, HostHead):
             return None
         recipe = self.recipe(head)
@@ -105,7 +101,7 @@ class Heads:
 
         def made_of() -> tuple[Digest, ...]:
             if isinstance(head, TarHead):
-                return (self._kept(head),)
+                return (self._kept(head, pinned.recipe),)
             packages = tuple(one.digest for one in pinned.packages if one.digest)
             return packages or (self._blobs_of(pinned.image) if pinned.image else ())
 
@@ -129,7 +125,8 @@ class Heads:
                 packages = self._packages(head, pinned.packages if pinned else (), say)
                 made, kept = debian.made(head, packages, self.store.blobs, self.work, say), _digests(packages)
             case TarHead():
-                made, kept = self._unpacked(head), (self._kept(head),)
+                archive = self._kept(head, recipe)
+                made, kept = self._unpacked(head, archive), (archive,)
             case ImageHead():
                 from anew.build import foreign  # noqa: PLC0415 - likewise
 
@@ -139,7 +136,10 @@ class Heads:
             case BuiltHead():
                 from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
 
-                made, kept = engine_head.made(head, self.project, self._cache, self.work, say), ()
+                text, context = self._given(head)
+                if _of_recipe(text, context) != recipe:
+                    raise _changed(head)
+                made, kept = engine_head.made(head, text, context, self.work, say), ()
         with made as entries:
             say(f"packing head {head.name}")
             packed = self.store.add_layer(entries)
@@ -164,12 +164,21 @@ class Heads:
         return packages
 
     @contextmanager
-    def _unpacked(self, head: TarHead) -> Iterator[Sequence[Entry]]:
+    def _unpacked(self, head: TarHead, archive: Digest) -> Iterator[Sequence[Entry]]:
         from anew.build.archive import members, plain  # noqa: PLC0415 - likewise
 
         where = f"anew.yaml os.{head.name}.tar"
         with scratch(self.work) as folder:
-            yield members(plain(self._archive(head), folder, where), where)
+            (folder / "named").mkdir()
+            named = folder / "named" / self._archive(head).name  # as errors call it
+            named.symlink_to(self.store.blobs.verify(archive).absolute())
+            yield members(plain(named, folder, where), where)
+
+    def _given(self, head: BuiltHead) -> tuple[bytes, Context]:
+        """Return what a container engine is given: the text of the recipe, and what lies around it."""
+        from anew.build import engine_head  # noqa: PLC0415 - what other heads need nothing of
+
+        return engine_head.recipe_of(head, self.project), engine_head.context_of(head, self.project, self._cache)
 
     def _blobs_of(self, image: Digest) -> tuple[Digest, ...]:
         from anew.build import foreign  # noqa: PLC0415 - what other heads need nothing of
@@ -188,7 +197,7 @@ class Heads:
             layer=pinned.layer,
             tree=pinned.tree,
             packages=tuple(one.text for one in pinned.packages if one.digest),
-            archive=self._kept(head) if isinstance(head, TarHead) else "",
+            archive=self._kept(head, pinned.recipe) if isinstance(head, TarHead) else "",
             resolved=pinned.resolved,
             blobs=self._blobs_of(pinned.image) if pinned.image else (),
         )
@@ -218,12 +227,13 @@ class Heads:
         except (NotFound, Conflict):
             return None
 
-    def _kept(self, head: TarHead) -> Digest:
-        """Keep a head's archive in the store, where it is not there yet."""
-        path = self._archive(head)
-        known = _file_digest(path)
+    def _kept(self, head: TarHead, recipe: Digest) -> Digest:
+        """Keep a head's archive in the store, where it is not there yet. Raises Conflict if `recipe` is of another."""
+        known = self._content(head)
         if not self.store.blobs.are_whole([known]):
-            self.store.blobs.add_file(path)
+            known = self.store.blobs.add_file(self._archive(head))
+        if _of_archive(known) != recipe:
+            raise _changed(head)
         return known
 
     def _content(self, head: TarHead) -> Digest:
@@ -262,9 +272,24 @@ def _digests(packages: Sequence[Package]) -> tuple[Digest, ...]:
     return tuple(one.digest for one in packages)
 
 
-def _file_digest(path: Path) -> Digest:
-    with path.open("rb") as file:
-        return PREFIX + hashlib.file_digest(file, "sha256").hexdigest()
+def _recipe(said: Mapping[str, object]) -> Digest:
+    return digest({"format": _FORMAT, "epoch": EPOCH, "architecture": architecture(), **said})
+
+
+def _of_archive(content: Digest) -> Digest:
+    return _recipe({"tar": content})
+
+
+def _of_recipe(text: bytes, context: Context) -> Digest:
+    return _recipe({"dockerfile": digest_bytes(text), "context": context.digest})
+
+
+def _changed(head: Head) -> Conflict:
+    return Conflict(
+        f"what the head {head.name} is made of changed while it was being read",
+        where=f"anew.yaml os.{head.name}",
+        hint="build again when nothing writes to it",
+    )
 
 
 def _os_release() -> str:

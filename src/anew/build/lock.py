@@ -23,7 +23,7 @@ from typing import Any
 
 import msgspec
 
-from anew.build.drafts import write
+from anew.build.drafts import sweep, write
 from anew.build.packages import Package, parsed
 from anew.core.digest import digest
 from anew.errors import SpecError
@@ -33,6 +33,7 @@ NAME = "anew.lock"
 VERSION = 3
 _CHECKED = 3  # the first version with a checksum
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DRAFT = f".{NAME}-"  # begins the names of drafts: they lie in the project until they are renamed
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -145,6 +146,11 @@ def _require_digest(text: str) -> None:
         raise ValueError(f"{text!r} is no digest of a file")
 
 
+def tidy(project: Path) -> None:
+    """Remove what killed processes left of locks: it would be taken for a file of the project."""
+    sweep(project, _DRAFT)
+
+
 def with_head(project: Path, name: str, head: LockedHead) -> None:
     """Write the lock with one head changed; the others stay as they are in the file now. Call it under a lock."""
     known = read(project)
@@ -173,7 +179,7 @@ def _write(project: Path, heads: Mapping[str, LockedHead], files: Mapping[str, L
     text["heads"] = {one: _text(heads[one]) for one in sorted(heads)}
     if files:
         text["files"] = {url: msgspec.to_builtins(files[url]) for url in sorted(files)}
-    write(project / NAME, checked(text))
+    write(project / NAME, checked(text), prefix=_DRAFT)
 
 
 def _text(head: LockedHead) -> dict[str, object]:
