@@ -465,6 +465,7 @@ def test_a_shell_where_a_step_failed_sees_what_the_step_saw(project: Project) ->
     assert "\r\nthe token" in seen
     assert "SOURCE_DATE_EPOCH=1735689600" in seen
     assert "END engine the step ended with exit code 3" in seen
+    assert "tty" not in seen  # the shell had the terminal, and gave it back
     assert list((project.home / "work").iterdir()) == []
     assert not any(path.name == "3" for path in (project.home / "images").rglob("srv/*"))
 

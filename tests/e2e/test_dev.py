@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +218,51 @@ def test_a_shell_may_change_everything_and_tells_what_it_changed(project: Rig) -
     assert Path("/etc/passwd").exists()
     assert changes(shell(project, "ls /etc/by-hand\n")) == {}  # nothing of it is kept
     assert left(project) == ([], [])
+
+
+def on_terminal(project: Rig, arguments: Sequence[str], *typed: str) -> tuple[int, str]:
+    """Run a command on a terminal; type something at each prompt; return its exit code and all that was shown."""
+    child, terminal = pty.fork()
+    if not child:
+        os.execve(sys.executable, project._command(arguments), project._environment() | {"TERM": "dumb"})
+    seen, left, end = "", list(typed), time.monotonic() + PATIENCE
+    prompts = 0
+    while time.monotonic() < end:
+        try:
+            seen += os.read(terminal, 4096).decode(errors="replace")
+        except OSError:
+            break  # it has ended
+        if left and len(re.findall(r"(?:^|\n)[#$] ", seen)) > prompts:
+            prompts += 1
+            for part in re.split("(\x03)", left.pop(0)):
+                time.sleep(0.5 if part == "\x03" else 0.0)  # nothing tells that what was typed runs
+                os.write(terminal, part.encode())
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen
+
+
+@pytest.mark.parametrize(("typed", "code"), [(("exit 3\n",), 3), (("false\n", "\x04"), 1), (("true\n", "\x04"), 0)])
+def test_the_exit_code_of_a_shell_on_a_terminal_is_its_own(project: Rig, typed: Sequence[str], code: int) -> None:
+    project.write("one")
+    ended, seen = on_terminal(project, ("dev", "web", "--shell"), *typed)
+    assert (ended, "tty" in seen) == (code, False), seen
+    assert "; ^C ends it" not in seen
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may enter the sandbox of another user")
+def test_the_exit_code_of_a_shell_in_an_instance_is_its_own(project: Rig) -> None:
+    project.write("one")
+    project.expect("up")
+    ended, seen = on_terminal(project, ("debug", "web"), "tty; exit 3\n")
+    assert (ended, "Cannot set tty" in seen) == (3, False), seen
+
+
+def test_a_shell_on_a_terminal_has_its_interrupts_and_its_size(project: Rig) -> None:
+    project.write("one")
+    ended, seen = on_terminal(
+        project, ("dev", "web", "--shell"), "sleep 100\n\x03", "echo code $?; stty cols 77; stty size; exit 4\n"
+    )
+    assert (ended, "code 130" in seen, "0 77" in seen) == (4, True, True), seen
 
 
 def test_one_that_is_not_to_be_started_again_ends_with_its_application(project: Rig) -> None:

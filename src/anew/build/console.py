@@ -14,6 +14,7 @@ from anew.build.definition import Job
 from anew.build.sandboxed import Sandbox, files_of
 from anew.errors import Unsupported
 from anew.ports import Say
+from anew.sandbox.terminal import SHELL, fitted, lent
 
 _TERMINAL = "/dev/tty"
 
@@ -57,9 +58,9 @@ def opened(sandbox: Sandbox, job: Job, say: Say) -> None:
     say("nothing that is done there stays; `exit` leaves it. The step is:")
     for line in step.splitlines():
         say(f"    {line}")
-    with undisturbed(), terminal() as file, files_of(sandbox.secrets) as files:
+    with undisturbed(), terminal() as file, lent(file), files_of(sandbox.secrets) as files:
         first = sandbox.command[:1] if sandbox.is_first else ()  # whose name is that of process 1, also for the shell
-        argv = sandbox.argv(files, (*first, "/bin/sh", "-i"), has_terminal=True)
+        argv = sandbox.argv(files, (*first, *fitted(SHELL, file)), has_terminal=True)
         environment = {**sandbox.passed, "TERM": os.environ.get("TERM", "dumb")}
         # Whatever code the shell ends with says nothing about the step.
         subprocess.run(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
 
@@ -40,7 +41,10 @@ def _debug(session: Session, service: str, command: tuple[str, ...]) -> int:
         argv = anew.entry(session.environment, name, command or SHELL)
         screen.note(f"inside {name}, out of traffic; it is disposed of when you leave")
         stdout = STDERR if session.is_json else None
-        code = subprocess.run(argv, check=False, stdout=stdout, env=_environment()).returncode
+        try:
+            code = subprocess.run(argv, check=False, stdout=stdout, env=_environment()).returncode
+        finally:
+            _take_terminal_back()
     if session.is_json:
         screen.show_json(Debugged(name, code))
     return code if code >= 0 else 128 - code
@@ -73,6 +77,16 @@ def _environment() -> dict[str, str]:
     """Return what the shell inside is told: nothing of whoever asks but the kind of his terminal."""
     own = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/tmp"}  # noqa: S108 - inside
     return own | ({"TERM": os.environ["TERM"]} if "TERM" in os.environ else {})
+
+
+def _take_terminal_back() -> None:
+    """Have the terminal again, which a shell inside may have taken: whoever reads from it next would be stopped."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        with suppress(OSError):  # there is none
+            os.tcsetpgrp(0, os.getpgrp())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _left(status: Status, names: Iterable[str]) -> list[str]:

@@ -66,7 +66,8 @@ class Developing(Building):
             with self._parts.workbench().opened(asked) as piece:
                 followed = development.Following(piece, asked, chosen, tree, terminal)
                 if chosen.group.seal.listens:
-                    terminal.say(f"its address is {development.address(chosen, asked)}; ^C ends it")
+                    ending = "" if terminal.is_shell else "; ^C ends it"
+                    terminal.say(f"its address is {development.address(chosen, asked)}{ending}")
                 followed.run()
                 return development.outcome(scope, followed)
 

@@ -18,6 +18,7 @@ from anew.engines.embedded.surroundings import Surroundings
 from anew.errors import NotFound, Unsupported
 from anew.model import Bytes, Scope, Seconds, Touched
 from anew.ports import Clock
+from anew.sandbox.terminal import fitted
 
 LATE: Seconds = 30.0  # who was there for so long, and nobody looked, was left alone
 GAP = "no keeper looked, and who comes and goes leaves no trace here"
@@ -102,7 +103,7 @@ def entry(pid: int, command: Sequence[str]) -> tuple[str, ...]:
     user, group = _ids(pid)
     spaces = _other_namespaces(pid)
     who = ("--preserve-credentials",) if "--user" in spaces else (f"--setgid={group}", f"--setuid={user}")
-    return (nsenter, f"--target={pid}", *spaces, "--root", "--wd", *who, "--", *command)
+    return (nsenter, f"--target={pid}", *spaces, "--root", "--wd", *who, "--", *fitted(command))
 
 
 def _other_namespaces(pid: int) -> tuple[str, ...]:

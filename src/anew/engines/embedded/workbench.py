@@ -36,6 +36,7 @@ from anew.sandbox import find, host, mounts, seccomp
 from anew.sandbox.fit import UID
 from anew.sandbox.mounts import Args
 from anew.sandbox.powers import CAPABILITIES
+from anew.sandbox.terminal import fitted, lent
 from anew.sandbox.traces import traces
 
 CLEARING: Seconds = 10.0  # from SIGKILL until the kernel has cleared everything
@@ -219,12 +220,12 @@ class Workpiece:
         options = argv.options(layout, *((), _POWERS) if os.geteuid() == 0 else (_ROOT_OF_USER, ()))
         before = signal.signal(signal.SIGINT, lambda *_: None)  # it is for who has the terminal
         try:
-            with revealed.of(self._order, self._reveal) as secrets:
+            with lent(), revealed.of(self._order, self._reveal) as secrets:
                 values = tuple(sorted(secrets.files.items()))
                 args = argv.with_secrets((*options, *_SYSTEM, *_DYING), values)
                 flags = seccomp.memory_file(argv.file_of(args), "arguments")
                 try:
-                    inner = [str(self._start.bwrap), "--args", str(flags), "--", *command]
+                    inner = [str(self._start.bwrap), "--args", str(flags), "--", *fitted(command)]
                     outer = self._within(inner, mounts, is_writable=True)
                     fds = [flags, *(fd for _, fd in values)]
                     return subprocess.run(
