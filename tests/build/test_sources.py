@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -94,6 +95,40 @@ def test_a_file_that_was_deleted_is_not_kept_by_its_old_copy(tmp_path: Path) -> 
     file(project.root / "app" / "new")
     found = SourceTree(project.root, service, project.store).sources(image)
     assert [one.target for one in found.mounts] == ["/srv/app"]
+
+
+def test_what_is_not_copied_any_more_is_gone_also_where_a_step_left_something(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    for name in ("stays", "old", "rewritten", "lib/a", "lib/deep/b", "mixed/c", "mixed/d"):
+        file(project.root / "app" / name)
+    steps = "echo 1 > /srv/app/made; echo 2 > /srv/app/rewritten; echo 3 > /srv/app/mixed/made"
+    service = project.service(steps, copy=(Copy("app/", "/srv/app/"),))
+    image, _ = project.builder.build(project.spec, service, quiet)
+    for name in ("old", "rewritten", "mixed/c"):
+        (project.root / "app" / name).unlink()
+    shutil.rmtree(project.root / "app" / "lib")
+    found = SourceTree(project.root, service, project.store).sources(image).mounts
+    gone = ["lib", "lib/a", "lib/deep", "lib/deep/b", "mixed/c", "old"]
+    assert sorted(one.target for one in found if not one.source) == [f"/srv/app/{name}" for name in gone]
+    assert [one.target for one in found if one.source] == ["/srv/app/mixed/d", "/srv/app/stays"]
+
+
+def test_the_folder_of_a_file_that_another_source_has_may_be_gone(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    file(project.root / "app" / "lib" / "a")
+    file(project.root / "app" / "main")
+    file(project.root / "conf")
+    service = project.service(copy=(Copy("app/", "/srv/app/"), Copy("conf", "/srv/app/lib/conf")))
+    image, _ = project.builder.build(project.spec, service, quiet)
+    (project.root / "app" / "lib").rename(project.root / "lib")
+    found = SourceTree(project.root, service, project.store).sources(image).mounts
+    assert {one.target: bool(one.source) for one in found} == {
+        "/srv/app/lib/a": False,
+        "/srv/app/lib/conf": True,
+        "/srv/app/main": True,
+    }
 
 
 def test_sources_that_lie_in_one_another_are_kept_apart(tmp_path: Path) -> None:

@@ -68,6 +68,42 @@ def test_the_overlay_lasts_through_starts_and_the_image_stays_as_it_is(tmp_path:
     assert lines[2:] == ["welcome", "of the image"]
 
 
+@pytest.mark.parametrize("is_host", [False, True])
+def test_the_places_of_mounts_come_and_go_and_leave_no_trace(tmp_path: Path, *, is_host: bool) -> None:
+    need_root()
+    project = Project(tmp_path) if is_host else tar_project(tmp_path)
+    steps = "mkdir -p /srv/app/lib; echo x > /srv/app/old; echo y > /srv/app/lib/a"
+    made = project.builder.build(project.spec, project.service(steps), quiet)[0]
+    source, folder = tmp_path / "new", tmp_path / "folder"
+    source.write_text("z\n")
+    folder.mkdir()
+    (folder / "in").write_text("in\n")
+    new = (Mount(str(source), "/srv/app/new"), Mount(str(folder), "/srv/app/deep/er"))
+    gone = (Mount("", "/srv/app/lib"), Mount("", "/srv/app/lib/a"), Mount("", "/srv/app/old"))
+    other = (Mount(str(folder), "/srv/app/old"), Mount(str(source), "/srv/app/lib"))
+    lines: list[str] = []
+    with opened(project, made, "cd /srv/app; echo * lib/* old/* deep/er/*") as piece:
+        for mounts in (new, gone, other, (), gone, new):
+            piece.start(mounts, lines.append)
+            assert ended(piece) == "exit code 0"
+            assert piece.changes(mounts) == ()
+    with_new, nothing = "deep lib new old lib/a old/* deep/er/in", "* lib/* old/* deep/er/*"
+    as_made, with_other = "lib old lib/a old/* deep/er/*", "lib old lib/* old/in deep/er/*"
+    assert lines == [with_new, nothing, with_other, as_made, nothing, with_new]
+
+
+def test_what_is_made_where_a_source_was_stays(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    made = project.builder.build(project.spec, project.service("mkdir /srv/app; echo x > /srv/app/old"), quiet)[0]
+    gone = (Mount("", "/srv/app/old"),)
+    with opened(project, made, "echo mine >> /srv/app/old; ls -ld /srv/app") as piece:
+        for _ in range(2):
+            piece.start(gone, quiet)
+            assert ended(piece) == "exit code 0"
+        assert piece.changes(gone) == (Trace("/srv/app/old", "changed"),)
+
+
 def test_on_the_machines_own_root_nothing_that_is_written_is_lost(tmp_path: Path) -> None:
     need_root()
     project = Project(tmp_path)

@@ -46,6 +46,13 @@ class Answers(http.server.BaseHTTPRequestHandler):
             self.wfile.write(f"{below} {secret} {os.environ.get('COLOUR')}".encode())
 http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Answers).serve_forever()
 """
+LISTER = """
+import os, time
+top = "/srv/app"
+seen = [os.path.relpath(os.path.join(at, one), top) for at, _, every in os.walk(top) for one in every]
+print("SEEN", *sorted(seen), flush=True)
+time.sleep(1000)
+"""
 MORE = """  front:
     os: base
     copy: {front/: /srv/front/}
@@ -167,6 +174,33 @@ def test_a_collection_keeps_what_is_developed_though_it_was_never_released(proje
         assert running.get() == "two"
         running.end()
     assert json.loads(project.expect("gc", "--json"))["kept"] == []
+
+
+def seen_by(project: Rig, running: Dev, change: Callable[[Path], object], times: int) -> str:
+    """Change a source, and return what the application sees when it was started so many times."""
+    change(project.root / "app")
+    running.heard("SEEN", times)
+    return running.text.rpartition("SEEN ")[2].partition("\n")[0]
+
+
+def test_sources_come_and_go_where_a_step_left_something(project: Rig) -> None:
+    project.write("one")
+    spec = project.root / "anew.yaml"
+    spec.write_text(spec.read_text().replace("    size:", "    build: [{run: echo 1 > /srv/app/made}]\n    size:"))
+    app = project.root / "app"
+    (app / "server.py").write_text(LISTER)
+    (app / "old").write_text("1\n")
+    with dev(project, "web") as running:
+        assert seen_by(project, running, lambda _: None, 1) == "made old server.py"
+        assert seen_by(project, running, lambda at: (at / "new").write_text("1\n"), 2) == "made new old server.py"
+        assert seen_by(project, running, lambda at: (at / "new").unlink(), 3) == "made old server.py"
+        assert seen_by(project, running, lambda at: (at / "old").unlink(), 4) == "made server.py"
+        assert seen_by(project, running, lambda at: (at / "old").mkdir(), 5) == "made server.py"
+        assert seen_by(project, running, lambda at: (at / "old" / "in").write_text("1\n"), 6) == (
+            "made old/in server.py"
+        )
+        told = running.end()
+    assert told["changes"] == []
 
 
 def test_a_crash_is_told_once_and_waits_for_a_change(project: Rig) -> None:

@@ -5,7 +5,8 @@ Rules
 1. A folder is mounted whole, and so is a file: what appears in it is seen at once.
 2. A mount covers what build steps left in the folder (``node_modules``, say), and shows what `copy` leaves out. So a
    folder in which either matters is not mounted; what is in it is, one by one, and the rest stays as the image has it.
-3. What no application misses or minds does not matter: compiled Python, version control's folder, anew's own files.
+3. What `copy` brought when the image was made, and does not bring any more, is gone also there.
+4. What no application misses or minds does not matter: compiled Python, version control's folder, anew's own files.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from threading import Event
 from anew.build import definition as definitions
 from anew.build.context import Item, Reader, gather
 from anew.build.filecache import FileDigests
-from anew.build.listing import Lookup, lookup_in, lookup_on_host, over, resolved, stacked
+from anew.build.listing import Lookup, Node, lookup_in, lookup_on_host, over, resolved, stacked
 from anew.build.store import ImageStore
 from anew.core.digest import PREFIX
 from anew.errors import AnewError, Unsupported
@@ -55,11 +56,13 @@ class SourceTree:
         where = f"anew.yaml services.{self.service.name}.copy"
         digests = FileDigests(self.store.root / "context.cache", self.project)
         copied = {item.target: item for item in gather(self.project, self.service, digests).items}
-        known = _children([*_made(self.store, image), *copied])
+        made = {item.target: item for item in _made(self.store, image)}
+        known = _children([*made, *copied])
         listings = [self.store.listing(one) for one in image.layers]
         shown = stacked(listings)
         lookup = over(listings, lookup_on_host) if image.is_host else lookup_in(shown)
-        tree = _Tree(copied, _children(copied), known, _children(shown), lookup, image.is_host)
+        whole = _children([*copied, *(above for target in copied for above in _parents(target))])
+        tree = _Tree(copied, whole, known, made, shown, _children(shown), lookup, image.is_host)
         reader = Reader(self.project, digests)
         mounts: list[Mount] = []
         watched = []
@@ -71,9 +74,10 @@ class SourceTree:
             else:
                 folder, _, name = target.rpartition("/")
                 mounts.append(Mount(os.fspath(source), f"/{resolved(folder, lookup, where)}/{name}".replace("//", "/")))
-        if len(mounts) > MOST_MOUNTS:
+        number = sum(1 for one in mounts if one.source)
+        if number > MOST_MOUNTS:
             raise Unsupported(
-                f"the sources would need {len(mounts)} mounts, for the image has other files among them",
+                f"the sources would need {number} mounts, for the image has other files among them",
                 where=where,
                 hint=f"at most {MOST_MOUNTS} are made: copy into folders in which `build` makes nothing",
             )
@@ -161,7 +165,7 @@ def _kinds(path: str) -> tuple[bool, ...]:
     return (os.path.isdir(path),) if os.path.lexists(path) else (False, True)  # noqa: PTH112 - text
 
 
-def _made(store: ImageStore, image: Image) -> tuple[str, ...]:
+def _made(store: ImageStore, image: Image) -> tuple[Item, ...]:
     """Return what was copied into an image when it was made; () where that is not known."""
     try:
         made = definitions.read(store.blobs.verify(image.inputs[0]).read_bytes()) if image.inputs else None
@@ -170,9 +174,12 @@ def _made(store: ImageStore, image: Image) -> tuple[str, ...]:
     if made is None:
         return ()
     fetched = {content.removeprefix(PREFIX) for _, content in made.fetched}  # which no source shows
-    return tuple(
-        one.target for one in made.items if one.kind != "file" or one.content.removeprefix(PREFIX) not in fetched
-    )
+    return tuple(one for one in made.items if one.kind != "file" or one.content.removeprefix(PREFIX) not in fetched)
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _children(paths: Collection[str]) -> dict[str, set[str]]:
@@ -189,9 +196,11 @@ class _Tree:
     """Everything that decides whether a folder may be mounted whole."""
 
     copied: Mapping[str, Item]  # by target as written in the spec
-    children: Mapping[str, set[str]]  # of `copied`, by folder
+    children: Mapping[str, set[str]]  # of `copied` and of what is above it, by folder
     known: Mapping[str, set[str]]  # by folder, as written: what is copied now, or was when the image was made
-    shown: Mapping[str, set[str]]  # by folder of the image: all that is in it
+    made: Mapping[str, Item]  # what was copied when the image was made, by target
+    nodes: Mapping[str, Node]  # all that is in the layers of the image, by path
+    shown: Mapping[str, set[str]]  # the same by folder
     lookup: Lookup
     is_host: bool
 
@@ -200,6 +209,7 @@ class _Tree:
         if inside and not self._matters(source, target, inside):
             yield Mount(source, f"/{inside}")
             return
+        yield from self._gone(target, inside)
         for name in sorted(os.listdir(source)):  # noqa: PTH208 - names, not paths
             below = f"{target}/{name}" if target else name
             item = self.copied.get(below)
@@ -210,6 +220,22 @@ class _Tree:
                 yield from self.mounts(f"{source}/{name}", below, real.lstrip("/"))
             else:
                 yield Mount(f"{source}/{name}", f"/{real.lstrip('/')}")
+
+    def _gone(self, target: str, inside: str) -> Iterator[Mount]:
+        """Yield what hides all that is not copied any more, and is in the image as it was copied."""
+        for name in sorted(self.known.get(target, set())):
+            below, real = f"{target}/{name}" if target else name, f"{inside}/{name}".lstrip("/")
+            was, there = self.made.get(below), self.nodes.get(real)
+            if below in self.copied or was is None or there is None or there.kind != was.kind:
+                continue
+            if was.kind == "dir":
+                found = {one.target: one for one in self._gone(below, real)}
+                yield from found.values()
+                if any(f"/{real}/{one}" not in found for one in self.shown.get(real, set()) | self._of_host(real)):
+                    continue  # something else is in it
+            elif there.content != was.content.removeprefix(PREFIX):
+                continue
+            yield Mount("", f"/{real}")
 
     def _matters(self, source: str, target: str, inside: str) -> bool:
         """Say whether a mount would cover what only the image has, or show what is not copied."""

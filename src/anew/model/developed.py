@@ -11,9 +11,9 @@ from anew.model.units import Digest
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A file or folder of this machine that is seen inside, instead of what the image has there."""
+    """A file or folder of this machine that is seen inside, instead of what the image has there; or nothing is."""
 
-    source: str  # absolute, of this machine
+    source: str  # absolute, of this machine; "" if what the image has there is to be gone
     target: str  # absolute, in the image; links are resolved
 
 

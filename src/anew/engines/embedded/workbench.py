@@ -35,6 +35,7 @@ from anew.ports import Say
 from anew.sandbox import find, host, mounts, seccomp
 from anew.sandbox.fit import UID
 from anew.sandbox.mounts import Args
+from anew.sandbox.points import Points
 from anew.sandbox.powers import CAPABILITIES
 from anew.sandbox.terminal import fitted, lent
 from anew.sandbox.traces import traces
@@ -90,6 +91,7 @@ class Place:
         self._layers: tuple[Path, ...] = ()
         self._host: mounts.HostRoot | None = None
         self._rest: host.Rest | None = None
+        self._points: tuple[Points, ...] = ()  # of the image's folders, and of what lies between those of the machine
 
     def rooted(self, into: list[Path]) -> Callable[[Sequence[Path]], Args]:
         """Return what takes the layers of a layout, and gives the root of its inner sandbox."""
@@ -106,10 +108,22 @@ class Place:
         for folder in (self.root, self._upper, self._work):
             folder.mkdir()
             folder.chmod(0o755)
+        self._points = (Points(self._upper, layers),)
         if is_host:
             self._host = host.compose(layers, [self._home.resolve()], is_writable=True)
             host.make_uppers(self._host, self._upper, self._work)
             self._rest = host.make_rest(self._host, self._folder / "rest")
+            between = Points(self._rest.upper, [self._rest.lower])
+            self._points = (Points(self._upper, host.roots(layers)), between)
+
+    def ready(self, sources: Sequence[Mount]) -> None:
+        """Prepare the overlay for these mounts; nothing may be mounted."""
+        folders = [PurePosixPath(one.target) for one in self._host.folders] if self._host is not None else []
+        inside = [any(PurePosixPath(one.target).is_relative_to(folder) for folder in folders) for one in sources]
+        first, *between = self._points
+        first.ready(one for one, is_inside in zip(sources, inside, strict=True) if is_inside or not between)
+        for points in between:
+            points.ready(one for one, is_inside in zip(sources, inside, strict=True) if not is_inside)
 
     def outer(self, sources: Sequence[Mount], *, is_writable: bool) -> Args:
         """Return the arguments of the outer sandbox."""
@@ -125,14 +139,16 @@ class Place:
         return (
             *("--dev-bind", "/", "/"),
             *overlay,
-            *(part for one in sources for part in (bind, one.source, f"{at}{one.target}")),
+            *(part for one in sources if one.source for part in (bind, one.source, f"{at}{one.target}")),
             *(() if os.geteuid() == 0 else _USER),
             *_DYING,
         )
 
     def traces(self, sources: Sequence[Mount]) -> tuple[Trace, ...]:
-        """Return what in the overlay is not as below."""
-        targets = [one.target for one in sources]
+        """Return what in the overlay is not as below; nothing may be mounted."""
+        for points in self._points:
+            points.clear()
+        targets = [one.target for one in sources if one.source]
         if self._host is None or self._rest is None:
             return tuple(traces(self._upper, self._layers, targets))
         # An ordinary user could not give the folders that were made for the overlays to their owners.
@@ -243,7 +259,8 @@ class Workpiece:
     # ------------------------------------------------------------ inside
 
     def _within(self, inner: Sequence[str], sources: Sequence[Mount], *, is_writable: bool) -> list[str]:
-        """Return the command line of the outer sandbox that runs the inner one."""
+        """Prepare for the outer sandbox that runs the inner one, and return its command line."""
+        self._place.ready(sources)
         return [str(self._start.bwrap), *self._place.outer(sources, is_writable=is_writable), "--", *inner]
 
     def _pid(self) -> int:
