@@ -307,6 +307,25 @@ def test_one_that_is_not_to_be_started_again_ends_with_its_application(project: 
     assert (done.returncode, told["ended"], told["starts"]) == (1, "exit code 3", 1)
 
 
+def test_one_that_nothing_can_start_again_ends_with_its_application(project: Rig) -> None:
+    project.write("one")
+    spec = project.root / "anew.yaml"
+    with_copy = spec.read_text().replace("[python3, /srv/app/server.py]", "[sh, -c, exit 5]")
+    spec.write_text(re.sub("    copy:.*\n", "", with_copy))
+    done = project.anew("dev", "web", "--json", limit=PATIENCE)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ended"], told["starts"]) == (1, "exit code 5", 1)
+    assert "started again" not in done.stderr
+    spec.write_text(with_copy)
+    with dev(project, "web") as running:
+        running.heard("web ended: exit code 5; it is started again when a source changes")
+        (project.root / ".anewignore").write_bytes(b"\xff")
+        (project.root / "app").rename(project.root / "aside")
+        (project.root / "aside").rename(project.root / "app")
+        assert running.process.wait(PATIENCE) != 0  # with the error, if that is what it is started again with
+        assert "sources can't be watched any more" in running.text
+
+
 def test_a_killed_one_leaves_nothing_that_runs_and_the_next_command_sweeps(project: Rig) -> None:
     project.write("one")
     with dev(project, "web") as running:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -128,6 +128,7 @@ class Following:
     code: int = 0
     mounts: tuple[Mount, ...] = ()
     _changes: SimpleQueue[tuple[str, ...]] = field(default_factory=SimpleQueue)
+    _is_watching: bool = False  # so a change may come that starts it again
 
     def run(self) -> None:
         """Run until somebody ends it."""
@@ -153,15 +154,10 @@ class Following:
             why = self._start()
             while not why:
                 why = self._wait()
-            if not self.terminal.may_restart:
-                self.ended = why
+            changed = self._taken() or self._awaited(why)
+            if not changed:
                 self.code = 0 if why == "exit code 0" else 1
                 return
-            changed = self._taken()
-            if not changed:
-                self.ended = why
-                self.terminal.say(f"{self.chosen.service.name} ended: {why}; it is started again when a source changes")
-                changed = self._changes.get()
             self.ended = ""
             self._stop()
             self.terminal.say(f"{_named(changed)} changed; {self.chosen.service.name} starts again")
@@ -172,7 +168,7 @@ class Following:
             self.mounts = self._sources().mounts
             self.piece.start(self.mounts, self.terminal.show)
         except AnewError as error:
-            if not self.starts or not self.terminal.may_restart:
+            if not self.starts or not self._is_watching:
                 raise
             return f"it could not be started: {error.what}"
         self.starts += 1
@@ -184,12 +180,12 @@ class Following:
         try:
             why = self.piece.ended(LOOKS_EVERY)
         except AnewError as error:
-            if self.starts == 1 or not self.terminal.may_restart:
+            if self.starts == 1 or not self._is_watching:
                 raise
             return f"it could not be started: {error.what}"
         if not why and not was_listening and self.piece.is_listening:
             self.terminal.say(f"{self.chosen.service.name} listens at {address(self.chosen, self.asked)}")
-        if not why and self.terminal.may_restart and not self._changes.empty():
+        if not why and not self._changes.empty():
             return "a source changed"
         return why
 
@@ -208,6 +204,16 @@ class Following:
             except Empty:
                 return tuple(found)
 
+    def _awaited(self, why: str) -> tuple[str, ...]:
+        """Wait for a change, as the application has ended; return () if none can come."""
+        self.ended = why
+        if self._is_watching:
+            self.terminal.say(f"{self.chosen.service.name} ended: {why}; it is started again when a source changes")
+        while self._is_watching:
+            with suppress(Empty):
+                return self._changes.get(timeout=LOOKS_EVERY)
+        return ()
+
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Take note of changed sources in a thread of its own, if that matters."""
@@ -223,7 +229,9 @@ class Following:
                     self._changes.put(changes)
             except (AnewError, OSError) as error:
                 self.terminal.say(f"sources can't be watched any more: {error}")
+            self._is_watching = False
 
+        self._is_watching = True
         thread = threading.Thread(target=watch, name="sources", daemon=True)
         thread.start()
         try:
