@@ -162,10 +162,10 @@ def test_what_can_not_be_mounted_is_refused(tmp_path: Path) -> None:
 
 
 @contextmanager
-def watched(project: Project, *names: str) -> Iterator[Callable[..., tuple[str, ...]]]:
+def watched(project: Project, *names: str, tree: SourceTree | None = None) -> Iterator[Callable[..., tuple[str, ...]]]:
     """Watch sources; yields what returns the next batch of changes."""
     service = project.service(copy=tuple(Copy(name, f"/srv/{name}") for name in names))
-    tree = SourceTree(project.root, service, project.store)
+    tree = tree or SourceTree(project.root, service, project.store)
     found: queue.SimpleQueue[tuple[str, ...]] = queue.SimpleQueue()
     stop = threading.Event()
     paths = [os.path.realpath(project.root / name) for name in names]
@@ -217,6 +217,35 @@ def test_changes_that_matter_are_told_together_and_others_are_not(tmp_path: Path
         file(project.root / "conf.tmp", "changed\n")
         (project.root / "conf.tmp").rename(project.root / "conf")
         assert batch() == ("conf",)
+
+
+def test_what_is_left_out_is_a_change_when_it_appears_in_a_folder_that_is_mounted_whole(tmp_path: Path) -> None:
+    need_root()
+    project = tar_project(tmp_path)
+    file(project.root / ".anewignore", "*.log\nnode_modules/\n")
+    file(project.root / "app" / "one" / "file")
+    file(project.root / "app" / "two" / "file")
+    file(project.root / "app" / "two" / "x.log")
+    service = project.service(copy=(Copy("app/", "/srv/app/"),))
+    image, _ = project.builder.build(project.spec, service, quiet)
+    tree = SourceTree(project.root, service, project.store)
+    assert [one.target for one in tree.sources(image).mounts] == ["/srv/app/one", "/srv/app/two/file"]
+    with watched(project, "app", tree=tree) as batch:
+        file(project.root / "app" / "two" / "y.log")
+        file(project.root / "app" / "two" / "node_modules" / "a")
+        file(project.root / "app" / "y.log")
+        file(project.root / "app" / "one" / "__pycache__" / "a")
+        file(project.root / "app" / "one" / "y.log")
+        assert batch() == ("app/one/y.log",)
+        file(project.root / "app" / "one" / "y.log", "more\n")  # it is seen already, or is not any more
+        (project.root / "app" / "aside").mkdir()
+        file(project.root / "app" / "aside" / "a")
+        assert "app/one/y.log" not in batch()
+        file(project.root / "app" / "one" / "node_modules" / "a")
+        told: tuple[str, ...] = ()
+        while "app/one/node_modules" not in told:
+            told = batch()
+            assert "app/one/node_modules/a" not in told
 
 
 def test_a_source_that_goes_and_comes_back_is_followed(tmp_path: Path) -> None:

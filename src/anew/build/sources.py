@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
@@ -47,6 +47,7 @@ class SourceTree:
     project: Path
     service: Service
     store: ImageStore
+    whole: list[str] = field(default_factory=list)  # folders that were mounted whole at last
 
     def sources(self, image: Image) -> Sources:
         """Return the mounts that show the sources as they are now in `image`.
@@ -74,6 +75,7 @@ class SourceTree:
             else:
                 folder, _, name = target.rpartition("/")
                 mounts.append(Mount(os.fspath(source), f"/{resolved(folder, lookup, where)}/{name}".replace("//", "/")))
+        self.whole[:] = [one.source for one in mounts if one.source and Path(one.source).is_dir()]
         number = sum(1 for one in mounts if one.source)
         if number > MOST_MOUNTS:
             raise Unsupported(
@@ -86,7 +88,8 @@ class SourceTree:
     def changed(self, watched: Sequence[str], stop: Event) -> Iterator[tuple[str, ...]]:
         """Yield what changed in `watched`, gathered for a moment, relative to the project; ends when `stop` is set.
 
-        What `copy` leaves out, version control's folder, compiled Python and what editors write aside is no change.
+        What `copy` leaves out, version control's folder, compiled Python and what editors write aside is no change. But
+        what `copy` leaves out is one when it appears in a folder that is mounted whole: it would be seen.
         """
         from watchfiles import watch  # noqa: PLC0415 - it takes long to import, and nothing else needs it
 
@@ -98,9 +101,8 @@ class SourceTree:
                     missing = [path for path in missing if not os.path.lexists(path)]
                 yield tuple(os.path.relpath(path, top) for path in watched)
                 continue
-            matters = _Filter(
-                watched, top, Reader(self.project, FileDigests(self.store.root / "context.cache", Path(top)))
-            )
+            reader = Reader(self.project, FileDigests(self.store.root / "context.cache", Path(top)))
+            matters = _Filter(watched, top, reader, self.whole)
             # An editor may put another file in the place of one: so the folder of a single file is watched.
             folders = {path if Path(path).is_dir() else os.path.dirname(path) for path in watched}  # noqa: PTH120 - text
             identities = [_identity(path) for path in folders]
@@ -136,16 +138,28 @@ class _Filter:
     watched: Sequence[str]
     top: str
     reader: Reader
+    whole: Sequence[str]
 
-    def __call__(self, _: object, path: str) -> bool:
-        """Say whether a path that changed is a source."""
-        if not any(path == one or path.startswith(one.rstrip("/") + "/") for one in self.watched):
+    def __call__(self, kind: int, path: str) -> bool:
+        """Say whether a path that changed is a source, or is seen without being one."""
+        if not _is_in(path, self.watched):
             return False
         relative = os.path.relpath(path, self.top)
         if _NEVER_MATTERS.fullmatch(relative) or _OF_EDITORS.fullmatch(os.path.basename(path)):  # noqa: PTH119 - text
             return False
         # Of what is gone nobody can tell whether it was a folder.
-        return not any(self.reader.is_ignored(relative, is_folder=is_folder) for is_folder in _kinds(path))
+        if not any(self.reader.is_ignored(relative, is_folder=is_folder) for is_folder in _kinds(path)):
+            return True
+        above = os.path.dirname(relative)  # noqa: PTH120 - text
+        return (
+            kind == _ADDED
+            and _is_in(path, tuple(self.whole))
+            and not (above and self.reader.is_ignored(above, is_folder=True))  # which is what appeared
+        )
+
+
+def _is_in(path: str, places: Sequence[str]) -> bool:
+    return any(path == one or path.startswith(one.rstrip("/") + "/") for one in places)
 
 
 def _lasting(changed: Collection[str], added: Collection[str]) -> tuple[str, ...]:
