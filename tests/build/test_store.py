@@ -159,6 +159,22 @@ print(sum(p.stat().st_size for p in root.rglob("*") if p.is_file()))
     assert told[1] == "0"
 
 
+def test_what_was_left_is_swept_however_deep_it_is(tmp_path: Path) -> None:
+    deep = "import os, sys; os.chdir(sys.argv[1])\nfor _ in range(1500):\n    os.mkdir('deep'); os.chdir('deep')"
+    for name in ("999999999-5-a", "999999999-5-b"):
+        (tmp_path / name / "beside" / "below").mkdir(parents=True)
+        (tmp_path / name / "file").touch()
+        (tmp_path / name / "link").symlink_to(tmp_path / "kept")
+        subprocess.run([python(), "-c", deep, str(tmp_path / name)], check=True)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    assert sweep(tmp_path) == ("999999999-5-a", "999999999-5-b")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "file").exists()
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
+
+
 def test_what_killed_makers_left_is_swept_and_what_living_ones_make_is_not(tmp_path: Path) -> None:
     (tmp_path / "999999999-5-left").mkdir()
     (tmp_path / f"1-{start_time(1)}-another").mkdir()

@@ -195,14 +195,6 @@ def discard(path: Path) -> None:
         _remove_tree(path)
         return
     try:
-        with suppress(FileNotFoundError):
-            path.chmod(0o700)
-        for folder, names, _ in os.walk(path):
-            for name in names:
-                inner = Path(folder, name)
-                if not inner.is_symlink():
-                    with suppress(FileNotFoundError):  # another sweep was faster
-                        inner.chmod(0o700)
         _remove_tree(path)
     except PermissionError as e:
         # What a user namespace left belongs to subordinate uids, and only there may it be removed.
@@ -221,12 +213,51 @@ def discard(path: Path) -> None:
 
 
 def _remove_tree(path: Path) -> None:
-    import shutil  # noqa: PLC0415 - it imports what compresses, and mostly nothing is there to be removed
-
     while path.exists():
         # Two may sweep the same leftovers at once: what the other was faster with is gone, and so less is left.
         with suppress(FileNotFoundError):
-            shutil.rmtree(path)
+            _empty(path)
+            path.rmdir()
+
+
+def _empty(path: Path) -> None:
+    """Remove all that is in a folder, which may be deeper than paths are long, calls nest, and files can be open."""
+    place = _entered(path, None)
+    try:
+        names, left = [], [_folders_left(place)]  # the way down, and what is still to be removed at each of its places
+        while left:
+            if left[-1]:
+                names.append(left[-1].pop())
+                place = _entered(names[-1], place)
+                left.append(_folders_left(place))
+                continue
+            left.pop()
+            if names:
+                place = _entered("..", place)
+                os.rmdir(names.pop(), dir_fd=place)
+    finally:
+        os.close(place)
+
+
+def _entered(name: str | Path, place: int | None) -> int:
+    """Open a folder that is to be emptied, beside or below the one that is open, and close that."""
+    if os.geteuid() != 0:
+        os.chmod(name, 0o700, dir_fd=place)
+    found = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+    if place is not None:
+        os.close(place)
+    return found
+
+
+def _folders_left(place: int) -> list[str]:
+    """Remove all files of a folder; return the names of the folders in it."""
+    with os.scandir(place) as found:
+        entries = list(found)
+    folders = [one.name for one in entries if one.is_dir(follow_symlinks=False)]
+    for one in entries:
+        if not one.is_dir(follow_symlinks=False):
+            os.unlink(one.name, dir_fd=place)
+    return folders
 
 
 @contextmanager
