@@ -36,7 +36,7 @@ def check(tree: Tree, path: Path, service: Mapping[str, object]) -> Iterator[Com
             yield tree.complaint(there, "this address ends without the name of a file", "write a target with one")
             continue
         full = target + file_name(url) if target.endswith("/") else target
-        if full.rpartition("/")[2].startswith(".wh."):
+        if target.endswith("/") and file_name(url).startswith(".wh."):
             yield tree.complaint(there, "names that begin with `.wh.` mark removals in images", "choose another target")
         if full in first:
             what = f"`{shortened(full)}` is fetched twice, also from `{shortened(first[full])}`"

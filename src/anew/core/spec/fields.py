@@ -126,6 +126,8 @@ def _shipped(text: str) -> str:
     for top in _REPLACED:
         if text == top or text.startswith(f"{top}/"):
             raise wrong(f"an instance has a {top} of its own, and nothing of the image shows there", "choose another")
+    if "/.wh." in text:
+        raise wrong("names that begin with `.wh.` mark removals in images", "choose another path")
     return _absolute(text)
 
 
