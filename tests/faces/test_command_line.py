@@ -291,3 +291,26 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(20) == 141
+
+
+@pytest.mark.parametrize("argv", [["logs"], ["--help"], ["--version"], ["logs", "--json"], ["no-command", "--json"]])
+def test_output_that_nothing_takes_is_a_plain_error(argv: list[str]) -> None:
+    code = (
+        "import sys\nfrom anew.faces.entry import main\n"
+        "class Anew:\n    def logs(self, *_): return (('i', 'x' * 100),)\n"
+        "sys.exit(main(sys.argv[1:], lambda _: Anew(), None, None))"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *argv], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert "the output can't be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "internal" not in done.stderr
+    assert done.returncode == 7
+
+
+def test_an_error_that_nothing_takes_keeps_its_exit_code() -> None:
+    code = "import sys\nfrom anew.faces.entry import main\nsys.exit(main(['no-command'], None, None, None))"
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run([sys.executable, "-c", code], stderr=full, check=False).returncode == 2

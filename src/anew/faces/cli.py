@@ -16,7 +16,7 @@ from anew.faces import acts, screen
 from anew.faces.acts import Session
 from anew.faces.catalogue import Catalogue
 from anew.faces.options import as_json
-from anew.faces.report import INTERRUPTED, bug, close_stdout, report, usage
+from anew.faces.report import INTERRUPTED, bug, close_stdout, report, unwritten, usage
 
 if TYPE_CHECKING:
     from anew.cases import Anew, Starter
@@ -67,7 +67,7 @@ def run(argv: Sequence[str], open_anew: OpenAnew, demo: Demo, starter: Starter) 
     is_json = "--json" in own
     try:
         code = command_line(open_anew, demo, starter).main(list(argv), prog_name="anew", standalone_mode=False)
-        sys.stdout.flush()
+        screen.flush()
     except AnewError as error:
         return report(error, is_json=is_json)
     except click.Abort:
@@ -77,6 +77,8 @@ def run(argv: Sequence[str], open_anew: OpenAnew, demo: Demo, starter: Starter) 
         return report(usage(error), is_json=is_json)
     except (_PipeClosedError, BrokenPipeError):
         return close_stdout()
+    except OSError as error:
+        return report(unwritten(error), is_json=is_json)
     except Exception as error:  # noqa: BLE001 - the last place that can say in our words what nobody expected
         return report(bug(error), is_json=is_json)
     return code if isinstance(code, int) else 0

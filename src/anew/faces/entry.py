@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,10 @@ def main(
     takes the arguments after ``demo``; `starter` writes the spec of a folder. Errors are shown, never raised.
     """
     if list(argv) in VERSION_ASKED:
-        sys.stdout.write(f"anew {__version__}\n")
-        return 0
+        with suppress(OSError):  # what nothing takes is said below, in our words
+            sys.stdout.write(f"anew {__version__}\n")
+            sys.stdout.flush()
+            return 0
     from anew.faces.cli import run  # `--version` must not pay for click
 
     return run(argv, open_anew, demo, starter)

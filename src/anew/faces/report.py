@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -20,10 +20,17 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
 def report(error: AnewError, *, is_json: bool) -> int:
-    """Show an error, to people on standard error and as JSON on standard output; return its exit code."""
-    if is_json:
-        screen.say(error_json(error))
-    else:
+    """Show an error, to people on standard error and as JSON on standard output; return its exit code.
+
+    One of standard output itself is shown on standard error; if that can't be written either, the exit code says all.
+    """
+    if is_json and not isinstance(error, screen.UnwritableError):
+        try:
+            screen.say(error_json(error))
+        except screen.UnwritableError as unwritable:
+            return report(unwritable, is_json=False)
+        return error.exit_code
+    with suppress(screen.UnwritableError):
         screen.note(error_text(error, is_coloured=screen.has_colour(sys.stderr)))
     return error.exit_code
 
@@ -38,6 +45,15 @@ def usage(error: click.ClickException) -> SpecError:
     if isinstance(error, click.NoSuchOption):
         what = f"`{error.option_name}` is no option of `{path}`"
     return SpecError(what, where="command line", hint=hint)
+
+
+def unwritten(error: OSError) -> AnewError:
+    """Return an error of the system as one of ours: that the output can't be written, if it is this, else a bug."""
+    try:
+        screen.flush()
+    except screen.UnwritableError as unwritable:
+        return unwritable
+    return bug(error)
 
 
 def bug(error: Exception) -> Bug:
@@ -59,7 +75,5 @@ def bug(error: Exception) -> Bug:
 
 def close_stdout() -> int:
     """Give up standard output, whose reader has gone; return the exit code for that."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+    screen.give_up(sys.stdout)
     return PIPE_CLOSED

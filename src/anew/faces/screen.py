@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
+from anew.errors import EngineError
 from anew.faces.blocks import visible
 from anew.faces.render import as_json, plain
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from anew.faces.blocks import Block
 
 STDOUT, STDERR = 1, 2  # descriptors: standard output belongs to JSON, where that is the answer
+
+
+class UnwritableError(EngineError):
+    """What a command says can't be written where it goes to."""
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -42,15 +48,42 @@ def show_json(value: object) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line of an answer, at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    """Print a line of an answer, at once. Raises UnwritableError if nothing takes it."""
+    _write(sys.stdout, f"{text}\n")
 
 
 def note(text: str) -> None:
-    """Print a line that is no answer: progress while standard output belongs to JSON, and advice."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    """Print a line that is no answer: progress while standard output belongs to JSON, and advice. Raises as `say`."""
+    _write(sys.stderr, f"{text}\n")
+
+
+def flush() -> None:
+    """Write what libraries printed on standard output and nothing took so far. Raises as `say`."""
+    _write(sys.stdout, "")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:  # whoever reads has read enough
+        raise
+    except OSError as cause:
+        give_up(stream)
+        raise UnwritableError(
+            f"the output can't be written: {cause.strerror}",
+            where="standard output" if stream is sys.stdout else "standard error",
+            hint="free some space where it goes to, or let it go elsewhere",
+        ) from cause
+
+
+def give_up(stream: TextIO) -> None:
+    """Let a stream go nowhere from now on, with what it still holds."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    with suppress(OSError):
+        stream.flush()
 
 
 def log_line(text: str) -> str:
