@@ -128,17 +128,33 @@ def test_a_template_that_changed_makes_its_step_alone_again(project: Project) ->
         ("{{ 1 / 0 }}", "ZeroDivisionError", "t/a:1"),
         ("{{ range(10 ** 9)|list }}", "OverflowError", "t/a:1"),
         ("{{ undeclared|default('d') }}{{ self.x }}", "", "t/a:1"),
+        ("\n{{ pairs.items }}", "a function would be written", "t/a:2"),
+        ("{{ [1, [pairs.items]] }}", "a function would be written", "t/a:1"),
+        ("{{ range }}", "a function would be written", "t/a:1"),
+        ("{{ ['a']|map('upper') }}", "are no list (generator)", "t/a:1"),
+        ("{{ pairs.items() }}", "are no list (dict_items)", "t/a:1"),
+        ("{{ namespace(a=1) }}", "no plain value (Namespace)", "t/a:1"),
     ],
 )
 def test_what_a_template_may_not_do_is_said_with_its_line(project: Project, text: str, what: str, place: str) -> None:
     template(project, "t/a", text)
     template(project, "secret", "not for it")
-    step = BuildStep(files=(("t/a", "/srv/a"),), vars='{"names":[],"x":1}')
+    step = BuildStep(files=(("t/a", "/srv/a"),), vars='{"names":[],"pairs":{"a":1},"x":1}')
     with pytest.raises(SpecError) as caught:
         build(project, project.service(step))
     assert what in caught.value.what
     assert caught.value.where == place
     assert caught.value.hint
+
+
+def test_a_template_writes_every_plain_value_as_python_does(project: Project) -> None:
+    values = '{"a":[1,"x",null,true,1.5],"b":{"c":[]}}'
+    text = "{{ a }} {{ b }} {{ a[2] }} {{ a[3] }} {{ a[4] }} {{ (1, 2) }} {{ 'q'|e }} {{ b.items()|list }}"
+    loop = "{% for x in a %}{{ loop.index }}{% endfor %} {{ a|map('string')|join }}"
+    template(project, "t/a", text + "{% macro m() %}m{% endmacro %} {{ m() }} " + loop)
+    image = build(project, project.service(BuildStep(files=(("t/a", "/srv/a"),), vars=values)))
+    written = "[1, 'x', None, True, 1.5] {'c': []} None True 1.5 (1, 2) q [('c', [])] m 12345 1xNoneTrue1.5"
+    assert shown(project, image, "/srv/a").read_text() == written
 
 
 def test_a_template_that_is_no_text_or_an_owner_that_is_nobody_is_refused(project: Project) -> None:
@@ -461,6 +477,7 @@ def test_a_shell_where_a_step_failed_sees_what_the_step_saw(project: Project) ->
         project, "", "cat /srv/1 /srv/2 /run/secrets/token; cat /proc/net/route; env; echo $((6*7)) > /srv/3; exit 7\n"
     )
     assert "the step ended with exit code 3" in seen
+    assert "/tmp, /run and /dev are fresh" in seen
     assert "\nhalf\r" in seen
     assert "\r\nthe token" in seen
     assert "SOURCE_DATE_EPOCH=1735689600" in seen

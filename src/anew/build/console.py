@@ -52,10 +52,12 @@ def undisturbed() -> Iterator[None]:
 def opened(sandbox: Sandbox, job: Job, say: Say) -> None:
     """Run a shell in a step's sandbox, as the step would be: mounts, environment, capabilities, network, secrets.
 
+    What the step left in /tmp, /run and /dev went with its own sandbox.
+
     Blocks  until the shell is left. Raises Unsupported without a terminal.
     """
     step = shlex.join(sandbox.command[1:]) if job.supply.tool is not None else job.step.run or job.step.title
-    say("nothing that is done there stays; `exit` leaves it. The step is:")
+    say("nothing that is done there stays, and /tmp, /run and /dev are fresh; `exit` leaves it. The step is:")
     for line in step.splitlines():
         say(f"    {line}")
     with undisturbed(), terminal() as file, lent(file), files_of(sandbox.secrets) as files:

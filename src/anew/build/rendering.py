@@ -6,13 +6,14 @@ Rules
    no name of this machine, and nothing random, so the same inputs give the same bytes.
 2. A name that nobody declared is an error with its file and line, never an empty text.
 3. Templates run in Jinja's sandbox: they reach no attribute that would lead out of it, and change no variable.
+4. Only plain values become text: of a function or a generator Python would write where in memory it is.
 """
 
 from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from jinja2 import (
     TemplateError,
     TemplateNotFound,
     TemplateSyntaxError,
+    Undefined,
 )
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -35,8 +37,17 @@ from anew.errors import AnewError, SpecError
 from anew.model import BuildStep
 
 Read = Callable[[str], bytes | None]  # the content of a file of the image so far, by its path; None if there is none
+_PLAIN = (str, int, float, type(None), Undefined)  # an undefined name complains itself when it is written
 _RANDOM_FILTERS = ("random",)
 _RANDOM_NAMES = ("lipsum",)
+
+
+class _NotPlainError(Exception):
+    """What a template would write is no plain value; with a hint."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
 
 
 def rendered(step: BuildStep, inputs: Path, where: str) -> Mapping[str, bytes]:
@@ -80,6 +91,7 @@ def _environment(inputs: Path, where: str) -> Environment:
     environment = ImmutableSandboxedEnvironment(
         loader=_loader(inputs, where),
         undefined=StrictUndefined,
+        finalize=_plain,
         keep_trailing_newline=True,
         autoescape=False,
         auto_reload=False,
@@ -90,6 +102,31 @@ def _environment(inputs: Path, where: str) -> Environment:
     for name in _RANDOM_NAMES:
         del environment.globals[name]
     return environment
+
+
+def _plain(value: object) -> object:
+    """Return what a template writes. Raises _NotPlainError for what is written otherwise each time."""
+    inner: Iterable[object] = ()
+    match value:
+        case dict():
+            inner = (*value.keys(), *value.values())
+        case list() | tuple():
+            inner = value
+        case _ if not isinstance(value, _PLAIN):
+            raise _not_plain(value)
+    for one in inner:
+        _plain(one)
+    return value
+
+
+def _not_plain(value: object) -> _NotPlainError:
+    if callable(value):
+        return _NotPlainError("a function would be written, not what it returns", "call it: write `()` behind its name")
+    if isinstance(value, Iterable):
+        return _NotPlainError(
+            f"values would be written that are no list ({type(value).__name__})", "write `|list` or `|join` behind it"
+        )
+    return _NotPlainError(f"this is no plain value ({type(value).__name__})", "write a text, a number or a list")
 
 
 def _loader(inputs: Path, where: str) -> BaseLoader:
@@ -122,6 +159,8 @@ def _wrong(cause: Exception, name: str, where: str) -> SpecError:
             what, hint = f"the template {cause.name} was not declared", "name it in the step's `inputs`"
         case SecurityError():
             what, hint = f"the template may not do that: {cause}", "templates only put declared values into a text"
+        case _NotPlainError():
+            what, hint = f"the template can't write that: {cause}", cause.hint
         case TemplateError():
             what, hint = f"{cause}", "declare it under `vars` of the step, or correct the name"
         case _:
