@@ -194,6 +194,53 @@ def test_network_makes_an_image_not_reproducible(project: Project) -> None:
     assert not image.is_reproducible
 
 
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("", "etc/resolv.conf"),
+        ("../run/systemd/resolve/stub-resolv.conf", "run/systemd/resolve/stub-resolv.conf"),
+        ("names", "etc/names"),
+        ("/srv/file", "srv/file"),
+    ],
+)
+def test_a_step_with_the_network_can_resolve_names_and_keeps_nothing_of_that(
+    project: Project, link: str, target: str
+) -> None:
+    (project.root / "app").mkdir()
+    (project.root / "app" / "file").write_text("of the project\n")
+    made = f"ln -s {link} /etc/resolv.conf" if link else "true"
+    step = BuildStep("cat /etc/resolv.conf > /srv/names; echo x > /srv/x", network=True)
+    image = build(project, project.service(made, step, copy=(Copy("app/", "/srv/"),)))
+    assert content(project, image, "/srv/names") == Path("/etc/resolv.conf").read_text()
+    assert {node.path for node in project.store.listing(image.layers[-1])} == {"srv", "srv/names", "srv/x"}
+    assert target == "srv/file" or shown(project, image, f"/{target}") is None
+
+
+@pytest.mark.parametrize("before", ["echo 1 > /etc/resolv.conf", "ln -s resolv.conf /etc/resolv.conf", "true"])
+def test_a_step_whose_image_can_have_no_resolver_runs_all_the_same(project: Project, before: str) -> None:
+    step = BuildStep("echo x > /srv/x", network=True)
+    image = build(project, project.service(before, "rm -rf /etc/resolv.conf /etc/motd", "rm -rf /etc", step))
+    assert {node.path for node in project.store.listing(image.layers[-1])} == {"srv", "srv/x"}
+
+
+@pytest.mark.parametrize("link", ["nonexist", "none/such", "own", "policy-rc.d", ""])
+def test_a_policy_of_services_that_is_no_file_leaves_no_trace(project: Project, link: str) -> None:
+    folder = project.root / "app"
+    folder.mkdir()
+    for name in ("invoke-rc.d", "own"):
+        (folder / name).write_text("#!/bin/sh\nexit 7\n")
+        (folder / name).chmod(0o755)
+    if link:
+        (folder / "policy-rc.d").symlink_to(link)
+    else:
+        (folder / "policy-rc.d").mkdir()
+    script = "code=0; /usr/sbin/policy-rc.d || code=$?; echo $code > /srv/code"
+    image = build(project, project.service(script, copy=(Copy("app/", "/usr/sbin/"),)))
+    asked = link in {"nonexist", "own"}
+    assert (content(project, image, "/srv/code") == "101\n") == asked
+    assert {node.path for node in project.store.listing(image.layers[-1])} == {"srv", "srv/code"}
+
+
 def test_two_builds_of_one_recipe_at_once_run_it_once(project: Project) -> None:
     service = project.service("echo x > /srv/x; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
     lines: list[str] = []

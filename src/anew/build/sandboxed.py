@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,9 +17,10 @@ from anew.build import control
 from anew.build.definition import Job
 from anew.build.epoch import ENVIRONMENT
 from anew.build.footing import Base
-from anew.build.listing import Lookup, lookup_in, lookup_on_host, over, resolved, stacked
+from anew.build.listing import Lookup, Node, lookup_in, lookup_on_host, over, resolved, stacked
 from anew.build.reach import PLACE, reach
 from anew.build.store import ImageStore
+from anew.errors import SpecError
 from anew.model import Digest
 from anew.sandbox import find, host, mounts
 from anew.sandbox.powers import CAPABILITIES
@@ -27,6 +28,7 @@ from anew.sandbox.powers import CAPABILITIES
 SHELL = ("/bin/sh", "-eu", "-c")
 _SIGNED_BY = re.compile(r"signed-by=([^\s\]]+)")
 _MOUNT_POINTS: Mapping[str, int] = {"dev": 0o755, "proc": 0o555, "run": 0o755, "sys": 0o555, "tmp": 0o1777}
+_IN_MEMORY = ("run", "tmp")  # those of them whose contents each sandbox has for itself
 
 
 def seen(store: ImageStore, base: Base) -> Lookup:
@@ -118,13 +120,14 @@ class Sandboxes:
         upper.chmod(0o755)
         (folder / "work").mkdir()
         quiet, points = self._without_services(base, folder)
-        root, finish = self._root(base, folder, points)
+        names, more = self._resolver(base) if job.step.network else ([], [])
+        root, finish = self._root(base, folder, [*points, *more])
         network, passed = self._network(base, folder) if job.step.network else (["--unshare-net"], {})
         plain = Sandbox(
             program=str(find.bwrap(self.home / "bin")),
             root=root,
             given=tuple(quiet),
-            network=tuple(network),
+            network=(*names, *network),
             folder="/",
             command=(*SHELL, job.step.run),
             settings=ENVIRONMENT,
@@ -192,17 +195,25 @@ class Sandboxes:
         there = lookup(found)
         if base.is_host or there is None or there.kind != "dir" or lookup(f"{found}/invoke-rc.d") is None:
             return [], []
-        return ["--ro-bind", str(shims / name), f"/{found}/{name}"], [f"{found}/{name}"]
+        at, points = _mount_point(f"{found}/{name}", lookup)
+        return (["--ro-bind", str(shims / name), f"/{at}"] if at else []), points
+
+    def _resolver(self, base: Base) -> tuple[list[str], list[str]]:
+        """Return how a step that may use the network resolves names: mounts, and their mount points."""
+        names, lookup = Path("/etc/resolv.conf"), seen(self.store, base)
+        if base.is_host or not names.exists():
+            return [], []
+        at, points = _mount_point(str(names).strip("/"), lookup)
+        # Where a layer took something away no mount point shows, and the sandbox would make one in the upper folder.
+        if not at or any(_is_taken_away(point, self.store.listing(one)) for point in points for one in base.layers):
+            return [], []
+        return ["--ro-bind", os.path.realpath(names), f"/{at}"], points
 
     def _network(self, base: Base, folder: Path) -> tuple[list[str], dict[str, str]]:
         """Return the arguments and the environment of a step that may use the network."""
         args: list[str] = []
         environment = {"DEBIAN_FRONTEND": "noninteractive"}
         lookup = seen(self.store, base)
-        names = Path("/etc/resolv.conf")
-        found = lookup("etc/resolv.conf")
-        if names.exists() and found is not None and found.kind == "file" and not base.is_host:
-            args += ["--ro-bind", os.path.realpath(names), str(names)]
         if base.apt:
             settings = folder / "apt"
             settings.mkdir(mode=0o755)
@@ -216,6 +227,34 @@ class Sandboxes:
         if known.folder is not None:
             args += ["--ro-bind", str(known.folder), PLACE]
         return args, {**known.environment, **environment}
+
+
+def _mount_point(path: str, lookup: Lookup) -> tuple[str, list[str]]:
+    """Return where a file is mounted that shall show at `path`, "" if it can't; and what must be made for that.
+
+    Links are followed, as whoever opens `path` will: the sandbox would make what a link leads to in the upper folder.
+    """
+    try:
+        at = resolved(path, lookup, path)
+    except SpecError:  # links in a circle, which nobody can open
+        return "", []
+    there, top = lookup(at), at.partition("/")[0]
+    if top in _MOUNT_POINTS:
+        return (at if top in _IN_MEMORY and at != top else ""), []  # the sandbox makes it there, and it stays nowhere
+    if there is not None:
+        return (at if there.kind == "file" else ""), []
+    folder = lookup(at.rpartition("/")[0])
+    return (at, [at]) if folder is not None and folder.kind == "dir" else ("", [])
+
+
+def _is_taken_away(path: str, listing: Iterable[Node]) -> bool:
+    """Say whether a layer hides what lies at `path` below it."""
+    folders = {path[:end] for end, letter in enumerate(path) if letter == "/"}
+    return any(
+        (one.kind == "whiteout" and (one.path == path or one.path in folders))
+        or (one.kind == "opaque" and one.path in folders)
+        for one in listing
+    )
 
 
 def _with_keys(lines: Sequence[str], lookup: Lookup, settings: Path) -> list[str]:
