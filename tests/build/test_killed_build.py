@@ -153,6 +153,39 @@ def test_a_build_killed_at_any_time_leaves_nothing_that_a_later_one_trusts(folde
             require_swept(folder)
 
 
+SPEC = """
+project: shop
+os: {base: {host: true}}
+services:
+  web: {os: base, command: [x], build: [{run: "echo begun; sleep 60"}]}
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_build_that_is_asked_to_end_leaves_nothing_at_all(folder: Path, number: signal.Signals) -> None:
+    (folder / "project" / "anew.yaml").write_text(SPEC)
+    home = folder / "home"
+    before = signal.signal(number, signal.SIG_DFL)  # these tests may have been told to outlive their terminal
+    with subprocess.Popen(
+        [sys.executable, "-m", "anew", "-C", str(folder / "project"), "build"],
+        env={**os.environ, "ANEW_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as build:
+        signal.signal(number, before)
+        assert build.stdout is not None
+        assert any("begun" in line for line in build.stdout if "running" not in line)
+        assert list((home / "work").iterdir())
+        build.send_signal(number)
+        told = build.stdout.read()
+        code = build.wait(20)
+    assert told.split() == ["interrupted"]
+    assert code == -number
+    assert list((home / "work").iterdir()) == []
+    require_nothing_left(folder)
+
+
 @pytest.mark.timeout(600)
 def test_what_makes_a_head_dies_with_the_build(folder: Path) -> None:
     need_program("mmdebstrap")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,8 @@ def run(argv: Sequence[str], open_anew: OpenAnew, demo: Demo, starter: Starter) 
     except AnewError as error:
         return report(error, is_json=is_json)
     except click.Abort:
-        screen.note("interrupted")
+        with suppress(screen.UnwritableError):  # the terminal may be gone
+            screen.note("interrupted")
         return INTERRUPTED
     except click.ClickException as error:
         return report(usage(error), is_json=is_json)

@@ -33,5 +33,7 @@ def main(
             sys.stdout.flush()
             return 0
     from anew.faces.cli import run  # `--version` must not pay for click
+    from anew.faces.ending import as_interrupts
 
-    return run(argv, open_anew, demo, starter)
+    with as_interrupts():
+        return run(argv, open_anew, demo, starter)
