@@ -16,7 +16,7 @@ import pytest
 from building import Project, need_program, need_root, proved, quiet
 
 from anew.errors import EngineError, SpecError
-from anew.model import BuildStep, DebianHead, Image, Service
+from anew.model import BuildStep, DebianHead, Image, Manner, Service
 from anew.sandbox import view
 
 pytestmark = pytest.mark.timeout(900)  # whoever comes first makes three heads of Debian packages
@@ -129,6 +129,15 @@ def test_it_is_applied_and_nothing_of_its_program_stays(project: Project, step: 
     assert image.is_reproducible
     conf = next(n for n in project.store.listing(image.layers[-1]) if n.path == "etc/site.conf")
     assert (conf.mode, conf.uid > 0) == (0o640, True)
+
+
+def test_facts_are_written_alike_in_each_build(project: Project) -> None:
+    play = "- hosts: all\n  tasks:\n    - copy: {dest: /etc/facts, content: '{{ ansible_facts }}'}\n"
+    (project.root / "ansible" / "facts.yml").write_text(play)
+    service = replace(project.service(BuildStep(ansible="ansible/facts.yml")), name="facts")
+    first = project.builder.build(project.spec, service, quiet)[0]
+    image, built = project.builder.build(project.spec, service, quiet, manner=Manner(is_fresh=True))
+    assert (built.again, image.digest) == ("same", first.digest)
 
 
 def test_a_step_sees_what_it_declares_and_nothing_else(project: Project) -> None:

@@ -144,7 +144,9 @@ def _ansible(step: BuildStep, tool: Path, inputs: Path) -> Applied:
         files["vars.json"] = step.vars
         command += ["--extra-vars", f"@{PROGRAMS}/vars.json"]
     del inputs
-    return Applied(files, (*command, "--", step.ansible), {"ANSIBLE_CONFIG": f"{PROGRAMS}/ansible.cfg"})
+    # Facts come out of sets, whose order is another one in each process unless it is told not to be.
+    environment = {"ANSIBLE_CONFIG": f"{PROGRAMS}/ansible.cfg", "PYTHONHASHSEED": "0"}
+    return Applied(files, (*command, "--", step.ansible), environment)
 
 
 def _puppet(step: BuildStep, tool: Path, inputs: Path) -> Applied:
