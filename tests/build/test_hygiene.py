@@ -103,6 +103,14 @@ def test_what_is_found_is_never_repeated(tmp_path: Path) -> None:
     assert not any(secret in told for secret in (BODY, AWS, "hunter22"))
 
 
+def test_how_to_allow_an_odd_path_is_told_as_yaml_takes_it(tmp_path: Path) -> None:
+    project = tar_project(tmp_path)
+    service = copied(project, {"a b: #1.pem": KEY})
+    with pytest.raises(GateClosed) as caught:
+        project.builder.build(project.spec, service, quiet)
+    assert '{allow: private-key, path: "/srv/app/a b: #1.pem", why' in caught.value.facts["or"]
+
+
 def test_an_allowance_lets_pass_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     project = tar_project(tmp_path)
     service = copied(project, {"tests/a.pem": KEY, "tests/deep/b.pem": KEY})

@@ -12,6 +12,7 @@ reads nothing again.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from anew.model import Allowance, Finding, Image
 from anew.model.hygiene import BY_ID, UNUSED, VERSION
 
 _MOST_LINES = 100  # of an error; JSON has all of them
+_PLAIN = re.compile(r"/[\w./+@-]*")  # of paths: what YAML takes without quotes
 _GLOB = re.compile(r"\*\*|\*|\?|[^*?]+")
 
 
@@ -68,7 +70,7 @@ def require(service: str, findings: Sequence[Finding]) -> None:
     refused = [one for one in findings if one.severity == "refuse" and not one.allowed]
     if not refused:
         return
-    example = f"hygiene: [{{allow: {refused[0].rule}, path: {refused[0].path}, why: …}}]"
+    example = f"hygiene: [{{allow: {refused[0].rule}, path: {_quoted(refused[0].path)}, why: …}}]"
     complaints = [_complaint(service, one) for one in refused[:_MOST_LINES]]
     facts = {"or": f"if it must be there: {example} under services.{service} in anew.yaml"}
     if len(refused) == 1:
@@ -83,6 +85,11 @@ def require(service: str, findings: Sequence[Finding]) -> None:
         facts=facts,
         complaints=complaints,
     )
+
+
+def _quoted(path: str) -> str:
+    """Return a path as YAML takes it."""
+    return path if _PLAIN.fullmatch(path) else json.dumps(path, ensure_ascii=False)
 
 
 def _complaint(service: str, one: Finding) -> Complaint:

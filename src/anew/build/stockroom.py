@@ -55,6 +55,7 @@ class Room:
         blobs = {
             PREFIX + path.name: max(_time(path), _time(store.blobs.mark(path.name)))
             for path in _entries(store.root / "blobs" / "sha256")
+            if not path.name.startswith(".")  # as a network's disk calls what was removed and is open
         }
         images, evidence = [], Evidence(store)
         known = {image: "" for image, _ in _notes(store.root / "evidence")}  # also where the index was lost
