@@ -24,6 +24,7 @@ SHOP = Repository("localhost:5000", "team/shop")
         (f"localhost:5000/team/shop:r1@{DIGEST}", Reference(SHOP, "r1", DIGEST)),
         ("[::1]:5000/x", Reference(Repository("[::1]:5000", "x"), "latest")),
         ("localhost/x", Reference(Repository("localhost", "x"), "latest")),
+        (f"{'a' * 63}.b/x", Reference(Repository(f"{'a' * 63}.b", "x"), "latest")),
         ("Registry.Example.com/a_b/c.d/e--f:A.b", Reference(Repository("registry.example.com", "a_b/c.d/e--f"), "A.b")),
     ],
 )
@@ -57,6 +58,11 @@ def test_a_reference_is_host_name_and_tag_or_digest(text: str, wanted: Reference
         (f"localhost:5000/shop@sha512:{128 * 'a'}", "no digest"),
         ("localhost:5000/sh\nop", "names no repository"),
         ("exa mple.com/x", "host of a registry"),
+        ("a..b/shop", "host of a registry"),
+        ("a-.b/shop", "host of a registry"),
+        (f"{'a' * 64}.example.com/shop", "host of a registry"),
+        ("[:::]:5/shop", "host of a registry"),
+        ("[::::]:5/shop", "host of a registry"),
     ],
 )
 def test_what_names_nothing_is_told(text: str, words: str) -> None:
@@ -64,6 +70,13 @@ def test_what_names_nothing_is_told(text: str, words: str) -> None:
         reference.reference(text, "here")
     assert caught.value.where == "here"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["http://", "https://"])
+def test_an_address_of_a_browser_is_to_be_written_without_its_scheme(scheme: str) -> None:
+    with pytest.raises(SpecError, match="host of a registry") as caught:
+        reference.reference(f"{scheme}localhost:5000/shop")
+    assert caught.value.hint == f"leave out `{scheme}`: `localhost:5000/shop`"
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:5000"])

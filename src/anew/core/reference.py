@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from anew.errors import SpecError
 from anew.model import Digest
 
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(?::([0-9]{1,5}))?\Z")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[([0-9a-fA-F:.]+)\])(?::([0-9]{{1,5}}))?\Z")
+_SCHEMES = ("http://", "https://")
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -57,11 +59,9 @@ def repository(text: str, where: str = "command line") -> Repository:
     """
     host, slash, name = text.partition("/")
     if not slash or not _is_host(host):
-        raise SpecError(
-            f"{text!r} does not begin with the host of a registry",
-            where=where,
-            hint=f"write it with its host, as `{_EXAMPLE}`",
-        )
+        scheme = next((one for one in _SCHEMES if text.lower().startswith(one)), "")
+        hint = f"leave out `{scheme}`: `{_EXAMPLE}`" if scheme else f"write it with its host, as `{_EXAMPLE}`"
+        raise SpecError(f"{text!r} does not begin with the host of a registry", where=where, hint=hint)
     if len(name) > _MOST_NAME or not _NAME.match(name):
         what = "a name in a registry is of small letters, digits, and `.`, `_`, `-`, `/` between them"
         raise SpecError(f"{name!r} names no repository: {what}", where=where, hint=f"write it as `{_EXAMPLE}`")
@@ -116,6 +116,11 @@ def is_loopback(host: str) -> bool:
 
 def _is_host(host: str) -> bool:
     found = _HOST.match(host)
-    if found is None or (found[1] and int(found[1]) > _MOST_PORT):
+    if found is None or (found[2] and int(found[2]) > _MOST_PORT):
         return False
+    if found[1] is not None:
+        try:
+            ipaddress.IPv6Address(found[1])
+        except ValueError:
+            return False
     return host == "localhost" or "." in host or ":" in host
