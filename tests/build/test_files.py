@@ -285,6 +285,49 @@ def test_what_is_not_there_is_said_at_once(tmp_path: Path, server: _Server) -> N
     assert server.asked == ["/none"]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://[::bad/x",
+        "https://a..b/x",
+        f"https://{'a' * 80}.example/x",
+        "https://localhost:99999/x",
+        "https://localhost:-5/x",
+        "https://localhost:x/x",
+        "https://:5/x",
+    ],
+)
+def test_what_is_no_address_is_a_complaint_about_the_spec(url: str, tmp_path: Path) -> None:
+    wanted = fetching.Wanted(url, "", f"anew.yaml services.web.fetch.{url}")
+    told: list[str] = []
+    with pytest.raises(SpecError, match="no address") as caught, fetching.fetched(wanted, tmp_path, told.append):
+        pass
+    assert (caught.value.where, told) == (wanted.where, [])
+
+
+@pytest.mark.parametrize("target", ["http://[::bad/", "https://a..b/x", "http://127.0.0.1:99999/"])
+def test_a_redirection_to_what_is_no_address_is_told_at_once(target: str, tmp_path: Path, server: _Server) -> None:
+    server.answers["/a"] = redirect(target)
+    wanted = fetching.Wanted(server.url("/a"), "", "here")
+    with pytest.raises(EngineError, match=r"no address|is none"), fetching.fetched(wanted, tmp_path, quiet):
+        pass
+    assert server.asked == ["/a"]
+
+
+def test_a_part_of_a_file_is_not_taken_for_all_of_it(tmp_path: Path, server: _Server) -> None:
+    def part(handler: _Handler) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Length", "4")
+        handler.send_header("Content-Range", "bytes 0-3/10")
+        handler.end_headers()
+        handler.wfile.write(b"half")
+
+    server.answers["/a"] = part
+    wanted = fetching.Wanted(server.url("/a"), "", "here")
+    with pytest.raises(EngineError, match="206 Partial Content"), fetching.fetched(wanted, tmp_path, quiet):
+        pass
+
+
 def test_https_is_believed_when_this_machine_trusts_the_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,9 +27,10 @@ from urllib.parse import urlsplit
 
 from anew.build.drafts import Draft, drafted
 from anew.core.digest import PREFIX
-from anew.errors import AnewError, Conflict, EngineError, NotFound
+from anew.errors import AnewError, Conflict, EngineError, NotFound, SpecError
 from anew.model import CHUNK, Bytes, Digest, Seconds
 from anew.ports import Say
+from anew.registry.wire import address
 
 PATIENCE: Seconds = 30.0  # for the next bytes
 LONGEST: Seconds = 3600.0  # for a whole file
@@ -76,8 +77,12 @@ def fetched(wanted: Wanted, folder: Path, say: Say) -> Iterator[Fetched]:
     """Fetch a file into a draft in `folder`; what breaks off is tried again, from its first byte.
 
     Blocks  at most `LONGEST` for each of a few tries.
-    Raises  Conflict if it is not the file that is wanted; NotFound if there is none; EngineError for everything else.
+    Raises  SpecError for what is no address; Conflict if it is not the file that is wanted; NotFound if there is none;
+            EngineError for everything else.
     """
+    if address(wanted.url) is None:
+        hint = "write it as https://HOST/FILE, without a user, and with a port of 65535 at most"
+        raise SpecError(f"{wanted.url!r} is no address that can be asked", where=wanted.where, hint=hint)
     for number in range(1, _TRIES + 1):
         try:
             with drafted(folder) as draft:
@@ -110,6 +115,8 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> urllib.request.Request | None:
+        if address(newurl) is None:
+            raise _failure(self._wanted, "it leads to what is no address", "use the address that it should lead to")
         if not is_safe(newurl, has_digest=bool(self._wanted.digest)):
             raise _failure(self._wanted, f"it leads to {newurl}, which is not encrypted", "write its `sha256`")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -118,6 +125,9 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
 def _attempt(wanted: Wanted, draft: Draft, say: Say) -> Fetched:
     try:
         with _opened(wanted) as answer:
+            if answer.status != 200:  # a part of a file, for instance
+                what = f"the server answers {answer.status} {answer.reason}, which is not the whole file"
+                raise _failure(wanted, what, "try it by hand, with the line below")
             return _received(wanted, answer, draft, say)
     except urllib.error.HTTPError as error:
         error.close()
@@ -144,7 +154,11 @@ def _opened(wanted: Wanted) -> http.client.HTTPResponse:
         handlers.append(urllib.request.ProxyHandler({}))
     opener = urllib.request.build_opener(*handlers)
     opener.addheaders = [("User-Agent", "anew"), ("Accept", "*/*"), ("Accept-Encoding", "identity")]
-    answer: http.client.HTTPResponse = opener.open(wanted.url, timeout=PATIENCE)
+    try:
+        answer: http.client.HTTPResponse = opener.open(wanted.url, timeout=PATIENCE)
+    except ValueError as cause:  # what cuts addresses up does not take that of a redirection or of a proxy
+        hint = "look at where it leads to, and at $https_proxy"
+        raise _failure(wanted, f"an address on the way is none: {cause}", hint) from cause
     return answer
 
 
