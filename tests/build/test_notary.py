@@ -18,7 +18,7 @@ from anew.build.definition import read
 from anew.build.evidence import Evidence
 from anew.build.inventory import distribution, installed
 from anew.build.notary import BILL, Notary
-from anew.build.provenance import PROVENANCE, TEST_RESULT
+from anew.build.provenance import PROVENANCE, TEST_RESULT, provenance
 from anew.build.stack import Stack
 from anew.core import trials
 from anew.core.digest import digest_bytes
@@ -179,6 +179,16 @@ def test_provenance_names_every_input(tmp_path: Path) -> None:
     assert found["layer"] == definition.head.layer.removeprefix("sha256:")
     assert found["archive"] == digest_bytes((project.root / "head.tar").read_bytes()).removeprefix("sha256:")
     assert found["/etc/os-release"] == digest_bytes(FILES["etc/os-release"].encode()).removeprefix("sha256:")
+
+
+def test_provenance_names_packages_as_the_bill_does(tmp_path: Path) -> None:
+    project, image = built(tmp_path)
+    made = read(project.store.blobs.path(image.inputs[0]).read_bytes())
+    line = f"base-files 12.4+deb12u15 amd64 {digest_bytes(b'deb')} pool/b.deb"
+    text = provenance(image, replace(made, head=replace(made.head, kind="debian", packages=(line,))))
+    inputs = json.loads(json.dumps(text))["buildDefinition"]["resolvedDependencies"]
+    uris = [one["uri"] for one in inputs if "uri" in one]
+    assert uris == ["pkg:deb/debian/base-files@12.4%2Bdeb12u15?arch=amd64"]
 
 
 def test_a_failed_verdict_is_not_signed_nor_one_of_another_image(tmp_path: Path) -> None:

@@ -94,12 +94,15 @@ def has_passed(predicate: Mapping[str, object], keys: Sequence[Digest]) -> bool:
 
 
 def _of_head(head: HeadRecord) -> list[dict[str, object]]:
+    from packageurl import PackageURL  # noqa: PLC0415 - takes long to import
+
     named = [("layer", head.layer), ("archive", head.archive), *(("image", one) for one in head.blobs)]
     found = [_input(name, digest) for name, digest in named if digest]
     for line in head.packages:
         name, version_, architecture_, digest, _ = line.split(" ")
         one = _input(f"{name}_{version_}_{architecture_}.deb", digest)
-        found.append({**one, "uri": f"pkg:deb/{head.kind}/{name}@{version_}?arch={architecture_}"} if digest else one)
+        url = PackageURL("deb", head.kind, name, version_, {"arch": architecture_})
+        found.append({**one, "uri": str(url)} if digest else one)
     return found
 
 
