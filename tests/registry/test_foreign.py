@@ -105,6 +105,21 @@ def test_a_head_is_named_by_digest_as_well(server: Server, registry: Registry, t
     assert here.builder.outdated(spec(here), quiet)[0].moves == ()
 
 
+def test_a_layer_of_another_compression_is_refused_before_it_is_fetched(
+    server: Server, registry: Registry, tmp_path: Path
+) -> None:
+    image(registry, "1", [root(tmp_path)])
+    made = registry.text("1")
+    assert made is not None
+    layers = [{**one, "mediaType": f"{one['mediaType']}+zstd"} for one in made.said["layers"]]
+    put(registry, "1", {**made.said, "layers": layers})
+    here = place(tmp_path / "here", server)
+    with pytest.raises(Unsupported, match="compressed with zstd") as caught:
+        here.release()
+    assert "skopeo copy --dest-compress-format gzip" in caught.value.hint
+    assert not here.store.blobs.are_whole([layers[0]["digest"]])
+
+
 @pytest.mark.parametrize("is_docker", [True, False])
 def test_of_an_image_for_several_machines_that_for_this_one_is_taken(
     server: Server, registry: Registry, tmp_path: Path, *, is_docker: bool

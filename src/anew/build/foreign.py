@@ -175,6 +175,10 @@ def _image(said: Mapping[str, Any], digest: Digest, where: str) -> Foreign:
         if not one.media.startswith(_LAYERS):
             hint = "choose an image with all layers in its registry"
             raise Unsupported(f"a layer of the image is of the kind {one.media[:80]}", where=where, hint=hint)
+        if one.media.endswith("+zstd"):
+            hint = "copy it, and name the copy: skopeo copy --dest-compress-format gzip docker://… docker://…"
+            what = "a layer of the image is compressed with zstd, which can't be read here"
+            raise Unsupported(what, where=where, hint=hint)
     return Foreign(digest, config, layers)
 
 
