@@ -84,6 +84,32 @@ def test_statements_that_come_later_are_added(small: tuple[Repository, Kept], tm
     assert ("shop", image.replace(":", "-")) in kept.texts or has_api
 
 
+def test_a_damaged_list_of_statements_is_not_pushed_as_none(small: tuple[Repository, Kept], tmp_path: Path) -> None:
+    to, kept = small
+    here = Place(tmp_path / "here")
+    release = here.release()
+    image = release.parts[0].image.digest
+    here.evidence.add(image, SBOM, b"said")
+    (path,) = (here.store.root / "evidence").glob("*.json")
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(Conflict, match="is damaged") as caught:
+        here.push(release, to)
+    assert (caught.value.where, kept.asked) == (str(path), [])
+    assert here.evidence.filed(image) == ()
+
+
+def test_an_image_of_which_nothing_is_said_is_told(small: tuple[Repository, Kept], tmp_path: Path) -> None:
+    here = Place(tmp_path / "here")
+    release = here.release()
+    image = release.parts[0].image.digest
+    told = f"nothing is said of the image {short(image)}: it goes without a signature"
+    here.push(release, small[0])
+    assert here.lines.count(told) == 1
+    here.evidence.add(image, SBOM, b"said")
+    here.push(release, small[0])
+    assert here.lines.count(told) == 1
+
+
 def test_a_repetition_sends_and_fetches_nothing(small: tuple[Repository, Kept], tmp_path: Path) -> None:
     to, kept = small
     here, there = Place(tmp_path / "here"), Place(tmp_path / "there")

@@ -18,7 +18,8 @@ import msgspec
 from anew.build.blobs import hexadecimal
 from anew.build.drafts import locked, write
 from anew.build.store import ImageStore
-from anew.core.digest import canonical
+from anew.core.digest import canonical, short
+from anew.errors import Conflict
 from anew.model import Digest
 
 MEDIA = "application/vnd.dsse.envelope.v1+json"  # of every statement's blob
@@ -41,9 +42,21 @@ class Evidence:
     def filed(self, image: Digest) -> tuple[Filed, ...]:
         """Return what there is about the image of this manifest, sorted; () without a list that can be read."""
         try:
-            return msgspec.json.decode(self._path(image).read_bytes(), type=tuple[Filed, ...])
-        except (FileNotFoundError, msgspec.DecodeError):
+            return self.listed(image)
+        except Conflict:
             return ()
+
+    def listed(self, image: Digest) -> tuple[Filed, ...]:
+        """Return what there is about the image of this manifest, sorted. Raises Conflict if its list can't be read."""
+        path = self._path(image)
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=tuple[Filed, ...])
+        except FileNotFoundError:
+            return ()
+        except msgspec.DecodeError as cause:
+            hint = "put it back from a copy, or move it away: without it, `anew verify` says what is missing"
+            what = f"the list of what is said of {short(image)} is damaged"
+            raise Conflict(what, where=str(path), hint=hint) from cause
 
     def read(self, one: Filed) -> bytes:
         """Return a statement's envelope. Raises NotFound or Conflict if its blob is gone, or not what it was."""

@@ -65,6 +65,9 @@ class Pusher:
                     hint="give the service a head of packages, of an archive or of an image",
                 )
         images = [self._image(one, with_inputs=with_inputs) for one in _unlike(release)]
+        for one in images:
+            if not Evidence(self.store).listed(one.image.digest):
+                say(f"nothing is said of the image {short(one.image.digest)}: it goes without a signature")
         described, extra = self._description(release, identity, images)
         by_digest = {one.image.digest: one.manifest.described for one in images}
         index = carried.release(release, described.described, by_digest)
@@ -99,7 +102,7 @@ class Pusher:
             *(self._described(LAYER, layer) for layer in image.layers),
         ]
         attached, evidence = [], Evidence(self.store)
-        for one in evidence.filed(image.digest):
+        for one in evidence.listed(image.digest):
             envelope = self._described(MEDIA, one.digest)
             attached.append(carried.statement(subject, one, envelope.size))
             blobs.append(envelope)
