@@ -185,10 +185,20 @@ def test_a_registry_that_wants_a_password_gets_it(guarded: Server) -> None:
 def test_a_registry_lets_nobody_else_in(who: Credential | None, guarded: Server) -> None:
     with Wire() as wire:
         registry = Registry(Repository(guarded.host, "shop"), wire, "push", lambda _: who)
-        with pytest.raises(AnewError, match="does not know who asks") as caught:
+        with pytest.raises(AnewError, match="refuses the login" if who else "does not know who asks") as caught:
             registry.tags()
         assert f"docker login {guarded.host}" in caught.value.hint
         assert "another word" not in json.dumps(caught.value.as_json())
+
+
+def test_a_login_that_is_refused_is_named_by_its_file(tmp_path: Path) -> None:
+    with tiny() as (host, kept), Wire() as wire:
+        kept.answers = [(401, {"WWW-Authenticate": 'Basic realm="x"'})] * 2
+        path = written(tmp_path / "config.json", {"auths": {host: {"auth": basic()}}})
+        environment = {"REGISTRY_AUTH_FILE": str(path)}
+        registry = Registry(Repository(host, "shop"), wire, "pull", lambda one: credential(one, environment))
+        with pytest.raises(EngineError, match=f"the registry refuses the login in {path}"):
+            registry.tags()
 
 
 # ---------------------------------------------------------------- tokens, at a real registry

@@ -15,6 +15,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -422,8 +423,63 @@ def test_a_circle_of_redirects_is_left(small: tuple[Registry, Kept], tmp_path: P
     one = source(tmp_path, 10)
     kept.blobs["shop", one.digest] = one.path.read_bytes()
     kept.elsewhere = f"http://{registry.repository.host}"
-    with pytest.raises(EngineError, match="from place to place"):
+    with pytest.raises(EngineError, match="from place to place in a circle") as caught:
         fetched(registry, one)
+    assert (caught.value.hint != "", len(kept.asked)) == (True, 1)
+
+
+@contextmanager
+def raw(head: bytes, *, trickle: bytes = b"", gap: float = 0.1) -> Iterator[tuple[str, list[float]]]:
+    """Serve each connection `head` and then a byte of `trickle` every `gap` seconds; yield when it was asked."""
+    asked: list[float] = []
+
+    def serve(one: socket.socket) -> None:
+        with one, suppress(OSError):
+            one.recv(65536)
+            asked.append(time.monotonic())
+            one.sendall(head)
+            for at in range(len(trickle)):
+                time.sleep(gap)
+                one.sendall(trickle[at : at + 1])
+            if not head:
+                one.recv(65536)  # until the other end gives up
+
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(8) as pool:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    pool.submit(serve, server.accept()[0])
+
+        pool.submit(accept)
+        yield f"127.0.0.1:{server.getsockname()[1]}", asked
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "403 Forbidden", "401 Unauthorized"])
+def test_a_registry_that_answers_a_byte_now_and_then_is_left(status: str) -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Length: 4000\r\n\r\n".encode()
+    with raw(head, trickle=4000 * b" ") as (host, asked), Wire(patience=0.5) as wire:
+        began = time.monotonic()
+        with pytest.raises(EngineError, match="does not answer"):
+            Registry(Repository(host, "shop"), wire, "pull", NOBODY).text("r1")
+        assert time.monotonic() - began < 5
+        assert len(asked) == 2
+
+
+def test_a_registry_that_never_answers_is_asked_twice() -> None:
+    with raw(b"") as (host, asked), Wire(patience=0.3) as wire:
+        with pytest.raises(EngineError, match="does not answer"):
+            Registry(Repository(host, "shop"), wire, "pull", NOBODY).tags()
+        assert len(asked) == 2
+
+
+def test_a_registry_of_this_machine_with_a_certificate_is_told_as_one() -> None:
+    head = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+    with raw(head) as (host, _), Wire(patience=0.5) as wire:
+        with pytest.raises(AnewError, match="speaks https") as caught:
+            Registry(Repository(host, "shop"), wire, "pull", NOBODY).tags()
+        assert "certificate" in caught.value.hint
 
 
 BAD = (
@@ -490,6 +546,7 @@ def test_a_proxy_is_told_its_own_password(wire: Wire, monkeypatch: pytest.Monkey
             assert told in said.result()
             assert (b"Proxy-Authorization" in said.result()) is bool(told)
             assert "secret" not in json.dumps(caught.value.as_json())
+            assert f"the proxy 127.0.0.1:{proxy.getsockname()[1]}" in caught.value.what
     for wrong in ("http://[bad", "http://127.0.0.1:abc"):
         monkeypatch.setenv("https_proxy", wrong)
         with (
@@ -497,6 +554,42 @@ def test_a_proxy_is_told_its_own_password(wire: Wire, monkeypatch: pytest.Monkey
             wire.answer(ask("https://registry.example.com/v2/")),
         ):
             pass
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"HTTP/1.1 407 Who Are You\r\n\r\n", "does not know who asks"),
+        (b"HTTP/1.1 403 No\r\n\r\n", "gives no way to the registry, with status 403"),
+        (b"what?\r\n", "broke off"),
+        (b"", "nobody listens at"),
+    ],
+)
+def test_a_proxy_that_gives_no_way_is_named(
+    said: bytes, words: str, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor(1) as pool:
+        host = f"127.0.0.1:{proxy.getsockname()[1]}"
+        monkeypatch.setenv("https_proxy", f"http://{host}")
+
+        def answer() -> None:
+            with proxy.accept()[0] as one:
+                one.recv(65536)
+                one.sendall(said)
+
+        if said:
+            pool.submit(answer)
+        else:
+            proxy.close()
+        with (
+            pytest.raises(EngineError, match=words) as caught,
+            wire.answer(ask("https://registry.example.com/v2/")),
+        ):
+            pass
+        assert f"the proxy {host}" in caught.value.what
+        assert caught.value.where == "$https_proxy"
 
 
 # ---------------------------------------------------------------- lists

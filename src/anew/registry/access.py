@@ -49,6 +49,13 @@ class Access:
                     return True
         return False
 
+    def refused(self, shown: Mapping[str, str]) -> str:
+        """Return what a 401 to `shown` refuses; "" if no login was shown: a token may only be over."""
+        value = shown.get("Authorization", "")
+        if not value or value not in {self._own.basic, f"Bearer {self._own.bearer}"}:
+            return ""
+        return f"the login in {self._own.origin}" if self._own.origin else "the login"
+
     def _met(self, scheme: str, said: Mapping[str, str], scopes: tuple[str, ...]) -> str:
         if scheme == "basic":
             return self._own.basic
@@ -101,9 +108,10 @@ class Access:
 
     def _refused(self, answer: Answer) -> EngineError:
         whose = "the login for" if self._own.user or self._own.identity else "without a login,"
+        origin = f", the one in {self._own.origin}," if self._own.origin else ""
         error = of_status(answer.refusal())
         return EngineError(
-            f"{whose} {self._host} is refused where its tokens come from",
+            f"{whose} {self._host}{origin} is refused where its tokens come from",
             where=error.where,
             hint=f"log in again, for instance with `docker login {self._host}`",
         )

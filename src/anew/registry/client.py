@@ -104,6 +104,7 @@ class Registry:
             with self.wire.answer(Ask(method, full, {**(headers or {}), **shown}, body)) as found:
                 is_asked = found.status == 401 and is_ours and found.ask.url.startswith(self._origin)
                 if is_last or not is_asked or not self._access.learn(found, self._scopes, shown):
+                    found.login = self._access.refused(shown) if is_asked else ""
                     yield found
                     return
 

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Credential:
     password: str = field(default="", repr=False)
     identity: str = field(default="", repr=False)
     bearer: str = field(default="", repr=False)
+    origin: str = field(default="", compare=False)  # the file that it comes from
 
     @property
     def basic(self) -> str:
@@ -50,7 +51,7 @@ def credential(repository: Repository, environment: Mapping[str, str] = os.envir
         said = _read(path)
         found = _of_file(said, repository, path) if said is not None else None
         if found is not None:
-            return found
+            return replace(found, origin=str(path))
     return None
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from anew.core.reference import is_loopback
 from anew.errors import AnewError, Conflict, EngineError, NotFound, Unsupported
 
 MOST_TOLD = 4096  # bytes of an answer that are looked into for its reason
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})")  # how Python tells of a proxy that refuses
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -25,6 +28,10 @@ class PassingError(EngineError):
 
 class UnreachableError(PassingError):
     """Nobody answered at all: not even a connection came about."""
+
+
+class SilentError(PassingError):
+    """Somebody is there, and does not answer in time."""
 
 
 class TooLargeError(EngineError):
@@ -43,6 +50,7 @@ class Refusal:
     where: str
     headers: Mapping[str, str]  # names in small letters
     body: bytes = b""
+    login: str = ""  # what it was asked with and refuses
 
     @property
     def said(self) -> str:
@@ -63,11 +71,7 @@ def of_status(refusal: Refusal) -> AnewError:
     host = where.partition("/")[0]
     match status:
         case 401:
-            return EngineError(
-                f"the registry does not know who asks{said}",
-                where=where,
-                hint=f"log in there, for instance with `docker login {host}`; anew reads what that writes",
-            )
+            return _of_nobody(refusal, said)
         case 403:
             return EngineError(
                 f"the registry forbids this{said}", where=where, hint="use an account that may read and write there"
@@ -86,7 +90,19 @@ def of_status(refusal: Refusal) -> AnewError:
             hint = "look at the registry's own log, or try again later"
             what = f"the registry failed with status {status}{said}"
             return PassingError(what, where=where, hint=hint, after=_after(refusal))
+    if status == 400 and is_loopback(host) and b"HTTPS" in refusal.body:
+        hint = "name it by the host that its certificate is for, or let it speak plain http here"
+        return Conflict(f"{host} speaks https, and this machine itself is asked without", where=where, hint=hint)
     return Conflict(f"the registry refused this with status {status}{said}", where=where)
+
+
+def _of_nobody(refusal: Refusal, said: str) -> AnewError:
+    login = f"for instance with `docker login {refusal.where.partition('/')[0]}`"
+    if refusal.login:
+        what = f"the registry refuses {refusal.login}{said}"
+        return EngineError(what, where=refusal.where, hint=f"log in again, {login}")
+    hint = f"log in there, {login}; anew reads what that writes"
+    return EngineError(f"the registry does not know who asks{said}", where=refusal.where, hint=hint)
 
 
 def _after(refusal: Refusal) -> float:
@@ -117,7 +133,7 @@ def of_broken(error: Exception, host: str) -> EngineError:
             what = f"nobody listens at {host}"
             return UnreachableError(what, where=host, hint="start the registry, or correct host and port")
         case TimeoutError():
-            return PassingError(f"{host} does not answer", where=host, hint="is there a way to it? try again later")
+            return SilentError(f"{host} does not answer", where=host, hint="is there a way to it? try again later")
         case OSError() if error.strerror and not isinstance(error, ConnectionError):
             what = f"{host} can't be reached: {error.strerror}"
             return UnreachableError(what, where=host, hint="is there a way to it from here?")
@@ -126,3 +142,23 @@ def of_broken(error: Exception, host: str) -> EngineError:
                 f"the connection to {host} broke off", where=host, hint="try again: what was moved stays"
             )
     raise error
+
+
+def of_relay(error: Exception, relay: str) -> EngineError:
+    """Return the error that a proxy means which gives no way to a registry."""
+    where, hint = "$https_proxy", "correct it, or name the registry in $no_proxy"
+    if found := _TUNNEL.match(str(error)):
+        status = int(found[1])
+        if status == 407:
+            what = f"the proxy {relay} does not know who asks, or refuses the login"
+            return EngineError(what, where=where, hint="write it as http://USER:PASSWORD@HOST:PORT")
+        kind = PassingError if status in TRANSIENT else EngineError
+        return kind(f"the proxy {relay} gives no way to the registry, with status {status}", where=where, hint=hint)
+    match error:
+        case ConnectionRefusedError():
+            return UnreachableError(f"nobody listens at the proxy {relay}", where=where, hint=hint)
+        case TimeoutError():
+            return SilentError(f"the proxy {relay} does not answer", where=where, hint=hint)
+        case OSError() if error.strerror and not isinstance(error, ConnectionError):
+            return UnreachableError(f"the proxy {relay} can't be reached: {error.strerror}", where=where, hint=hint)
+    return PassingError(f"the connection to the proxy {relay} broke off", where=where, hint=hint)

@@ -12,6 +12,7 @@ import http.client
 import re
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,13 +24,23 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from anew import __version__
 from anew.core.reference import is_loopback
 from anew.errors import EngineError
-from anew.registry.failures import MOST_TOLD, PassingError, Refusal, UnreachableError, of_broken, of_status
+from anew.registry.failures import (
+    MOST_TOLD,
+    PassingError,
+    Refusal,
+    SilentError,
+    UnreachableError,
+    of_broken,
+    of_relay,
+    of_status,
+)
 
-PATIENCE = 60.0  # seconds without a byte, after which a connection counts as dead
+PATIENCE = 60.0  # seconds without a byte, or for all of a short answer, after which a connection counts as dead
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
 _LONGEST = 30.0  # seconds that we wait because a registry says so
 _MOST_HOPS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PART = 1 << 16  # bytes of a short answer that are read at once
 _BROKEN = (OSError, http.client.HTTPException)
 _PLAIN = re.compile(r"[!-~]+")  # what an address may be of
 _Result = TypeVar("_Result")
@@ -67,17 +78,18 @@ class Ask:
 class Answer:
     """What came back; its body is read by whoever asked."""
 
-    def __init__(self, ask: Ask, response: http.client.HTTPResponse) -> None:
+    def __init__(self, ask: Ask, response: http.client.HTTPResponse, patience: float = PATIENCE) -> None:
         self.ask = ask
+        self.login = ""  # what it was asked with and refuses
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.getheaders()}
         self.challenges = tuple(response.headers.get_all("WWW-Authenticate") or ())
         self._response = response
+        self._patience = patience
 
     def read(self, most: int) -> bytes:
         """Return the body. Raises EngineError if it is longer than `most` bytes; PassingError if its end is missing."""
-        with _told(self._host):
-            data = self._response.read(most + 1)
+        data = self._beginning(most + 1)
         if len(data) > most:
             raise EngineError(f"the registry's answer is longer than {most} bytes", where=self.ask.where)
         if self._response.length:
@@ -91,8 +103,25 @@ class Answer:
 
     def refusal(self) -> Refusal:
         """Return this answer as one that was not hoped for."""
+        return Refusal(self.status, self.ask.where, self.headers, self._beginning(MOST_TOLD), self.login)
+
+    def end(self) -> bool:
+        """Read a short rest; say whether nothing is left, so that the connection can be used again."""
+        if not self._response.isclosed():
+            self._beginning(MOST_TOLD)
+            with _told(self._host):
+                self._response.read(0)  # which notices that nothing is left
+        return self._response.isclosed() and not self._response.will_close
+
+    def _beginning(self, most: int) -> bytes:
+        """Read at most so many bytes: what trickles may take no longer than what is silent."""
+        data, end = bytearray(), time.monotonic() + self._patience
         with _told(self._host):
-            return Refusal(self.status, self.ask.where, self.headers, self._response.read(MOST_TOLD))
+            while len(data) < most and (part := self._response.read1(min(_PART, most - len(data)))):
+                data += part
+                if time.monotonic() > end:
+                    raise TimeoutError
+        return bytes(data)
 
     @property
     def _host(self) -> str:
@@ -159,7 +188,8 @@ class Wire:
     def pause(self, error: PassingError, pause: float) -> None:
         """Wait before another attempt; raises `error` where none makes sense."""
         is_wrong_place = isinstance(error, UnreachableError) and not self._has_answered
-        if is_wrong_place or error.after > _LONGEST or self._is_closed.wait(max(pause, error.after)):
+        is_silent = isinstance(error, SilentError) and pause > PAUSES[0]  # it took long already: asked twice at most
+        if is_wrong_place or is_silent or error.after > _LONGEST or self._is_closed.wait(max(pause, error.after)):
             raise error
 
     @contextmanager
@@ -168,13 +198,19 @@ class Wire:
 
         Raises  EngineError if no answer comes; PassingError if one may come the next time.
         """
+        seen = {ask.url}
         for _ in range(_MOST_HOPS):
             with self._exchange(ask) as found:
                 if ask.method not in {"GET", "HEAD"} or found.status not in _REDIRECTS or not found.location():
                     yield found
                     return
                 ask = _led(ask, found.location())
-        raise EngineError("the registry leads from place to place without end", where=ask.where)
+            if ask.url in seen:
+                break
+            seen.add(ask.url)
+        what = "in a circle" if len(seen) <= _MOST_HOPS else "without end"
+        hint = "look at the registry's own configuration, and at what stands before it"
+        raise EngineError(f"the registry leads from place to place {what}", where=ask.where, hint=hint)
 
     @contextmanager
     def _exchange(self, ask: Ask) -> Iterator[Answer]:
@@ -185,16 +221,18 @@ class Wire:
         try:
             response = self._sent(connection, ask, parts)
             self._has_answered = True
-            yield Answer(ask, response)
-            if not response.isclosed():
-                with _told(parts.netloc):
-                    response.read(MOST_TOLD)  # a short rest is read, so that the connection can be used again
-            is_whole = response.isclosed() and not response.will_close
+            with response:
+                found = Answer(ask, response, self._patience)
+                yield found
+                is_whole = found.end()
         finally:
             self._given_back(key, connection, is_whole=is_whole)
 
     def _sent(self, connection: http.client.HTTPConnection, ask: Ask, parts: SplitResult) -> http.client.HTTPResponse:
         path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+        if connection.sock is None:
+            with _told(parts.netloc):
+                connection.connect()
         connection.putrequest(ask.method, path, skip_accept_encoding=True)
         headers = {"User-Agent": f"anew/{__version__}", "Accept-Encoding": "identity", **ask.headers}
         if ask.body is not None or ask.method in {"POST", "PUT", "PATCH"}:
@@ -292,6 +330,18 @@ def _sender(connection: http.client.HTTPConnection, host: str) -> Callable[[byte
     return send
 
 
+class _Relayed(http.client.HTTPSConnection):
+    """A connection through a proxy, which is named if it gives no way."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except ssl.SSLError:  # of the registry behind it
+            raise
+        except _BROKEN as cause:
+            raise of_relay(cause, f"{self.host}:{self.port}") from cause
+
+
 def _connection(key: tuple[str, str], patience: float) -> http.client.HTTPConnection:
     scheme, host = key
     if scheme == "http":
@@ -301,7 +351,7 @@ def _connection(key: tuple[str, str], patience: float) -> http.client.HTTPConnec
     if not through:
         return http.client.HTTPSConnection(host, timeout=patience, context=context, blocksize=1 << 20)
     relay, shown = _relay(through)
-    connection = http.client.HTTPSConnection(relay, timeout=patience, context=context)
+    connection = _Relayed(relay, timeout=patience, context=context)
     connection.set_tunnel(host, headers=shown)
     return connection
 
