@@ -46,6 +46,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
     """What answers one request."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body of an answer are written one after the other
     kept: ClassVar[Kept]
 
     def do(self) -> None:
