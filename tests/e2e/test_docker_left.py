@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,21 +35,34 @@ def throwaways(project: Rig) -> list[str]:
     return [one["Labels"]["anew.name"] for one in found if one["Labels"]["anew.kind"] == "throwaway"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
-def test_what_a_run_leaves_whose_terminal_went_is_told_and_ended(project: Rig, number: int) -> None:
+def running(project: Rig) -> tuple[subprocess.Popen[bytes], str]:
+    """Begin an `anew run` that takes long; return it and the name of its throwaway instance."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may have been told to outlive their terminal
     caller = project.begin("run", "web", "--", "sleep", "600")
     signal.signal(signal.SIGHUP, before)
     project.wait(lambda: len(throwaways(project)) == 1, limit=30.0, what="it runs")
+    (name,) = throwaways(project)
+    return caller, name
+
+
+def test_what_a_killed_run_leaves_is_told_and_ended(project: Rig) -> None:
+    caller, left = running(project)
     assert f"throwaway instance {project.project}" not in project.expect("gc", "--dry-run")
-    (left,) = throwaways(project)
-    os.kill(caller.pid, number)
+    caller.kill()
     caller.wait(30.0)
     assert f"throwaway instance {left}" in project.expect("gc", "--dry-run")
     assert throwaways(project) == [left]
     project.expect("run", "web", "--", "true")  # as each launch does, and a keeper once a minute
     assert throwaways(project) == []
     assert "throwaway instance" not in project.expect("gc", "--dry-run")
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_run_that_is_asked_to_end_or_whose_terminal_went_leaves_nothing(project: Rig, number: int) -> None:
+    caller, _ = running(project)
+    os.kill(caller.pid, number)
+    assert caller.wait(30.0) == -number
+    assert throwaways(project) == []
 
 
 def test_dispose_without_its_engine_changes_nothing_and_says_what_to_do(project: Rig, tmp_path: Path) -> None:
